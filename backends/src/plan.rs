@@ -1,0 +1,85 @@
+//! [`Plan`]: what to do to a kernel, as changes in an order that it accepts. Made by `diff`, done by `kernel::apply`.
+
+use ipam::Mac;
+use ipnet::IpNet;
+
+use crate::ruleset::Ruleset;
+use crate::state::{
+    Fdb, FdbKey, Link, LinkName, Neighbour, NeighbourKey, Nexthop, Route, RouteKey,
+};
+
+/// One change to the kernel. Each is idempotent: "add" of what is there and "delete" of what is gone succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Make a link with all its attributes, alias first, and set it up.
+    LinkAdd(LinkName, Link),
+    /// Turn a link in place from what it is into what it should be.
+    LinkSet {
+        /// Which.
+        name: LinkName,
+        /// As observed.
+        from: Link,
+        /// As desired; `can_become` holds between the kinds.
+        to: Link,
+    },
+    /// Remove a link and all that lives on it.
+    LinkDelete(LinkName),
+    /// Put an address on a link.
+    AddressAdd(LinkName, IpNet),
+    /// Take an address from a link.
+    AddressDelete(LinkName, IpNet),
+    /// Write a sysctl, by path below /proc/sys.
+    SysctlSet(String, String),
+    /// Swap our nftables table in one transaction; `None` removes it.
+    RulesetSet(Option<Ruleset>),
+    /// Make a next-hop object.
+    NexthopAdd(Nexthop),
+    /// Remove a next-hop object (and the kernel removes routes that use it).
+    NexthopDelete(Nexthop),
+    /// Make or replace a route.
+    RouteSet(RouteKey, Route),
+    /// Remove a route: the observed one, so that only a route with our tag can be hit.
+    RouteDelete(RouteKey, Route),
+    /// Make or replace a permanent neighbour entry.
+    NeighbourSet(NeighbourKey, Neighbour),
+    /// Remove a neighbour entry.
+    NeighbourDelete(NeighbourKey, Mac),
+    /// Make or replace a forwarding-database entry.
+    FdbSet(FdbKey, Fdb),
+    /// Remove a forwarding-database entry.
+    FdbDelete(FdbKey, Fdb),
+}
+
+/// Changes in an order that the kernel accepts. Empty when there is nothing to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The changes, first to last.
+    pub changes: Vec<Change>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+/// One change that the kernel refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The change.
+    pub change: Change,
+    /// The kernel's error number (positive, `errno`), 0 when it was not the kernel that refused.
+    pub errno: i32,
+    /// One sentence: the kernel's own words (extended acknowledgement) where it has any.
+    pub reason: String,
+}
+
+/// How a plan went: the first failure is named, the rest is tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// How many changes were made.
+    pub done: usize,
+    /// Those that were refused, in order.
+    pub failures: Vec<Failure>,
+}

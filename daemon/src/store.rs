@@ -1,0 +1,79 @@
+//! The stores: where leases are kept. One small contract, spoken in messages, so that a store may be a directory, etcd,
+//! the Kubernetes API or (in the simulation) a map, and the rest of the daemon cannot tell.
+//!
+//! A store runs as one task ([`Store::run`]). It is told what to hold by a [`Wish`] (latest value only) and tells what it sees by
+//! [`Event`]s. It never ends by itself: whatever fails is said once as [`Event::Trouble`], tried again with back-off,
+//! and said to be over by [`Event::Well`]. It does not decide what a lease is good for, and it does not parse
+//! net-conf.json.
+
+use ipam::table::Record;
+use ipam::{BackendData, Lease, NodeName, Pool, Stack};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use tokio::sync::{mpsc, watch};
+
+/// One family's part of what this node publishes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The underlay address that peers send to.
+    pub public: IpAddr,
+    /// The backend's own data.
+    pub data: BackendData,
+}
+
+/// What this node wants to hold: a subnet of each family's pool, published with these attributes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// This node.
+    pub node: NodeName,
+    /// Where subnets are taken from.
+    pub pools: Stack<Pool>,
+    /// What peers are told, in the same families as the pools.
+    pub published: Stack<Published>,
+    /// The subnets held before (from subnet.env or the state file): taken again when free.
+    pub previous: Option<Stack<IpNet>>,
+}
+
+/// What a store is asked to do, latest value only.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Wish {
+    /// Watch, claim nothing (yet).
+    #[default]
+    Watch,
+    /// Hold a lease with these attributes: acquire it, renew it, publish changes of the attributes under the same
+    /// subnet, re-acquire it (same subnet if possible) when it was taken away.
+    Hold(Claim),
+    /// Give the lease back, then watch.
+    Release,
+}
+
+/// What a store tells, in the order in which it became true.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The network's configuration, net-conf.json as written (any text); sent first and after every change.
+    Network(String),
+    /// The lease that this node holds now, as it stands in the store; sent when acquired and when it changed.
+    Mine(Lease),
+    /// This node holds no lease any more because it was asked to release it.
+    Released,
+    /// All leases, this node's own included (and garbage): replaces all that was said before.
+    Snapshot(Vec<Record>),
+    /// What changed since.
+    Changed(Vec<Record>),
+    /// The store cannot be reached or used: one sentence that names the thing and the fix. Said once per reason.
+    Trouble(String),
+    /// The trouble is over.
+    Well,
+}
+
+/// A store, chosen by configuration.
+pub enum Store {}
+
+impl Store {
+    /// Runs the store until both channels are closed: follows `wishes`, tells `events`.
+    pub async fn run(self, wishes: watch::Receiver<Wish>, events: mpsc::Sender<Event>) {
+        drop((wishes, events));
+        match self {}
+    }
+}

@@ -1,0 +1,101 @@
+//! [`Lease`]: one node's claim on its pod subnets, and how its peers reach it. [`Endpoint`] is one family's part of it.
+//!
+//! What a lease looks like in a store's own words (flannel's JSON, node annotations) is the store's business, not ours.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{Family, Mac, NodeName, Stack};
+
+/// What identifies a lease in its store: an etcd key below the prefix, a file name, a Node object's uid.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LeaseKey(Arc<str>);
+
+impl LeaseKey {
+    /// Takes a store's key as it is.
+    pub fn new(key: &str) -> LeaseKey {
+        LeaseKey(key.into())
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LeaseKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a backend needs to know of a peer beside its addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendData {
+    /// VXLAN: the network identifier and the MAC of the peer's tunnel device (VTEP).
+    Vxlan {
+        /// VXLAN network identifier, 24 bits (RFC 7348 section 5).
+        vni: u32,
+        /// The peer's VTEP MAC: the inner destination of frames to it.
+        mac: Mac,
+    },
+    /// A backend of this name that we do not speak (or that needs no data). Such a peer gets no path from us.
+    Other(Box<str>),
+}
+
+impl BackendData {
+    /// The backend's name as flannel writes it in `BackendType`.
+    pub fn backend_type(&self) -> &str {
+        match self {
+            BackendData::Vxlan { .. } => "vxlan",
+            BackendData::Other(name) => name,
+        }
+    }
+}
+
+/// One family's part of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The pod subnet, host bits zero.
+    pub subnet: IpNet,
+    /// The underlay address to send to, of the same family as the subnet.
+    pub public: IpAddr,
+    /// The backend's own data.
+    pub data: BackendData,
+}
+
+/// One node's claim on its pod subnets, and how to reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Identity in the store.
+    pub key: LeaseKey,
+    /// The node that holds it. Of a peer that publishes no name (flannel in etcd) its public address stands here.
+    pub node: NodeName,
+    /// How old the claim is, in the store's own order (etcd: create revision; directory: seconds since the epoch when
+    /// it was first taken). The smaller of two wins where they overlap; the key breaks a tie.
+    pub since: u64,
+    /// Per family: subnet, address, backend data.
+    pub endpoints: Stack<Endpoint>,
+}
+
+impl Lease {
+    /// The pod subnets.
+    pub fn subnets(&self) -> Stack<IpNet> {
+        self.endpoints.map(|_, endpoint| endpoint.subnet)
+    }
+
+    /// One family's subnet.
+    pub fn subnet(&self, family: Family) -> Option<IpNet> {
+        self.endpoints.get(family).map(|endpoint| endpoint.subnet)
+    }
+
+    /// Age first, then key: the order in which overlapping claims are honoured.
+    pub fn seniority(&self) -> (u64, &str) {
+        (self.since, self.key.as_str())
+    }
+}

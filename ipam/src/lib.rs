@@ -1,0 +1,18 @@
+//! WHO HAS WHICH SUBNET, which pod has which address.
+//!
+//! Pure: no sockets, no clock, no threads. The one exception is [`ledger`], which is the pods' addresses on disk.
+#![forbid(unsafe_code)]
+
+pub mod lease;
+pub mod mac;
+pub mod node;
+pub mod pool;
+pub mod stack;
+pub mod table;
+
+pub use lease::{BackendData, Endpoint, Lease, LeaseKey};
+pub use mac::Mac;
+pub use node::NodeName;
+pub use pool::Pool;
+pub use stack::{Family, Stack};
+pub use table::LeaseTable;

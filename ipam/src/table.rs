@@ -1,0 +1,300 @@
+//! [`LeaseTable`]: all leases that the store told us of, which of them stand, and what is wrong with the others.
+//!
+//! Two claims on overlapping subnets cannot both stand: the older one does, and this node's own lease always does
+//! (a tunnel's route must never replace the one to our own pods). Garbage leaves the node as it was last good.
+//! The table does not know what a lease is good for; see `backends`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{Family, Lease, LeaseKey, Stack};
+
+/// One thing that a store says of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Record {
+    /// A lease, new or changed.
+    Lease(Lease),
+    /// Something that should be a lease and is not: the key and the reason.
+    Garbage(LeaseKey, String),
+    /// The key is gone.
+    Gone(LeaseKey),
+}
+
+impl Record {
+    /// The key that the record is about.
+    pub fn key(&self) -> &LeaseKey {
+        match self {
+            Record::Lease(lease) => &lease.key,
+            Record::Garbage(key, _) | Record::Gone(key) => key,
+        }
+    }
+}
+
+/// A claim that does not stand, and the one that stands in its way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The claim that is not honoured.
+    pub loser: LeaseKey,
+    /// The claim that is.
+    pub winner: LeaseKey,
+    /// The loser's subnet.
+    pub subnet: IpNet,
+}
+
+#[derive(Debug)]
+struct Entry {
+    lease: Lease,
+    /// Per family in use: who stands in the way, if anybody does.
+    shadowed_by: Stack<Option<LeaseKey>>,
+}
+
+/// All leases by key, with what stands and what does not.
+#[derive(Debug, Default)]
+pub struct LeaseTable {
+    entries: BTreeMap<LeaseKey, Entry>,
+    claims: BTreeMap<IpNet, BTreeSet<LeaseKey>>,
+    /// How many claims there are of each (family, prefix length): which ancestors are worth looking up.
+    lengths: BTreeMap<(Family, u8), usize>,
+    garbage: BTreeMap<LeaseKey, String>,
+    own: Option<LeaseKey>,
+}
+
+impl LeaseTable {
+    /// Says which lease is this node's own. Returns the keys whose standing changed.
+    pub fn set_own(&mut self, own: Option<LeaseKey>) -> BTreeSet<LeaseKey> {
+        if self.own == own {
+            return BTreeSet::new();
+        }
+        let mut touched: BTreeSet<LeaseKey> = self.own.iter().chain(&own).cloned().collect();
+        self.own = own;
+        let component = self.component(touched.iter().cloned());
+        touched.extend(self.settle(component));
+        touched
+    }
+
+    /// The key of this node's own lease.
+    pub fn own(&self) -> Option<&LeaseKey> {
+        self.own.as_ref()
+    }
+
+    /// Takes one record. Returns the keys whose lease or standing changed (the record's own key among them only if
+    /// it did change).
+    pub fn apply(&mut self, record: Record) -> BTreeSet<LeaseKey> {
+        let key = record.key().clone();
+        let lease = match record {
+            Record::Garbage(key, reason) => {
+                self.garbage.insert(key, reason);
+                return BTreeSet::new();
+            }
+            Record::Lease(lease) => Some(lease),
+            Record::Gone(_) => None,
+        };
+        self.garbage.remove(&key);
+        if self.entries.get(&key).map(|entry| &entry.lease) == lease.as_ref() {
+            return BTreeSet::new();
+        }
+        let mut affected = self.component([key.clone()]);
+        self.remove(&key);
+        if let Some(lease) = lease {
+            self.insert(lease);
+            affected.extend(self.component([key.clone()]));
+        }
+        let mut touched = self.settle(affected);
+        touched.insert(key);
+        touched
+    }
+
+    /// Replaces everything by a snapshot. Returns the keys whose lease or standing changed, those that vanished
+    /// included. A key that is garbage in the snapshot keeps the lease it had.
+    pub fn replace(&mut self, snapshot: Vec<Record>) -> BTreeSet<LeaseKey> {
+        let mut touched = BTreeSet::new();
+        let named: BTreeSet<LeaseKey> =
+            snapshot.iter().filter(|r| !matches!(r, Record::Gone(_))).map(|r| r.key().clone()).collect();
+        for key in self.entries.keys().filter(|key| !named.contains(key)).cloned().collect::<Vec<_>>() {
+            self.remove(&key);
+            touched.insert(key);
+        }
+        self.garbage.retain(|key, _| named.contains(key));
+        for record in snapshot {
+            match record {
+                Record::Lease(lease) => {
+                    self.garbage.remove(&lease.key);
+                    if self.entries.get(&lease.key).is_some_and(|entry| entry.lease == lease) {
+                        continue;
+                    }
+                    touched.insert(lease.key.clone());
+                    self.remove(&lease.key.clone());
+                    self.insert(lease);
+                }
+                Record::Garbage(key, reason) => {
+                    self.garbage.insert(key, reason);
+                }
+                Record::Gone(_) => {}
+            }
+        }
+        touched.extend(self.settle(self.entries.keys().cloned().collect()));
+        touched
+    }
+
+    /// The lease under a key, standing or not.
+    pub fn get(&self, key: &LeaseKey) -> Option<&Lease> {
+        self.entries.get(key).map(|entry| &entry.lease)
+    }
+
+    /// All leases, standing or not, this node's own included.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.entries.values().map(|entry| &entry.lease)
+    }
+
+    /// How many leases there are, standing or not, this node's own included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no lease at all.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What stands of a peer's lease: the lease reduced to the families in which nobody older claims the subnet.
+    /// `None` for an unknown key, for this node's own lease, and when nothing of it stands.
+    pub fn standing(&self, key: &LeaseKey) -> Option<Lease> {
+        if self.own.as_ref() == Some(key) {
+            return None;
+        }
+        let Entry { lease, shadowed_by } = self.entries.get(key)?;
+        let stands = |family| matches!(shadowed_by.get(family), Some(None));
+        let endpoints = lease.endpoints.filter_map(|family, endpoint| stands(family).then(|| endpoint.clone()))?;
+        Some(Lease { endpoints, ..lease.clone() })
+    }
+
+    /// The lease whose subnet holds an address: the standing one, this node's own included.
+    pub fn lease_of(&self, address: IpAddr) -> Option<&Lease> {
+        let family = Family::of(address);
+        let host = IpNet::from(address);
+        let claims = self.overlapping(&host);
+        claims.iter().filter_map(|key| self.entries.get(key)).find_map(|entry| {
+            matches!(entry.shadowed_by.get(family), Some(None)).then_some(&entry.lease)
+        })
+    }
+
+    /// Keys that hold no lease, with the reason.
+    pub fn garbage(&self) -> impl Iterator<Item = (&LeaseKey, &str)> {
+        self.garbage.iter().map(|(key, reason)| (key, reason.as_str()))
+    }
+
+    /// Claims that do not stand.
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        let of_entry = |entry: &Entry| {
+            let Entry { lease, shadowed_by } = entry;
+            let conflict = |family, winner: &Option<LeaseKey>| {
+                let (winner, subnet) = (winner.clone()?, lease.subnet(family)?);
+                Some(Conflict { loser: lease.key.clone(), winner, subnet })
+            };
+            shadowed_by.iter().filter_map(|(family, winner)| conflict(family, winner)).collect::<Vec<_>>()
+        };
+        self.entries.values().flat_map(of_entry).collect()
+    }
+
+    fn insert(&mut self, lease: Lease) {
+        for subnet in lease.subnets().values() {
+            self.claims.entry(*subnet).or_default().insert(lease.key.clone());
+            *self.lengths.entry((Family::of_net(subnet), subnet.prefix_len())).or_default() += 1;
+        }
+        let shadowed_by = lease.endpoints.map(|_, _| None);
+        self.entries.insert(lease.key.clone(), Entry { lease, shadowed_by });
+    }
+
+    fn remove(&mut self, key: &LeaseKey) {
+        let Some(Entry { lease, .. }) = self.entries.remove(key) else { return };
+        for subnet in lease.subnets().values() {
+            if let Some(claims) = self.claims.get_mut(subnet) {
+                claims.remove(key);
+                if claims.is_empty() {
+                    self.claims.remove(subnet);
+                }
+            }
+            let length = (Family::of_net(subnet), subnet.prefix_len());
+            if let Some(count) = self.lengths.get_mut(&length) {
+                *count -= 1;
+                if *count == 0 {
+                    self.lengths.remove(&length);
+                }
+            }
+        }
+    }
+
+    /// Keys of the claims that overlap a prefix: the same, the wider and the narrower ones.
+    fn overlapping(&self, net: &IpNet) -> BTreeSet<LeaseKey> {
+        let mut keys = BTreeSet::new();
+        let family = Family::of_net(net);
+        for (_, length) in self.lengths.range((family, 0)..(family, net.prefix_len())).map(|(length, _)| *length) {
+            let wider = IpNet::new(net.addr(), length).map(|wider| wider.trunc());
+            keys.extend(wider.ok().and_then(|wider| self.claims.get(&wider)).into_iter().flatten().cloned());
+        }
+        let last = IpNet::new(net.broadcast(), family.bits()).unwrap_or(*net);
+        keys.extend(self.claims.range(net.trunc()..=last).flat_map(|(_, claims)| claims).cloned());
+        keys
+    }
+
+    /// All keys that a chain of overlaps connects with the given ones.
+    fn component(&self, keys: impl IntoIterator<Item = LeaseKey>) -> BTreeSet<LeaseKey> {
+        let mut component = BTreeSet::new();
+        let mut open: Vec<LeaseKey> = keys.into_iter().collect();
+        while let Some(key) = open.pop() {
+            let Some(entry) = self.entries.get(&key) else { continue };
+            if component.insert(key) {
+                open.extend(entry.lease.subnets().values().flat_map(|subnet| self.overlapping(subnet)));
+            }
+        }
+        component
+    }
+
+    /// Decides anew who stands among the given keys (whole components): oldest first, this node's own before all.
+    /// Returns those for which it came out otherwise than before.
+    fn settle(&mut self, keys: BTreeSet<LeaseKey>) -> BTreeSet<LeaseKey> {
+        let mut order: Vec<&Lease> = keys.iter().filter_map(|key| self.entries.get(key)).map(|e| &e.lease).collect();
+        order.sort_by_key(|lease| (self.own.as_ref() != Some(&lease.key), lease.seniority()));
+        let mut standing = Standing::default();
+        let mut verdicts = Vec::new();
+        for lease in order {
+            let verdict = lease.endpoints.map(|_, endpoint| standing.claim(endpoint.subnet, &lease.key));
+            verdicts.push((lease.key.clone(), verdict));
+        }
+        let mut changed = BTreeSet::new();
+        for (key, verdict) in verdicts {
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            if entry.shadowed_by != verdict {
+                entry.shadowed_by = verdict;
+                changed.insert(key);
+            }
+        }
+        changed
+    }
+}
+
+/// The subnets that are taken so far, none overlapping another.
+#[derive(Default)]
+struct Standing(BTreeMap<IpNet, LeaseKey>);
+
+impl Standing {
+    /// Takes the subnet, or says who has it (or a part of it) already.
+    fn claim(&mut self, net: IpNet, key: &LeaseKey) -> Option<LeaseKey> {
+        // None of the subnets here overlap, so only the neighbours in order can: the last one that starts at or
+        // before the end of `net` is the only candidate that holds it or lies in it.
+        let last = IpNet::new(net.broadcast(), Family::of_net(&net).bits()).unwrap_or(net);
+        let candidate = self.0.range(..=last).next_back();
+        if let Some((_, winner)) = candidate.filter(|(other, _)| other.contains(&net) || net.contains(*other)) {
+            return Some(winner.clone());
+        }
+        self.0.insert(net, key.clone());
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;
