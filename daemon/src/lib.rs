@@ -1,4 +1,9 @@
 //! THE SHELL `towpathd`: stores, trigger, reconcile, health, metrics, status socket.
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod netconf;
+pub mod secret;
+pub mod state_file;
 pub mod store;
+pub mod subnet_file;

@@ -1,0 +1,163 @@
+//! [`Settings`]: the configuration as it is used. Plain typed data; every value in it is valid.
+//!
+//! How a value is written, and where it came from, is `meant`'s and `written`'s business.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use backends::cluster::OwnSubnetRoute;
+use backends::masquerade::Firewall;
+use ipam::{NodeName, Stack};
+
+use super::pattern::Pattern;
+use crate::secret::Secret;
+
+/// Everything that the command line and the environment say, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// This node's name in the store, in logs and in `towpathctl`.
+    pub node: NodeName,
+    /// Where leases are kept.
+    pub store: StoreSettings,
+    /// How the uplink is chosen.
+    pub interface: InterfaceWish,
+    /// What tells this daemon's kernel objects from another daemon's on the same node.
+    pub instance: Instance,
+    /// What other programs read: network, subnet, MTU.
+    pub subnet_file: PathBuf,
+    /// The last known state of the store, this instance's own.
+    pub state_file: PathBuf,
+    /// net-conf.json as a file; the kubernetes store alone takes it from there.
+    pub net_config_path: PathBuf,
+    /// Masquerade and forwarding: which rules are wanted.
+    pub firewall: Firewall,
+    /// How often the kernel is compared as a whole, without any event.
+    pub resync: Duration,
+    /// Whether the own subnet has a blackhole route under its pods' routes.
+    pub own_subnet_route: OwnSubnetRoute,
+    /// Where health and metrics are served; `None`: nowhere.
+    pub healthz: Option<SocketAddr>,
+    /// The unix socket that `towpathctl` talks to.
+    pub status_socket: PathBuf,
+    /// How long before its end a lease is renewed: 1 to 1439 minutes.
+    pub lease_renew_margin: Duration,
+    /// What is logged, and how.
+    pub logging: Logging,
+}
+
+/// Where leases are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreSettings {
+    /// A directory on this host, or one that all nodes share.
+    Directory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// etcd, API version 3.
+    Etcd(EtcdSettings),
+}
+
+/// How etcd is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdSettings {
+    /// URLs, at least one, all `http` or all `https`.
+    pub endpoints: Vec<String>,
+    /// What all keys begin with; starts with `/`, does not end with one.
+    pub prefix: String,
+    /// Certificates.
+    pub tls: TlsFiles,
+    /// User name and password; `None`: no authentication.
+    pub user: Option<EtcdUser>,
+}
+
+/// Who we are to etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdUser {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// PEM files for TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Who may vouch for the server; without it the system's own list.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+}
+
+/// How the uplink is chosen: in this order, the first that finds something.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InterfaceWish {
+    /// `--iface`, in order.
+    pub interfaces: Vec<InterfaceId>,
+    /// `--iface-regex`, in order.
+    pub patterns: Vec<Pattern>,
+    /// `--iface-can-reach`.
+    pub can_reach: Option<IpAddr>,
+    /// `--public-ip`, `--public-ipv6`.
+    pub public: Option<Stack<IpAddr>>,
+}
+
+/// What names an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InterfaceId {
+    /// The interface that has this address.
+    Address(IpAddr),
+    /// The interface of this name.
+    Name(String),
+}
+
+/// What tells one daemon's kernel objects from another's on the same node. It follows from the subnet file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The alias of our links: `ip link set … alias`.
+    pub alias: String,
+    /// The nftables table, family `inet`.
+    pub table: String,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// One line of text or one JSON object each.
+    pub format: LogFormat,
+    /// The least severe that is shown.
+    pub level: LogLevel,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// The least severe messages that are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Only what failed.
+    Error,
+    /// And what is not as it should be.
+    Warn,
+    /// And what changed.
+    Info,
+    /// And why.
+    Debug,
+    /// And every step.
+    Trace,
+}
