@@ -4,9 +4,7 @@ use ipam::Mac;
 use ipnet::IpNet;
 
 use crate::ruleset::Ruleset;
-use crate::state::{
-    Fdb, FdbKey, Link, LinkName, Neighbour, NeighbourKey, Nexthop, Route, RouteKey,
-};
+use crate::state::{Fdb, FdbKey, Link, LinkName, Neighbour, NeighbourKey, Nexthop, Route, RouteKey};
 
 /// One change to the kernel. Each is idempotent: "add" of what is there and "delete" of what is gone succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -63,6 +63,19 @@ impl fmt::Debug for LinkName {
     }
 }
 
+impl serde::Serialize for LinkName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for LinkName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<LinkName, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        LinkName::new(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// Who made an object that we found: needed to take over what flannel left, and to put our tag on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tag {

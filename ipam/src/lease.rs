@@ -34,7 +34,7 @@ impl fmt::Display for LeaseKey {
 }
 
 /// What a backend needs to know of a peer beside its addresses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BackendData {
     /// VXLAN: the network identifier and the MAC of the peer's tunnel device (VTEP).
@@ -59,7 +59,7 @@ impl BackendData {
 }
 
 /// One family's part of a lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The pod subnet, host bits zero.
     pub subnet: IpNet,
@@ -70,7 +70,7 @@ pub struct Endpoint {
 }
 
 /// One node's claim on its pod subnets, and how to reach it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lease {
     /// Identity in the store.
     pub key: LeaseKey,

@@ -9,6 +9,7 @@ pub mod node;
 pub mod pool;
 pub mod stack;
 pub mod table;
+pub mod taken;
 
 pub use lease::{BackendData, Endpoint, Lease, LeaseKey};
 pub use mac::Mac;
@@ -16,3 +17,4 @@ pub use node::NodeName;
 pub use pool::Pool;
 pub use stack::{Family, Stack};
 pub use table::LeaseTable;
+pub use taken::Taken;

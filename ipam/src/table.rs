@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -47,7 +48,8 @@ pub struct Conflict {
 
 #[derive(Debug)]
 struct Entry {
-    lease: Lease,
+    /// Shared with whoever keeps what stood last, so that a lease is in memory once.
+    lease: Arc<Lease>,
     /// Per family in use: who stands in the way, if anybody does.
     shadowed_by: Stack<Option<LeaseKey>>,
 }
@@ -94,7 +96,7 @@ impl LeaseTable {
             Record::Gone(_) => None,
         };
         self.garbage.remove(&key);
-        if self.entries.get(&key).map(|entry| &entry.lease) == lease.as_ref() {
+        if self.get(&key) == lease.as_ref() {
             return BTreeSet::new();
         }
         let mut affected = self.component([key.clone()]);
@@ -123,7 +125,7 @@ impl LeaseTable {
             match record {
                 Record::Lease(lease) => {
                     self.garbage.remove(&lease.key);
-                    if self.entries.get(&lease.key).is_some_and(|entry| entry.lease == lease) {
+                    if self.get(&lease.key) == Some(&lease) {
                         continue;
                     }
                     touched.insert(lease.key.clone());
@@ -142,12 +144,12 @@ impl LeaseTable {
 
     /// The lease under a key, standing or not.
     pub fn get(&self, key: &LeaseKey) -> Option<&Lease> {
-        self.entries.get(key).map(|entry| &entry.lease)
+        self.entries.get(key).map(|entry| &*entry.lease)
     }
 
     /// All leases, standing or not, this node's own included.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> {
-        self.entries.values().map(|entry| &entry.lease)
+        self.entries.values().map(|entry| &*entry.lease)
     }
 
     /// How many leases there are, standing or not, this node's own included.
@@ -162,14 +164,17 @@ impl LeaseTable {
 
     /// What stands of a peer's lease: the lease reduced to the families in which nobody older claims the subnet.
     /// `None` for an unknown key, for this node's own lease, and when nothing of it stands.
-    pub fn standing(&self, key: &LeaseKey) -> Option<Lease> {
+    pub fn standing(&self, key: &LeaseKey) -> Option<Arc<Lease>> {
         if self.own.as_ref() == Some(key) {
             return None;
         }
         let Entry { lease, shadowed_by } = self.entries.get(key)?;
         let stands = |family| matches!(shadowed_by.get(family), Some(None));
+        if lease.endpoints.families().all(stands) {
+            return Some(Arc::clone(lease));
+        }
         let endpoints = lease.endpoints.filter_map(|family, endpoint| stands(family).then(|| endpoint.clone()))?;
-        Some(Lease { endpoints, ..lease.clone() })
+        Some(Arc::new(Lease { endpoints, ..Lease::clone(lease) }))
     }
 
     /// The lease whose subnet holds an address: the standing one, this node's own included.
@@ -177,9 +182,10 @@ impl LeaseTable {
         let family = Family::of(address);
         let host = IpNet::from(address);
         let claims = self.overlapping(&host);
-        claims.iter().filter_map(|key| self.entries.get(key)).find_map(|entry| {
-            matches!(entry.shadowed_by.get(family), Some(None)).then_some(&entry.lease)
-        })
+        claims
+            .iter()
+            .filter_map(|key| self.entries.get(key))
+            .find_map(|entry| matches!(entry.shadowed_by.get(family), Some(None)).then_some(&*entry.lease))
     }
 
     /// Keys that hold no lease, with the reason.
@@ -206,7 +212,7 @@ impl LeaseTable {
             *self.lengths.entry((Family::of_net(subnet), subnet.prefix_len())).or_default() += 1;
         }
         let shadowed_by = lease.endpoints.map(|_, _| None);
-        self.entries.insert(lease.key.clone(), Entry { lease, shadowed_by });
+        self.entries.insert(lease.key.clone(), Entry { lease: Arc::new(lease), shadowed_by });
     }
 
     fn remove(&mut self, key: &LeaseKey) {
@@ -257,7 +263,7 @@ impl LeaseTable {
     /// Decides anew who stands among the given keys (whole components): oldest first, this node's own before all.
     /// Returns those for which it came out otherwise than before.
     fn settle(&mut self, keys: BTreeSet<LeaseKey>) -> BTreeSet<LeaseKey> {
-        let mut order: Vec<&Lease> = keys.iter().filter_map(|key| self.entries.get(key)).map(|e| &e.lease).collect();
+        let mut order: Vec<&Lease> = keys.iter().filter_map(|key| self.get(key)).collect();
         order.sort_by_key(|lease| (self.own.as_ref() != Some(&lease.key), lease.seniority()));
         let mut standing = Standing::default();
         let mut verdicts = Vec::new();

@@ -1,0 +1,164 @@
+//! [`Cluster`]: what a backend looks at — this node, its uplink, the networks — and the two halves of the sum: what the
+//! node itself needs ([`Cluster::base`]) and what one lease adds ([`Cluster::contribution`]).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipam::{Family, Lease, Stack};
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::masquerade::{self, Firewall};
+use crate::state::{KernelState, LinkName, Route, RouteKey, Tag, Via};
+use crate::vxlan::{self, VxlanSettings};
+
+/// How pods' packets are carried to other nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// In UDP, by the kernel's VXLAN devices.
+    Vxlan(VxlanSettings),
+}
+
+impl Backend {
+    /// The name in net-conf.json and in leases.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Backend::Vxlan(_) => "vxlan",
+        }
+    }
+
+    /// The devices that this backend makes.
+    pub fn devices(&self) -> &Stack<LinkName> {
+        match self {
+            Backend::Vxlan(settings) => settings.devices(),
+        }
+    }
+}
+
+/// The interface that reaches the other nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Uplink {
+    /// Its name.
+    pub link: LinkName,
+    /// Octets of payload that it carries.
+    pub mtu: u32,
+    /// The address on it, per family: the outer source.
+    pub local: Stack<IpAddr>,
+    /// The address that peers are told to send to: `local` unless a NAT stands before the node.
+    pub public: Stack<IpAddr>,
+}
+
+/// How routes to peers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouteStyle {
+    /// Through one next-hop object per peer (kernel 5.3 and later): insertion does not depend on their number.
+    Objects,
+    /// With plain on-link gateways.
+    Gateways,
+}
+
+/// Whether the own pod subnet gets a blackhole route (`--ip-blackhole-route`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnSubnetRoute {
+    /// None: the bridge's own route is enough.
+    Absent,
+    /// `blackhole SUBNET`: no address of a pod that is gone leaves by the default route.
+    Blackhole,
+}
+
+/// This node's place in the cluster: all that decides its kernel's state, but for the peers' leases.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Cluster {
+    /// The cluster's networks (`Network`, `IPv6Network`).
+    pub networks: Stack<IpNet>,
+    /// How packets are carried.
+    pub backend: Backend,
+    /// The interface that reaches the peers.
+    pub uplink: Uplink,
+    /// This node's own lease, its VTEP MACs included.
+    pub own: Lease,
+    /// Masquerade and forwarding.
+    pub firewall: Firewall,
+    /// How routes are written.
+    pub routes: RouteStyle,
+    /// Blackhole or not.
+    pub own_subnet_route: OwnSubnetRoute,
+}
+
+/// Why one family of a peer's lease gets no path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// The family.
+    pub family: Family,
+    /// One sentence: what is wrong and what to do.
+    pub reason: String,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.family, self.reason)
+    }
+}
+
+impl Cluster {
+    /// What the node needs with no peer at all: devices, addresses, sysctls, firewall.
+    pub fn base(&self) -> KernelState {
+        let mut state = match &self.backend {
+            Backend::Vxlan(settings) => vxlan::base(self, settings),
+        };
+        state.ruleset = Some(masquerade::ruleset(self));
+        for (family, subnet) in self.own.subnets().iter() {
+            let forwarding = match family {
+                Family::V4 => "net/ipv4/ip_forward",
+                Family::V6 => "net/ipv6/conf/all/forwarding",
+            };
+            state.sysctls.insert(forwarding.to_owned(), "1".to_owned());
+            if self.own_subnet_route == OwnSubnetRoute::Blackhole {
+                let route = Route { via: Via::Blackhole, tag: Tag::Ours };
+                state.routes.insert(RouteKey::new(*subnet), route);
+            }
+        }
+        state
+    }
+
+    /// What one peer's lease adds; and, per family, why it adds nothing.
+    pub fn contribution(&self, lease: &Lease) -> (KernelState, Vec<Unusable>) {
+        let mut state = KernelState::default();
+        let mut unusable = Vec::new();
+        for (family, endpoint) in lease.endpoints.iter() {
+            let added = match self.refusal(family, endpoint.public) {
+                Some(reason) => Err(reason),
+                None => match &self.backend {
+                    Backend::Vxlan(settings) => vxlan::add_peer(self, settings, endpoint, &mut state),
+                },
+            };
+            if let Err(reason) = added {
+                unusable.push(Unusable { family, reason });
+            }
+        }
+        (state, unusable)
+    }
+
+    /// The MTU of pods: the least of what the families' devices carry (flannel writes it as `FLANNEL_MTU`).
+    pub fn pod_mtu(&self) -> u32 {
+        let mtu = |family| match &self.backend {
+            Backend::Vxlan(settings) => settings.device_mtu(family, self.uplink.mtu),
+        };
+        self.own.endpoints.families().map(mtu).min().unwrap_or(self.uplink.mtu)
+    }
+
+    /// Why no backend could reach a peer in this family.
+    fn refusal(&self, family: Family, public: IpAddr) -> Option<String> {
+        let Some(own) = self.own.endpoints.get(family) else {
+            return Some(format!("this node has no {family} subnet, so it cannot reach the peer's {family} pods"));
+        };
+        if own.public == public || self.uplink.local.get(family) == Some(&public) {
+            let fix = "if that node is gone delete its lease, else give it an address of its own (--public-ip)";
+            return Some(format!("it publishes this node's own address {public}; {fix}"));
+        }
+        None
+    }
+}

@@ -1,0 +1,187 @@
+//! [`diff`]: from one [`KernelState`] to another, as changes in an order that the kernel accepts.
+//!
+//! It ranges over the union of both key sets: what is wanted and missing or different is set, what is there and not
+//! wanted is removed. For the whole node `from` is what was observed; for one lease's change both sides are its
+//! contributions before and after. There is no other code that decides a change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
+
+use crate::plan::{Change, Plan};
+use crate::state::{KernelState, Link, LinkKind, LinkName, Route, Tag, Via};
+
+/// The changes that turn `from` into `to`. Empty when they are equal.
+pub fn diff(from: &KernelState, to: &KernelState) -> Plan {
+    let fate = Fate::of(from, to);
+    let mut plan = Plan::default();
+    links(&mut plan, &fate, from, to);
+    if from.ruleset != to.ruleset {
+        plan.changes.push(Change::RulesetSet(to.ruleset.clone()));
+    }
+    let (set, deleted) = per_peer(&fate, from, to);
+    plan.changes.extend(set);
+    plan.changes.extend(deleted);
+    plan.changes.extend(fate.removed.iter().map(|name| Change::LinkDelete(*name)));
+    plan
+}
+
+/// What becomes of links, because what lives on one shares its fate.
+struct Fate {
+    /// Not wanted any more: deleted last, and everything on them goes with them.
+    removed: BTreeSet<LinkName>,
+    /// Deleted and made anew first: nothing that was observed on them is there any more.
+    remade: BTreeSet<LinkName>,
+    /// A name that somebody else's device has: nothing of ours may be put on it.
+    blocked: BTreeSet<LinkName>,
+}
+
+impl Fate {
+    fn of(from: &KernelState, to: &KernelState) -> Fate {
+        let mut fate = Fate { removed: BTreeSet::new(), remade: BTreeSet::new(), blocked: BTreeSet::new() };
+        for (name, link) in &from.links {
+            match (to.links.get(name), &link.kind, link.tag) {
+                (None, _, Tag::Ours) => fate.removed.insert(*name),
+                (Some(_), LinkKind::Other(_), Tag::Adopted) => fate.blocked.insert(*name),
+                (Some(wanted), _, _) if !can_become(link, wanted) => fate.remade.insert(*name),
+                _ => false,
+            };
+        }
+        fate
+    }
+
+    /// Whether what was observed on this link is ours to change and still there when its turn comes.
+    fn lasts(&self, link: LinkName) -> bool {
+        !self.removed.contains(&link) && !self.remade.contains(&link) && self.may_use(link)
+    }
+
+    fn may_use(&self, link: LinkName) -> bool {
+        !self.blocked.contains(&link)
+    }
+}
+
+fn can_become(from: &Link, to: &Link) -> bool {
+    match (&from.kind, &to.kind) {
+        (LinkKind::Vxlan(from), LinkKind::Vxlan(to)) => from.can_become(to),
+        _ => false,
+    }
+}
+
+/// Links, their addresses, and sysctls (of which a new link's own exist only once it does).
+fn links(plan: &mut Plan, fate: &Fate, from: &KernelState, to: &KernelState) {
+    for (name, link) in &to.links {
+        match from.links.get(name).filter(|_| fate.may_use(*name)) {
+            Some(there) if fate.remade.contains(name) => {
+                debug_assert_ne!(there, link);
+                plan.changes.push(Change::LinkDelete(*name));
+                plan.changes.push(Change::LinkAdd(*name, link.clone()));
+            }
+            Some(there) if there != link => {
+                plan.changes.push(Change::LinkSet { name: *name, from: there.clone(), to: link.clone() });
+            }
+            Some(_) => {}
+            None => plan.changes.push(Change::LinkAdd(*name, link.clone())),
+        }
+    }
+    for (before, key, after) in union(&from.addresses, &to.addresses) {
+        let (link, address) = *key;
+        match (before.filter(|_| fate.lasts(link)), after.filter(|_| fate.may_use(link))) {
+            // The kernel cannot re-tag an address in place; flannel's is as good as ours.
+            (None, Some(_)) => plan.changes.push(Change::AddressAdd(link, address)),
+            (Some(_), None) => plan.changes.push(Change::AddressDelete(link, address)),
+            _ => {}
+        }
+    }
+    let fresh = |path: &str| to.links.keys().any(|name| is_new(fate, from, *name) && names_link(path, *name));
+    for (path, value) in &to.sysctls {
+        let differs = from.sysctls.get(path).is_some_and(|there| there != value);
+        // One that cannot be read belongs to a kernel without that feature, unless its link is only being made.
+        if differs || fresh(path) {
+            plan.changes.push(Change::SysctlSet(path.clone(), value.clone()));
+        }
+    }
+}
+
+fn is_new(fate: &Fate, from: &KernelState, name: LinkName) -> bool {
+    fate.may_use(name) && (!from.links.contains_key(&name) || fate.remade.contains(&name))
+}
+
+fn names_link(path: &str, name: LinkName) -> bool {
+    path.split('/').any(|part| part == name.as_str())
+}
+
+/// What there is one of per peer: everything to set, in the order in which one needs the other, then everything to
+/// remove, in the reverse order.
+fn per_peer(fate: &Fate, from: &KernelState, to: &KernelState) -> (Vec<Change>, Vec<Change>) {
+    let mut set = Vec::new();
+    let mut deleted = Vec::new();
+    for (before, key, after) in union(&from.nexthops, &to.nexthops) {
+        match (before.filter(|_| fate.lasts(key.link)), after.filter(|_| fate.may_use(key.link))) {
+            (None, Some(_)) => set.push(Change::NexthopAdd(*key)),
+            (Some(_), None) => deleted.push(Change::NexthopDelete(*key)),
+            _ => {}
+        }
+    }
+    for (before, key, after) in union(&from.neighbours, &to.neighbours) {
+        match (before.filter(|_| fate.lasts(key.link)), after.filter(|_| fate.may_use(key.link))) {
+            (before, Some(after)) if before != Some(after) => set.push(Change::NeighbourSet(*key, *after)),
+            (Some(before), None) => deleted.push(Change::NeighbourDelete(*key, before.mac)),
+            _ => {}
+        }
+    }
+    for (before, key, after) in union(&from.fdb, &to.fdb) {
+        match (before.filter(|_| fate.lasts(key.link)), after.filter(|_| fate.may_use(key.link))) {
+            (before, Some(after)) if before != Some(after) => set.push(Change::FdbSet(*key, *after)),
+            (Some(before), None) => deleted.push(Change::FdbDelete(*key, *before)),
+            _ => {}
+        }
+    }
+    for (before, key, after) in union(&from.routes, &to.routes) {
+        let lasts = |route: &&Route| link_of(route).is_none_or(|link| fate.lasts(link));
+        let may_use = |route: &&Route| link_of(route).is_none_or(|link| fate.may_use(link));
+        match (before.filter(lasts), after.filter(may_use)) {
+            (before, Some(after)) if before != Some(after) => set.push(Change::RouteSet(*key, *after)),
+            (Some(before), None) => deleted.push(Change::RouteDelete(*key, *before)),
+            _ => {}
+        }
+    }
+    deleted.reverse();
+    (set, deleted)
+}
+
+/// The link that a route leaves by.
+fn link_of(route: &Route) -> Option<LinkName> {
+    match route.via {
+        Via::Object(nexthop) | Via::Gateway(nexthop) => Some(nexthop.link),
+        Via::Blackhole | Via::Unknown => None,
+    }
+}
+
+/// Both maps in one walk, in the order of their keys: each key with what is on either side.
+fn union<'a, K: Ord, V>(from: &'a BTreeMap<K, V>, to: &'a BTreeMap<K, V>) -> Union<'a, K, V> {
+    Union { from: from.iter().peekable(), to: to.iter().peekable() }
+}
+
+struct Union<'a, K, V> {
+    from: Peekable<std::collections::btree_map::Iter<'a, K, V>>,
+    to: Peekable<std::collections::btree_map::Iter<'a, K, V>>,
+}
+
+impl<'a, K: Ord, V> Iterator for Union<'a, K, V> {
+    type Item = (Option<&'a V>, &'a K, Option<&'a V>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let order = match (self.from.peek(), self.to.peek()) {
+            (Some((from, _)), Some((to, _))) => from.cmp(to),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (None, None) => return None,
+        };
+        let before = if order.is_le() { self.from.next() } else { None };
+        let after = if order.is_ge() { self.to.next() } else { None };
+        let key = before.or(after).map(|(key, _)| key)?;
+        Some((before.map(|(_, value)| value), key, after.map(|(_, value)| value)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

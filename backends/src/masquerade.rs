@@ -1,0 +1,108 @@
+//! Masquerade and forwarding: what our nftables table must say. Flannel's six rules by meaning (its iptables mode, where its
+//! two modes differ), forward rules, and the tunnel's outer packets kept out of connection tracking and NAT.
+
+use ipam::{Family, Stack};
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::cluster::{Backend, Cluster};
+use crate::ruleset::{Chain, ChainKind, Match, Rule, Ruleset, Verdict};
+
+/// The mark by which kube-proxy asks for masquerade (`--iptables-masquerade-bit` 14): what it does itself we leave alone.
+const KUBE_PROXY_MARK: u32 = 0x4000;
+
+/// Which rules are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Firewall {
+    /// `--ip-masq`
+    pub masquerade: Masquerade,
+    /// `--iptables-forward-rules`
+    pub forward: Forward,
+}
+
+/// Whether pods' packets to the outside get the node's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Masquerade {
+    /// No.
+    Off,
+    /// Yes, source ports chosen at random (`fully-random`): no two pods race for one.
+    FullyRandom,
+    /// Yes, source ports kept where possible (`--ip-masq-fully-random-disable`).
+    PortKeeping,
+}
+
+/// Whether forwarded packets of the cluster are accepted explicitly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forward {
+    /// No rules.
+    Untouched,
+    /// Packets from and to the cluster's networks are accepted.
+    Accept,
+}
+
+/// The whole table.
+pub(crate) fn ruleset(cluster: &Cluster) -> Ruleset {
+    let mut chains = Vec::new();
+    match &cluster.backend {
+        Backend::Vxlan(settings) => chains.extend(tunnel_chains(settings.port)),
+    }
+    if cluster.firewall.forward == Forward::Accept {
+        let rules = cluster.networks.values().flat_map(|net| [Match::Source(*net), Match::Destination(*net)]);
+        let rules = rules.map(|side| rule([side], Verdict::Accept)).collect();
+        chains.push(Chain { kind: ChainKind::Forward, rules });
+    }
+    let masquerade = match cluster.firewall.masquerade {
+        Masquerade::Off => None,
+        Masquerade::FullyRandom => Some(Verdict::MasqueradeFullyRandom),
+        Masquerade::PortKeeping => Some(Verdict::Masquerade),
+    };
+    if let Some(masquerade) = masquerade {
+        chains.push(Chain { kind: ChainKind::Postrouting, rules: postrouting(cluster, masquerade) });
+    }
+    Ruleset { chains }
+}
+
+/// Outer packets are not tracked, hence never NATed: a mark that the inner packet carried cannot make kube-proxy rewrite
+/// the outer one (the cause of flannel's checksum stalls), and no table entry is spent on them. Only what this host
+/// itself sends or receives: a pod's own packets to that port elsewhere are none of the tunnel's.
+fn tunnel_chains(port: u16) -> [Chain; 2] {
+    let received = rule([Match::DestinationLocal, Match::UdpDestinationPort(port)], Verdict::NoTrack);
+    let sent = rule([Match::UdpDestinationPort(port)], Verdict::NoTrack);
+    [Chain { kind: ChainKind::Prerouting, rules: vec![received] }, Chain { kind: ChainKind::Output, rules: vec![sent] }]
+}
+
+/// Flannel's rules in flannel's order; family by family, since no rule matches both.
+fn postrouting(cluster: &Cluster, masquerade: Verdict) -> Vec<Rule> {
+    let marked = Match::Mark { mask: KUBE_PROXY_MARK, value: KUBE_PROXY_MARK };
+    let mut rules = vec![rule([marked], Verdict::Return)];
+    let subnets = cluster.own.subnets();
+    let pairs: Option<Stack<(IpNet, IpNet)>> =
+        cluster.networks.filter_map(|family, network| subnets.get(family).map(|subnet| (*network, *subnet)));
+    for (family, (network, subnet)) in pairs.iter().flat_map(Stack::iter) {
+        let (network, subnet) = (*network, *subnet);
+        rules.extend([
+            rule([Match::Source(subnet), Match::Destination(network)], Verdict::Return),
+            rule([Match::Source(network), Match::Destination(subnet)], Verdict::Return),
+            // A client from outside keeps its address towards our own pods (externalTrafficPolicy: Local).
+            rule([Match::SourceNot(network), Match::Destination(subnet)], Verdict::Return),
+            rule([Match::Source(network), Match::DestinationNot(multicast(family))], masquerade),
+            // Towards another node's pods it gets ours, or the answer would not come back through us.
+            rule([Match::SourceNot(network), Match::Destination(network)], masquerade),
+        ]);
+    }
+    rules
+}
+
+/// All multicast: never masqueraded (RFC 5771, RFC 4291 section 2.7).
+fn multicast(family: Family) -> IpNet {
+    match family {
+        Family::V4 => IpNet::V4(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(224, 0, 0, 0), 4)),
+        Family::V6 => IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8)),
+    }
+}
+
+fn rule<const N: usize>(matches: [Match; N], verdict: Verdict) -> Rule {
+    Rule { matches: matches.to_vec(), verdict }
+}

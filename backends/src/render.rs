@@ -1,0 +1,199 @@
+//! States and plans in the words of `ip`, `bridge`, `sysctl` and `nft`: for `towpathctl plan`, for golden tests, for logs.
+//!
+//! Commands are exact enough to be typed; where one `ip` command cannot say it, the nearest one is printed.
+
+use std::fmt;
+
+use crate::plan::{Change, Plan};
+use crate::ruleset::{Chain, ChainKind, Ruleset};
+use crate::state::{
+    Fdb, FdbKey, KernelState, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Nexthop, PROTOCOL, Route, RouteKey,
+    Tag, Via,
+};
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.changes.iter().try_for_each(|change| writeln!(f, "{change}"))
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::LinkAdd(name, link) => write!(f, "ip link add {name} {link}"),
+            Change::LinkSet { name, from, to } => link_set(f, *name, from, to),
+            Change::LinkDelete(name) => write!(f, "ip link delete {name}"),
+            Change::AddressAdd(link, address) => write!(f, "ip address add {address} dev {link} proto {PROTOCOL}"),
+            Change::AddressDelete(link, address) => write!(f, "ip address delete {address} dev {link}"),
+            Change::SysctlSet(path, value) => write!(f, "sysctl -w {}={value}", SysctlName(path)),
+            Change::RulesetSet(Some(ruleset)) => write!(f, "nft -f - <<'END'\n{ruleset}END"),
+            Change::RulesetSet(None) => f.write_str("nft delete table inet towpath"),
+            Change::NexthopAdd(nexthop) => write!(f, "ip nexthop add {nexthop}"),
+            Change::NexthopDelete(nexthop) => write!(f, "ip nexthop delete {nexthop}"),
+            Change::RouteSet(key, route) => write!(f, "ip route replace {}", RouteLine(key, route)),
+            Change::RouteDelete(key, route) => write!(f, "ip route delete {}", RouteLine(key, route)),
+            Change::NeighbourSet(key, entry) => write!(f, "ip neigh replace {}", NeighbourLine(key, entry)),
+            Change::NeighbourDelete(key, mac) => {
+                write!(f, "ip neigh delete {} lladdr {mac} dev {}", key.address, key.link)
+            }
+            Change::FdbSet(key, entry) => write!(f, "bridge fdb replace {}", FdbLine(key, entry)),
+            Change::FdbDelete(key, entry) => write!(f, "bridge fdb delete {}", FdbLine(key, entry)),
+        }
+    }
+}
+
+impl fmt::Display for KernelState {
+    /// Everything that the state holds, one line each, kinds in the order of the fields.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, link) in &self.links {
+            writeln!(f, "link {name} {link}")?;
+        }
+        for ((link, address), tag) in &self.addresses {
+            writeln!(f, "address {address} dev {link}{}", Adopted(*tag))?;
+        }
+        for (nexthop, tag) in &self.nexthops {
+            writeln!(f, "nexthop {nexthop}{}", Adopted(*tag))?;
+        }
+        for (key, route) in &self.routes {
+            writeln!(f, "route {}{}", RouteLine(key, route), Adopted(route.tag))?;
+        }
+        for (key, entry) in &self.neighbours {
+            writeln!(f, "neigh {}{}", NeighbourLine(key, entry), Adopted(entry.tag))?;
+        }
+        for (key, entry) in &self.fdb {
+            writeln!(f, "fdb {}{}", FdbLine(key, entry), Adopted(entry.tag))?;
+        }
+        for (path, value) in &self.sysctls {
+            writeln!(f, "sysctl {} = {value}", SysctlName(path))?;
+        }
+        self.ruleset.iter().try_for_each(|ruleset| write!(f, "{ruleset}"))
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "address {} mtu {} {}", self.mac, self.mtu, if self.up { "up" } else { "down" })?;
+        write!(f, " addrgenmode {}{}", if self.link_local { "eui64" } else { "none" }, Adopted(self.tag))?;
+        match &self.kind {
+            LinkKind::Other(kind) => write!(f, " type {kind}"),
+            LinkKind::Vxlan(vxlan) => {
+                write!(f, " type vxlan id {} dstport {} local {}", vxlan.vni, vxlan.port, vxlan.local)?;
+                vxlan.underlay.iter().try_for_each(|underlay| write!(f, " dev {underlay}"))?;
+                f.write_str(if vxlan.learning { " learning" } else { " nolearning" })?;
+                f.write_str(if vxlan.gbp { " gbp" } else { "" })
+            }
+        }
+    }
+}
+
+/// Only what differs, as `ip link set` would be told.
+fn link_set(f: &mut fmt::Formatter<'_>, name: LinkName, from: &Link, to: &Link) -> fmt::Result {
+    write!(f, "ip link set {name}")?;
+    if from.mac != to.mac {
+        write!(f, " address {}", to.mac)?;
+    }
+    if from.mtu != to.mtu {
+        write!(f, " mtu {}", to.mtu)?;
+    }
+    if from.link_local != to.link_local {
+        write!(f, " addrgenmode {}", if to.link_local { "eui64" } else { "none" })?;
+    }
+    if from.tag != to.tag {
+        f.write_str(" alias towpath")?;
+    }
+    if let (LinkKind::Vxlan(from), LinkKind::Vxlan(to)) = (&from.kind, &to.kind)
+        && from != to
+    {
+        write!(f, " type vxlan local {}", to.local)?;
+        to.underlay.iter().try_for_each(|underlay| write!(f, " dev {underlay}"))?;
+        f.write_str(if to.learning { " learning" } else { " nolearning" })?;
+    }
+    f.write_str(if from.up == to.up { "" } else { " up" })
+}
+
+impl fmt::Display for Nexthop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "via {} dev {} onlink proto {PROTOCOL}", self.gateway, self.link)
+    }
+}
+
+struct RouteLine<'a>(&'a RouteKey, &'a Route);
+
+impl fmt::Display for RouteLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RouteLine(RouteKey { destination, metric }, Route { via, .. }) = self;
+        match via {
+            Via::Object(nexthop) => write!(f, "{destination} nhid [{nexthop}]")?,
+            Via::Gateway(Nexthop { link, gateway }) => write!(f, "{destination} via {gateway} dev {link} onlink")?,
+            Via::Blackhole => write!(f, "blackhole {destination}")?,
+            Via::Unknown => write!(f, "{destination} (by a way that is not ours)")?,
+        }
+        write!(f, " proto {PROTOCOL} metric {metric}")
+    }
+}
+
+struct NeighbourLine<'a>(&'a NeighbourKey, &'a Neighbour);
+
+impl fmt::Display for NeighbourLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NeighbourLine(NeighbourKey { link, address }, Neighbour { mac, .. }) = self;
+        write!(f, "{address} lladdr {mac} dev {link} nud permanent protocol {PROTOCOL}")
+    }
+}
+
+struct FdbLine<'a>(&'a FdbKey, &'a Fdb);
+
+impl fmt::Display for FdbLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FdbLine(FdbKey { link, mac }, Fdb { remote, .. }) = self;
+        write!(f, "{mac} dev {link} dst {remote} self permanent extern_learn")
+    }
+}
+
+struct SysctlName<'a>(&'a str);
+
+impl fmt::Display for SysctlName<'_> {
+    /// sysctl(8) swaps `/` and `.`: a device `flannel.1` is written `flannel/1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let swap = |c| match c {
+            '/' => '.',
+            '.' => '/',
+            c => c,
+        };
+        self.0.chars().try_for_each(|c| write!(f, "{}", swap(c)))
+    }
+}
+
+struct Adopted(Tag);
+
+impl fmt::Display for Adopted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Tag::Ours => "",
+            Tag::Adopted => " (not ours yet)",
+        })
+    }
+}
+
+impl fmt::Display for Ruleset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "table inet towpath {{")?;
+        for Chain { kind, rules } in &self.chains {
+            writeln!(f, "\tchain {} {{", kind.name())?;
+            writeln!(f, "\t\ttype {}; policy accept;", hook(*kind))?;
+            rules.iter().try_for_each(|rule| writeln!(f, "\t\t{rule}"))?;
+            writeln!(f, "\t}}")?;
+        }
+        writeln!(f, "}}")
+    }
+}
+
+fn hook(kind: ChainKind) -> &'static str {
+    match kind {
+        ChainKind::Prerouting => "filter hook prerouting priority raw",
+        ChainKind::Output => "filter hook output priority raw",
+        ChainKind::Forward => "filter hook forward priority filter",
+        ChainKind::Postrouting => "nat hook postrouting priority srcnat",
+        ChainKind::Foreign => "(not a chain of ours)",
+    }
+}

@@ -1,0 +1,157 @@
+//! [`Desired`]: the whole desired state as a sum — the node's base and one contribution per standing lease — kept up to
+//! date one lease at a time.
+//!
+//! Contributions are disjoint in their keys. Where two are not (two peers that publish one VTEP MAC), the elder's
+//! stands and the overlap is reported; while there is one, sums are made anew from scratch, so that nothing depends
+//! on the order of arrival.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ipam::{Lease, LeaseKey, LeaseTable};
+
+use crate::cluster::{Cluster, Unusable};
+use crate::diff::diff;
+use crate::plan::Plan;
+use crate::state::KernelState;
+
+/// The desired state of the whole node, and which leases add nothing (or not all) to it, with the reason.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    cluster: Cluster,
+    state: KernelState,
+    /// The leases whose contributions are in `state`. What they contributed is computed again when they change: 15,000
+    /// small maps would weigh more than all the rest.
+    counted: BTreeMap<LeaseKey, Arc<Lease>>,
+    unusable: BTreeMap<LeaseKey, Vec<Unusable>>,
+    overlapping: BTreeSet<LeaseKey>,
+}
+
+impl Desired {
+    /// The sum over the table.
+    pub fn new(cluster: Cluster, table: &LeaseTable) -> Desired {
+        let mut desired = Desired {
+            state: cluster.base(),
+            cluster,
+            counted: BTreeMap::new(),
+            unusable: BTreeMap::new(),
+            overlapping: BTreeSet::new(),
+        };
+        let mut elders_first: Vec<_> = table.leases().collect();
+        elders_first.sort_by_key(|lease| lease.seniority());
+        for lease in elders_first {
+            desired.add(&lease.key, table);
+        }
+        desired
+    }
+
+    /// The node that it is the desired state of.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The state.
+    pub fn state(&self) -> &KernelState {
+        &self.state
+    }
+
+    /// What one lease adds, if it adds anything.
+    pub fn contribution(&self, key: &LeaseKey) -> Option<KernelState> {
+        self.counted.get(key).map(|lease| self.cluster.contribution(lease).0)
+    }
+
+    /// Leases that add less than they should, with the reason per family.
+    pub fn unusable(&self) -> impl Iterator<Item = (&LeaseKey, &[Unusable])> {
+        self.unusable.iter().map(|(key, reasons)| (key, reasons.as_slice()))
+    }
+
+    /// Leases of which a key was already taken by an elder's.
+    pub fn overlapping(&self) -> &BTreeSet<LeaseKey> {
+        &self.overlapping
+    }
+
+    /// Brings the sum up to date with the table for these leases and says what that changes in the kernel.
+    pub fn update(&mut self, keys: &BTreeSet<LeaseKey>, table: &LeaseTable) -> Plan {
+        if !self.overlapping.is_empty() {
+            return self.renew(table);
+        }
+        let mut before = KernelState::default();
+        let mut after = KernelState::default();
+        for key in keys {
+            self.unusable.remove(key);
+            if let Some(lease) = self.counted.remove(key) {
+                let (contribution, _) = self.cluster.contribution(&lease);
+                subtract(&mut self.state, &contribution);
+                add(&mut before, &contribution);
+            }
+        }
+        for key in keys {
+            if let Some(contribution) = self.add(key, table) {
+                add(&mut after, &contribution);
+            }
+        }
+        if self.overlapping.is_empty() {
+            return diff(&before, &after);
+        }
+        // The one that came now may be the elder: begin again, from what the kernel was told before.
+        subtract(&mut self.state, &after);
+        add(&mut self.state, &before);
+        self.renew(table)
+    }
+
+    fn renew(&mut self, table: &LeaseTable) -> Plan {
+        let renewed = Desired::new(self.cluster.clone(), table);
+        let plan = diff(&self.state, &renewed.state);
+        *self = renewed;
+        plan
+    }
+
+    /// Counts a lease in, if it stands and takes nobody's keys. Returns what it added.
+    fn add(&mut self, key: &LeaseKey, table: &LeaseTable) -> Option<KernelState> {
+        let lease = table.standing(key)?;
+        let (contribution, unusable) = self.cluster.contribution(&lease);
+        if !unusable.is_empty() {
+            self.unusable.insert(key.clone(), unusable);
+        }
+        if overlaps(&self.state, &contribution) {
+            self.overlapping.insert(key.clone());
+            return None;
+        }
+        add(&mut self.state, &contribution);
+        self.counted.insert(key.clone(), lease);
+        Some(contribution)
+    }
+}
+
+fn overlaps(state: &KernelState, contribution: &KernelState) -> bool {
+    contribution.nexthops.keys().any(|key| state.nexthops.contains_key(key))
+        || contribution.routes.keys().any(|key| state.routes.contains_key(key))
+        || contribution.neighbours.keys().any(|key| state.neighbours.contains_key(key))
+        || contribution.fdb.keys().any(|key| state.fdb.contains_key(key))
+}
+
+fn add(state: &mut KernelState, contribution: &KernelState) {
+    state.nexthops.extend(contribution.nexthops.iter().map(|(key, value)| (*key, *value)));
+    state.routes.extend(contribution.routes.iter().map(|(key, value)| (*key, *value)));
+    state.neighbours.extend(contribution.neighbours.iter().map(|(key, value)| (*key, *value)));
+    state.fdb.extend(contribution.fdb.iter().map(|(key, value)| (*key, *value)));
+}
+
+fn subtract(state: &mut KernelState, contribution: &KernelState) {
+    state.nexthops.retain_not(&contribution.nexthops);
+    state.routes.retain_not(&contribution.routes);
+    state.neighbours.retain_not(&contribution.neighbours);
+    state.fdb.retain_not(&contribution.fdb);
+}
+
+trait RetainNot {
+    fn retain_not(&mut self, others: &Self);
+}
+
+impl<K: Ord, V> RetainNot for BTreeMap<K, V> {
+    fn retain_not(&mut self, others: &Self) {
+        for key in others.keys() {
+            self.remove(key);
+        }
+    }
+}

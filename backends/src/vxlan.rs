@@ -1,0 +1,184 @@
+//! VXLAN: per family one device, per peer one neighbour entry, one FDB entry, one next-hop object and one route.
+//!
+//! A packet for pod subnet S finds the route `S via S.0 dev flannel.N onlink`; the neighbour entry gives S.0's MAC, which
+//! is the peer's VTEP; the FDB entry gives that MAC's underlay address. All three are static: nothing is ever asked
+//! on the wire. Wire-compatible with flannel: same device names, same `.0` addresses, same attributes.
+
+use ipam::{BackendData, Endpoint, Family, Mac, Stack};
+use ipnet::IpNet;
+use serde::Deserialize;
+use std::net::IpAddr;
+
+use crate::cluster::{Cluster, RouteStyle};
+use crate::state::{
+    Fdb, FdbKey, KernelState, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Tag, Via,
+    Vxlan,
+};
+
+/// Linux' own default port (drivers/net/vxlan), which flannel uses; IANA's 4789 must be asked for.
+pub const DEFAULT_PORT: u16 = 8472;
+
+/// Flannel's default network identifier.
+pub const DEFAULT_VNI: u32 = 1;
+
+/// The backend's options of net-conf.json, as used.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct VxlanSettings {
+    vni: u32,
+    devices: Stack<LinkName>,
+    /// UDP port of the tunnel, the same on all nodes.
+    pub port: u16,
+    /// The underlay's MTU where it is not the uplink's (`MTU`, outer octets).
+    pub mtu: Option<u32>,
+    /// Group Based Policy extension, the same on all nodes.
+    pub gbp: bool,
+    /// Whether the devices learn MACs.
+    pub learning: bool,
+}
+
+/// A network identifier that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VniError {
+    /// More than the header's 24 bits.
+    #[error("{0} is not a VXLAN network identifier: it has 24 bits, so at most 16777215 (RFC 7348 section 5)")]
+    TooLarge(u64),
+    /// The device's name would be longer than the kernel's 15 bytes.
+    #[error("{vni} makes a device name longer than 15 bytes: use at most {most}")]
+    NameTooLong {
+        /// The identifier.
+        vni: u32,
+        /// The largest that fits in the families in use.
+        most: u32,
+    },
+}
+
+impl VxlanSettings {
+    /// The defaults with a network identifier, for the families in use.
+    ///
+    /// # Errors
+    /// [`VniError`] when the identifier or the device names made from it do not fit.
+    pub fn new<T>(vni: u64, families: &Stack<T>) -> Result<VxlanSettings, VniError> {
+        let vni = u32::try_from(vni).ok().filter(|vni| *vni < 1 << 24).ok_or(VniError::TooLarge(vni))?;
+        let most = if families.has(Family::V6) { 9_999 } else { 9_999_999 };
+        let name = |family: Family| match family {
+            Family::V4 => LinkName::new(&format!("flannel.{vni}")),
+            Family::V6 => LinkName::new(&format!("flannel-v6.{vni}")),
+        };
+        let devices = families.filter_map(|family, _| name(family).ok());
+        let complete = |devices: &Stack<LinkName>| devices.families().count() == families.families().count();
+        let devices = devices.filter(complete).ok_or(VniError::NameTooLong { vni, most })?;
+        Ok(VxlanSettings { vni, devices, port: DEFAULT_PORT, mtu: None, gbp: false, learning: false })
+    }
+
+    /// The network identifier.
+    pub fn vni(&self) -> u32 {
+        self.vni
+    }
+
+    /// The device of each family: `flannel.N` (IPv4 pods over an IPv4 underlay), `flannel-v6.N` (IPv6 over IPv6).
+    pub fn devices(&self) -> &Stack<LinkName> {
+        &self.devices
+    }
+
+    /// Octets of payload that a family's device carries: the underlay's less the outer headers — Ethernet 14, VXLAN 8,
+    /// UDP 8 and IPv4 20 or IPv6 40 (the kernel's `VXLAN_HEADROOM`, `VXLAN6_HEADROOM`).
+    pub fn device_mtu(&self, family: Family, uplink_mtu: u32) -> u32 {
+        let headroom = match family {
+            Family::V4 => 50,
+            Family::V6 => 70,
+        };
+        self.mtu.map_or(uplink_mtu, |mtu| mtu.min(uplink_mtu)).saturating_sub(headroom)
+    }
+
+    /// The MAC that a VTEP gets when neither its lease nor an existing device has one: the same after every reboot,
+    /// different between nodes, families and networks.
+    pub fn vtep_mac(&self, family: Family, identity: &str) -> Mac {
+        Mac::derived_from(&format!("{identity} {family} {} {}", self.vni, self.port))
+    }
+}
+
+/// What the node needs without any peer.
+pub(crate) fn base(cluster: &Cluster, settings: &VxlanSettings) -> KernelState {
+    let mut state = KernelState::default();
+    for (family, own) in cluster.own.endpoints.iter() {
+        let device = settings.devices.get(family);
+        let (Some(device), Some(local)) = (device, cluster.uplink.local.get(family)) else { continue };
+        let BackendData::Vxlan { mac, .. } = own.data else { continue };
+        let vxlan = Vxlan {
+            vni: settings.vni,
+            port: settings.port,
+            underlay: Some(cluster.uplink.link),
+            local: *local,
+            learning: settings.learning,
+            gbp: settings.gbp,
+        };
+        let mtu = settings.device_mtu(family, cluster.uplink.mtu);
+        let kind = LinkKind::Vxlan(vxlan);
+        state.links.insert(*device, Link { kind, mac, mtu, up: true, link_local: false, tag: Tag::Ours });
+        // The subnet's network address is the source of traffic from this host to remote pods, and what peers' routes
+        // name as their gateway (flannel.md 8.2): it must answer.
+        state.addresses.insert((*device, IpNet::from(own.subnet.network())), Tag::Ours);
+        // A router advertisement from inside the tunnel must never give the host a route.
+        state.sysctls.insert(format!("net/ipv6/conf/{device}/accept_ra"), "0".to_owned());
+        if family == Family::V4 {
+            // Loose, never strict: a peer may send to us by another way than we send to it (RFC 3704 section 2.4; the
+            // kernel takes the larger of `all` and the device's own, and 2 is loose).
+            state.sysctls.insert(format!("net/ipv4/conf/{device}/rp_filter"), "2".to_owned());
+        }
+    }
+    state
+}
+
+/// What one family of a peer adds.
+pub(crate) fn add_peer(
+    cluster: &Cluster,
+    settings: &VxlanSettings,
+    peer: &Endpoint,
+    state: &mut KernelState,
+) -> Result<(), String> {
+    let family = Family::of_net(&peer.subnet);
+    let mac = peer_mac(cluster, settings, peer)?;
+    let Some(link) = settings.devices.get(family).copied() else {
+        return Err(format!("the network has no {family} part"));
+    };
+    let gateway = peer.subnet.network();
+    let nexthop = Nexthop { link, gateway };
+    let via = match cluster.routes {
+        RouteStyle::Objects => {
+            state.nexthops.insert(nexthop, Tag::Ours);
+            Via::Object(nexthop)
+        }
+        RouteStyle::Gateways => Via::Gateway(nexthop),
+    };
+    state.neighbours.insert(NeighbourKey { link, address: gateway }, Neighbour { mac, tag: Tag::Ours });
+    state.fdb.insert(FdbKey { link, mac }, Fdb { remote: peer.public, tag: Tag::Ours });
+    state.routes.insert(RouteKey::new(peer.subnet), Route { via, tag: Tag::Ours });
+    Ok(())
+}
+
+/// The peer's VTEP MAC, if it is one that we can send to.
+fn peer_mac(cluster: &Cluster, settings: &VxlanSettings, peer: &Endpoint) -> Result<Mac, String> {
+    let family = Family::of_net(&peer.subnet);
+    let BackendData::Vxlan { vni, mac } = peer.data else {
+        let theirs = peer.data.backend_type();
+        return Err(format!("it publishes backend `{theirs}`, this node runs `vxlan`; they must be the same"));
+    };
+    if vni != settings.vni {
+        return Err(format!("its VNI is {vni}, this node's is {}; they must be the same", settings.vni));
+    }
+    let own_mac = cluster.own.endpoints.get(family).map(|own| &own.data);
+    if own_mac == Some(&peer.data) {
+        return Err(format!(
+            "it publishes this node's own VTEP MAC {mac}; delete its lease, or its device and restart it"
+        ));
+    }
+    match peer.public {
+        IpAddr::V4(_) if family == Family::V6 => {
+            Err(format!("its {family} subnet comes with the address {}", peer.public))
+        }
+        IpAddr::V6(_) if family == Family::V4 => {
+            Err(format!("its {family} subnet comes with the address {}", peer.public))
+        }
+        _ => Ok(mac),
+    }
+}
