@@ -65,6 +65,17 @@ impl Desired {
         self.unusable.iter().map(|(key, reasons)| (key, reasons.as_slice()))
     }
 
+    /// Why one lease adds less than it should: one sentence.
+    pub fn fault(&self, key: &LeaseKey) -> Option<String> {
+        if self.overlapping.contains(key) {
+            return Some(
+                "it publishes a VTEP MAC that an older lease has; restart that node with a device of its own".into(),
+            );
+        }
+        let reasons: Vec<String> = self.unusable.get(key)?.iter().map(ToString::to_string).collect();
+        Some(reasons.join("; "))
+    }
+
     /// Leases of which a key was already taken by an elder's.
     pub fn overlapping(&self) -> &BTreeSet<LeaseKey> {
         &self.overlapping

@@ -3,7 +3,11 @@
 
 pub mod config;
 pub mod netconf;
+pub mod node;
+pub mod reconcile;
+pub mod record;
 pub mod secret;
 pub mod state_file;
 pub mod store;
 pub mod subnet_file;
+pub mod trigger;

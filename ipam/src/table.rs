@@ -83,21 +83,21 @@ impl LeaseTable {
         self.own.as_ref()
     }
 
-    /// Takes one record. Returns the keys whose lease or standing changed (the record's own key among them only if
-    /// it did change).
+    /// Takes one record. Returns the keys whose lease, standing or garbage changed (the record's own key among them
+    /// only if it did change).
     pub fn apply(&mut self, record: Record) -> BTreeSet<LeaseKey> {
         let key = record.key().clone();
         let lease = match record {
             Record::Garbage(key, reason) => {
-                self.garbage.insert(key, reason);
-                return BTreeSet::new();
+                let known = self.garbage.insert(key.clone(), reason.clone()) == Some(reason);
+                return (!known).then_some(key).into_iter().collect();
             }
             Record::Lease(lease) => Some(lease),
             Record::Gone(_) => None,
         };
-        self.garbage.remove(&key);
+        let was_garbage = self.garbage.remove(&key).is_some();
         if self.get(&key) == lease.as_ref() {
-            return BTreeSet::new();
+            return was_garbage.then_some(key).into_iter().collect();
         }
         let mut affected = self.component([key.clone()]);
         self.remove(&key);
@@ -110,8 +110,8 @@ impl LeaseTable {
         touched
     }
 
-    /// Replaces everything by a snapshot. Returns the keys whose lease or standing changed, those that vanished
-    /// included. A key that is garbage in the snapshot keeps the lease it had.
+    /// Replaces everything by a snapshot. Returns the keys whose lease, standing or garbage changed, those that
+    /// vanished included. A key that is garbage in the snapshot keeps the lease it had.
     pub fn replace(&mut self, snapshot: Vec<Record>) -> BTreeSet<LeaseKey> {
         let mut touched = BTreeSet::new();
         let named: BTreeSet<LeaseKey> =
@@ -120,21 +120,21 @@ impl LeaseTable {
             self.remove(&key);
             touched.insert(key);
         }
+        touched.extend(self.garbage.keys().filter(|key| !named.contains(key)).cloned());
         self.garbage.retain(|key, _| named.contains(key));
         for record in snapshot {
             match record {
                 Record::Lease(lease) => {
-                    self.garbage.remove(&lease.key);
+                    let was_garbage = self.garbage.remove(&lease.key).is_some();
                     if self.get(&lease.key) == Some(&lease) {
+                        touched.extend(was_garbage.then(|| lease.key.clone()));
                         continue;
                     }
                     touched.insert(lease.key.clone());
                     self.remove(&lease.key.clone());
                     self.insert(lease);
                 }
-                Record::Garbage(key, reason) => {
-                    self.garbage.insert(key, reason);
-                }
+                garbage @ Record::Garbage(..) => touched.extend(self.apply(garbage)),
                 Record::Gone(_) => {}
             }
         }
@@ -150,6 +150,11 @@ impl LeaseTable {
     /// All leases, standing or not, this node's own included.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> {
         self.entries.values().map(|entry| &*entry.lease)
+    }
+
+    /// All keys, those that hold garbage included.
+    pub fn keys(&self) -> BTreeSet<LeaseKey> {
+        self.entries.keys().chain(self.garbage.keys()).cloned().collect()
     }
 
     /// How many leases there are, standing or not, this node's own included.
@@ -186,6 +191,18 @@ impl LeaseTable {
             .iter()
             .filter_map(|key| self.entries.get(key))
             .find_map(|entry| matches!(entry.shadowed_by.get(family), Some(None)).then_some(&*entry.lease))
+    }
+
+    /// What is wrong with one key: what it holds is no lease, or its claim does not stand. One sentence.
+    pub fn fault(&self, key: &LeaseKey) -> Option<String> {
+        if let Some(reason) = self.garbage.get(key) {
+            return Some(format!("{reason}; what was last good of it is kept"));
+        }
+        let Entry { lease, shadowed_by } = self.entries.get(key)?;
+        let (family, winner) = shadowed_by.iter().find_map(|(family, winner)| Some((family, winner.as_ref()?)))?;
+        let (subnet, older) = (lease.subnet(family)?, self.get(winner)?);
+        let whose = if self.own.as_ref() == Some(winner) { "this node's own" } else { "an older" };
+        Some(format!("its subnet {subnet} overlaps {whose} lease, {} of node {}, which stands", winner, older.node))
     }
 
     /// Keys that hold no lease, with the reason.

@@ -1,0 +1,358 @@
+//! [`Node`]: all that this daemon knows — network, uplink, own lease, all leases — and what follows from it: the wish to the
+//! store, the cluster for the backends, what other programs are told.
+//!
+//! Facts come in by `on_…`; nothing here does anything. The kernel's side of it is `reconcile`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use backends::cluster::{OwnSubnetRoute, RouteStyle};
+use backends::masquerade::{Firewall, Masquerade};
+use backends::state::Scope;
+use backends::{Backend, Cluster, LinkName, Uplink};
+use ipam::table::Record;
+use ipam::{BackendData, Family, Lease, LeaseKey, LeaseTable, Mac, NodeName, Stack};
+use ipnet::IpNet;
+
+use crate::config::{Instance, Settings};
+use crate::netconf::{self, Network};
+use crate::state_file::LastKnown;
+use crate::store::{Claim, Event, Published, Wish};
+use crate::subnet_file::SubnetFile;
+use crate::trigger::Moment;
+
+/// What of the configuration decides what a node is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// This node's name.
+    pub name: NodeName,
+    /// What tells this daemon's kernel objects from another's.
+    pub instance: Instance,
+    /// Masquerade and forwarding.
+    pub firewall: Firewall,
+    /// Blackhole or not.
+    pub own_subnet_route: OwnSubnetRoute,
+    /// How routes to peers are written: what the kernel can do.
+    pub routes: RouteStyle,
+}
+
+impl Identity {
+    /// From the daemon's settings and what was probed.
+    pub fn new(settings: &Settings, routes: RouteStyle) -> Identity {
+        Identity {
+            name: settings.node.clone(),
+            instance: settings.instance.clone(),
+            firewall: settings.firewall,
+            own_subnet_route: settings.own_subnet_route,
+            routes,
+        }
+    }
+}
+
+/// Something that lasts and that an operator must know, since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Moment,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// All that this daemon knows.
+#[derive(Debug)]
+pub struct Node {
+    identity: Identity,
+    network: Option<Network>,
+    network_text: Option<String>,
+    uplink: Option<Uplink>,
+    own: Option<Lease>,
+    table: LeaseTable,
+    previous: Option<Stack<IpNet>>,
+    /// MACs that our devices have already; `None` until the kernel was asked.
+    device_macs: Option<BTreeMap<LinkName, Mac>>,
+    /// What the store said when this daemon ran last, until the store itself speaks.
+    last_known: Option<LastKnown>,
+    /// Whether the store (or its memory) has told all leases: before that nothing may be removed.
+    peers_known: bool,
+    released: bool,
+    /// Since when the store cannot be used.
+    pub store_trouble: Option<Trouble>,
+    /// Since when there is no uplink.
+    pub uplink_trouble: Option<Trouble>,
+    /// Since when the network's configuration cannot be used (the last good one is).
+    pub network_trouble: Option<Trouble>,
+    /// Whether what follows for the kernel as a whole may have changed (anything but peers' leases).
+    pub changed: bool,
+    /// Peers whose leases changed since they were last taken.
+    pub touched: BTreeSet<LeaseKey>,
+    /// Whether there is something that the state file does not have yet.
+    pub unsaved: bool,
+}
+
+impl Node {
+    /// Knows nothing yet but itself, and what it held before.
+    pub fn new(identity: Identity, last_known: Option<LastKnown>, previous: Option<Stack<IpNet>>) -> Node {
+        let previous = last_known.as_ref().and_then(|last| last.own.as_ref()).map(Lease::subnets).or(previous);
+        Node {
+            identity,
+            network: None,
+            network_text: None,
+            uplink: None,
+            own: None,
+            table: LeaseTable::default(),
+            previous,
+            device_macs: None,
+            last_known,
+            peers_known: false,
+            released: false,
+            store_trouble: None,
+            uplink_trouble: None,
+            network_trouble: None,
+            changed: false,
+            touched: BTreeSet::new(),
+            unsaved: false,
+        }
+    }
+
+    /// Takes what the store says.
+    pub fn on_event(&mut self, event: Event, now: Moment) {
+        match event {
+            Event::Network(text) => self.on_network(text, now),
+            Event::Mine(lease) => self.on_own(Some(lease)),
+            Event::Released => {
+                self.released = true;
+                self.on_own(None);
+            }
+            Event::Snapshot(records) => {
+                let touched = self.table.replace(records);
+                self.changed |= !self.peers_known;
+                self.peers_known = true;
+                self.on_touched(touched);
+            }
+            Event::Changed(records) => {
+                for record in records {
+                    let touched = self.table.apply(record);
+                    self.on_touched(touched);
+                }
+            }
+            Event::Trouble(reason) => {
+                let since = self.store_trouble.as_ref().map_or(now, |trouble| trouble.since);
+                self.store_trouble = Some(Trouble { since, reason });
+                self.remember(now);
+            }
+            Event::Well => self.store_trouble = None,
+        }
+    }
+
+    /// Takes the uplink as it is now, or why there is none. Without one the last is kept: what runs keeps running.
+    pub fn on_uplink(&mut self, found: Result<Uplink, String>, now: Moment) {
+        match found {
+            Ok(uplink) => {
+                self.uplink_trouble = None;
+                if self.uplink.as_ref() != Some(&uplink) {
+                    self.uplink = Some(uplink);
+                    self.changed = true;
+                }
+            }
+            Err(reason) => {
+                let since = self.uplink_trouble.as_ref().map_or(now, |trouble| trouble.since);
+                self.uplink_trouble = Some(Trouble { since, reason });
+            }
+        }
+    }
+
+    /// Whether the MACs that our devices have are still to be learnt.
+    pub fn needs_macs(&self) -> bool {
+        self.device_macs.is_none()
+    }
+
+    /// Takes the MACs that our devices have.
+    pub fn on_device_macs(&mut self, macs: BTreeMap<LinkName, Mac>) {
+        self.device_macs = Some(macs);
+    }
+
+    /// The store is silent or in trouble: until it speaks, what it said last time is what counts.
+    pub fn remember(&mut self, now: Moment) {
+        if self.peers_known && self.own.is_some() {
+            return;
+        }
+        let Some(last) = self.last_known.take() else { return };
+        if let Some(text) = last.network.filter(|_| self.network.is_none()) {
+            self.on_network(text, now);
+        }
+        if !self.peers_known {
+            let touched = self.table.replace(last.leases.into_iter().map(Record::Lease).collect());
+            self.peers_known = true;
+            self.changed = true;
+            self.on_touched(touched);
+        }
+        if let Some(own) = last.own.filter(|_| self.own.is_none()) {
+            self.on_own(Some(own));
+        }
+        self.unsaved = false;
+    }
+
+    fn on_network(&mut self, text: String, now: Moment) {
+        match netconf::read(&text) {
+            Ok(network) => {
+                for warning in network.warnings.iter().filter(|_| self.network_text.as_ref() != Some(&text)) {
+                    tracing::warn!("net-conf.json: {warning}");
+                }
+                self.network_trouble = None;
+                self.unsaved |= self.network_text.as_ref() != Some(&text);
+                self.network_text = Some(text);
+                if self.network.as_ref() != Some(&network) {
+                    self.network = Some(network);
+                    self.changed = true;
+                }
+            }
+            Err(mistakes) => {
+                let reason = format!("net-conf.json cannot be used: {mistakes}");
+                self.network_trouble = Some(Trouble { since: now, reason });
+            }
+        }
+    }
+
+    fn on_own(&mut self, own: Option<Lease>) {
+        if self.own == own {
+            return;
+        }
+        let touched = self.table.set_own(own.as_ref().map(|lease| lease.key.clone()));
+        self.previous = own.as_ref().map(Lease::subnets).or(self.previous);
+        self.own = own;
+        self.changed = true;
+        self.on_touched(touched);
+    }
+
+    fn on_touched(&mut self, touched: BTreeSet<LeaseKey>) {
+        self.unsaved |= !touched.is_empty();
+        self.touched.extend(touched);
+    }
+
+    /// This node's name.
+    pub fn name(&self) -> &NodeName {
+        &self.identity.name
+    }
+
+    /// All leases.
+    pub fn table(&self) -> &LeaseTable {
+        &self.table
+    }
+
+    /// The lease that this node holds.
+    pub fn own(&self) -> Option<&Lease> {
+        self.own.as_ref()
+    }
+
+    /// The network's configuration.
+    pub fn network(&self) -> Option<&Network> {
+        self.network.as_ref()
+    }
+
+    /// The interface that reaches the peers.
+    pub fn uplink(&self) -> Option<&Uplink> {
+        self.uplink.as_ref()
+    }
+
+    /// Whether all leases are known.
+    pub fn peers_known(&self) -> bool {
+        self.peers_known
+    }
+
+    /// The kernel objects that are this daemon's; `None` until the network is known.
+    pub fn scope(&self) -> Option<Scope> {
+        let network = self.network.as_ref()?;
+        let sysctls = self.cluster().map(|cluster| cluster.base().sysctls.into_keys().collect());
+        Some(Scope {
+            alias: self.identity.instance.alias.clone(),
+            table: self.identity.instance.table.clone(),
+            links: network.backend.devices().values().copied().collect(),
+            networks: network.networks.values().copied().collect(),
+            sysctls: sysctls.unwrap_or_default(),
+        })
+    }
+
+    /// What the backends look at; `None` while anything is missing, and then the kernel is left as it is.
+    pub fn cluster(&self) -> Option<Cluster> {
+        let (network, uplink, own) = (self.network.as_ref()?, self.uplink.as_ref()?, self.own.as_ref()?);
+        if !self.peers_known {
+            return None;
+        }
+        let in_network = |family, endpoint: &ipam::Endpoint| network.networks.has(family).then(|| endpoint.clone());
+        let own = Lease { endpoints: own.endpoints.filter_map(in_network)?, ..own.clone() };
+        Some(Cluster {
+            networks: network.networks,
+            backend: network.backend.clone(),
+            uplink: uplink.clone(),
+            own,
+            firewall: self.identity.firewall,
+            routes: self.identity.routes,
+            own_subnet_route: self.identity.own_subnet_route,
+        })
+    }
+
+    /// What the store is asked to do.
+    pub fn wish(&self) -> Wish {
+        if self.released {
+            return Wish::Release;
+        }
+        let claim = || {
+            let (network, uplink) = (self.network.as_ref()?, self.uplink.as_ref()?);
+            let macs = self.device_macs.as_ref()?;
+            let published = uplink.public.filter_map(|family, public| {
+                let data = self.published_data(network, macs, family)?;
+                Some(Published { public: *public, data })
+            })?;
+            let pools = network.pools.filter_map(|family, pool| published.has(family).then(|| pool.clone()))?;
+            Some(Claim { node: self.identity.name.clone(), pools, published, previous: self.previous })
+        };
+        claim().map_or(Wish::Watch, Wish::Hold)
+    }
+
+    /// Asks for the lease to be given back.
+    pub fn release(&mut self) {
+        self.released = true;
+    }
+
+    /// A VTEP keeps the MAC that its lease says (peers have it as permanent), else the one its device has, else it gets
+    /// one that follows from the node's name.
+    fn published_data(
+        &self,
+        network: &Network,
+        macs: &BTreeMap<LinkName, Mac>,
+        family: Family,
+    ) -> Option<BackendData> {
+        let Backend::Vxlan(settings) = &network.backend;
+        let device = settings.devices().get(family)?;
+        let leased = || match self.own_or_last()?.endpoints.get(family)?.data {
+            BackendData::Vxlan { mac, .. } => Some(mac),
+            BackendData::Other(_) => None,
+        };
+        let derived = || settings.vtep_mac(family, self.identity.name.as_str());
+        let mac = leased().or_else(|| macs.get(device).copied()).unwrap_or_else(derived);
+        Some(BackendData::Vxlan { vni: settings.vni(), mac })
+    }
+
+    /// Our lease: the one held, else what the store has under our name, else the one held when this daemon ran last.
+    fn own_or_last(&self) -> Option<&Lease> {
+        let named = || self.table.leases().find(|lease| lease.node == self.identity.name);
+        let last = || self.last_known.as_ref().and_then(|last| last.own.as_ref());
+        self.own.as_ref().or_else(named).or_else(last)
+    }
+
+    /// What other programs on the node are told.
+    pub fn subnet_file(&self, cluster: &Cluster) -> Option<SubnetFile> {
+        let subnets = cluster.own.subnets();
+        let networks = cluster.networks.filter_map(|family, network| subnets.has(family).then_some(*network))?;
+        let masquerade = self.identity.firewall.masquerade != Masquerade::Off;
+        Some(SubnetFile { networks, subnets, mtu: cluster.pod_mtu(), masquerade })
+    }
+
+    /// What the state file shall remember.
+    pub fn last_known(&self) -> LastKnown {
+        LastKnown {
+            network: self.network_text.clone(),
+            own: self.own.clone(),
+            leases: self.table.leases().cloned().collect(),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! THE JOURNEY, one function: facts → desired state → difference → kernel. Read this file first.
+//!
+//! [`Reconciler::turn`] is the table in ARCHITECTURE.md as code. It is called after every fact and when the trigger is
+//! due; whatever happened, it does the same. One lease's change is the difference of one contribution; everything
+//! else (start, drift, trouble, another uplink) is a look at the whole. It starts no task and owns no channel.
+
+use backends::diff::diff;
+use backends::state::Scope;
+use backends::sum::Desired;
+use backends::{Cluster, KernelState, Outcome, Plan, Uplink};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::node::Node;
+use crate::record::{Cause, Record};
+use crate::trigger::{Moment, Trigger};
+
+/// The kernel as the reconciler sees it: the real one, or the simulation's.
+pub trait Kernel {
+    /// What is there of ours.
+    ///
+    /// # Errors
+    /// One sentence, when the kernel could not be asked.
+    fn observe(&mut self, scope: &Scope) -> Result<KernelState, String>;
+
+    /// Makes the changes; the first failure is named, the rest is tried.
+    fn apply(&mut self, scope: &Scope, plan: &Plan) -> Outcome;
+
+    /// The interface that reaches the other nodes, as it is now.
+    ///
+    /// # Errors
+    /// One sentence: what was looked for and what there is.
+    fn uplink(&mut self, families: &[ipam::Family]) -> Result<Uplink, String>;
+}
+
+/// Brings the kernel to what the node's facts say, and keeps it there.
+pub struct Reconciler {
+    /// The facts.
+    pub node: Node,
+    /// What happened, for those who ask.
+    pub record: Record,
+    desired: Option<Desired>,
+    trigger: Trigger,
+    /// Whether the uplink must be looked at again.
+    uplink_due: bool,
+    /// Until when the store may be silent before its memory counts; `None` once that is over.
+    patience: Option<Moment>,
+}
+
+/// How long the store may take to speak before the last known state is used: longer than a healthy one ever needs.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+impl Reconciler {
+    /// Nothing is done yet.
+    pub fn new(node: Node, heartbeat: Duration, now: Moment) -> Reconciler {
+        let trigger = Trigger::new(heartbeat);
+        Reconciler { node, record: Record::default(), desired: None, trigger, uplink_due: true, patience: Some(now + PATIENCE) }
+    }
+
+    /// The desired state, once everything needed for it is known.
+    pub fn desired(&self) -> Option<&Desired> {
+        self.desired.as_ref()
+    }
+
+    /// Somebody saw something in the kernel that is not as desired.
+    pub fn look_again(&mut self) {
+        self.trigger.look_again();
+    }
+
+    /// Links, addresses or default routes changed: the uplink may have.
+    pub fn look_at_uplink(&mut self) {
+        self.uplink_due = true;
+    }
+
+    /// When the next turn is due without any new fact.
+    pub fn due(&self) -> Moment {
+        self.patience.map_or(self.trigger.due(), |patience| patience.min(self.trigger.due()))
+    }
+
+    /// Does whatever the facts ask for now.
+    pub fn turn(&mut self, kernel: &mut impl Kernel, now: Moment) {
+        if self.patience.take_if(|patience| now >= *patience).is_some() {
+            self.node.remember(now);
+        }
+        let due = self.trigger.begin(now);
+        self.follow_uplink(kernel, now, due);
+        self.learn_macs(kernel);
+        let Some(cluster) = self.take_change() else {
+            return if due { self.look(kernel, now, Cause::Drift) } else { self.follow_leases(kernel, now) };
+        };
+        self.node.touched.clear();
+        let desired = Desired::new(cluster, self.node.table());
+        self.record.complaints(&self.node.table().keys(), self.node.table(), &desired);
+        self.desired = Some(desired);
+        self.look(kernel, now, Cause::Change);
+    }
+
+    /// The uplink as it is now.
+    fn follow_uplink(&mut self, kernel: &mut impl Kernel, now: Moment, due: bool) {
+        let Some(network) = self.node.network() else { return };
+        if !std::mem::take(&mut self.uplink_due) && !due && self.node.uplink().is_some() {
+            return;
+        }
+        let families: Vec<_> = network.networks.families().collect();
+        let found = kernel.uplink(&families);
+        self.record.uplink(&found, self.node.uplink());
+        self.node.on_uplink(found, now);
+    }
+
+    /// Before anything is published: the MACs that our devices have already are the ones that peers know.
+    fn learn_macs(&mut self, kernel: &mut impl Kernel) {
+        let Some(scope) = self.node.scope().filter(|_| self.node.needs_macs()) else { return };
+        match kernel.observe(&scope) {
+            Ok(state) => self.node.on_device_macs(state.links.iter().map(|(name, link)| (*name, link.mac)).collect()),
+            Err(reason) => self.record.failed_to_look(&reason),
+        }
+    }
+
+    /// The cluster, if what is desired of the kernel as a whole may have changed.
+    fn take_change(&mut self) -> Option<Cluster> {
+        if !std::mem::take(&mut self.node.changed) {
+            return None;
+        }
+        let cluster = self.node.cluster()?;
+        let same = self.desired.as_ref().is_some_and(|desired| *desired.cluster() == cluster);
+        (!same).then_some(cluster)
+    }
+
+    /// Some peers' leases changed: only their contributions are compared. No dump of the kernel.
+    fn follow_leases(&mut self, kernel: &mut impl Kernel, now: Moment) {
+        let keys: BTreeSet<_> = std::mem::take(&mut self.node.touched);
+        let (Some(desired), Some(scope), false) = (&mut self.desired, self.node.scope(), keys.is_empty()) else { return };
+        let plan = desired.update(&keys, self.node.table());
+        self.record.complaints(&keys, self.node.table(), desired);
+        if plan.is_empty() {
+            return;
+        }
+        let outcome = kernel.apply(&scope, &plan);
+        if !outcome.failures.is_empty() {
+            // Whatever the kernel refused, the whole is compared soon: it may be in another state than we think.
+            self.trigger.look_again();
+        }
+        self.record.applied(Cause::Lease, &plan, outcome, now);
+    }
+
+    /// The whole: what is, compared with what should be.
+    fn look(&mut self, kernel: &mut impl Kernel, now: Moment, cause: Cause) {
+        let touched = std::mem::take(&mut self.node.touched);
+        let (Some(desired), Some(scope)) = (&mut self.desired, self.node.scope()) else {
+            return self.trigger.done();
+        };
+        desired.update(&touched, self.node.table());
+        self.record.complaints(&touched, self.node.table(), desired);
+        let observed = match kernel.observe(&scope) {
+            Ok(observed) => observed,
+            Err(reason) => {
+                self.record.failed_to_look(&reason);
+                return self.trigger.failed();
+            }
+        };
+        let plan = diff(&observed, desired.state());
+        let outcome = if plan.is_empty() { Outcome::default() } else { kernel.apply(&scope, &plan) };
+        if outcome.failures.is_empty() { self.trigger.done() } else { self.trigger.failed() }
+        self.record.looked(cause, &plan, outcome, now);
+    }
+}

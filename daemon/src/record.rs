@@ -1,0 +1,162 @@
+//! [`Record`]: what happened, for status, metrics, readiness and the log. It decides nothing.
+//!
+//! Everything is logged when it becomes true and once: what was put back, what the kernel refuses, which lease is unusable.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use backends::sum::Desired;
+use backends::{Outcome, Plan, Uplink};
+use ipam::{LeaseKey, LeaseTable};
+
+use crate::trigger::Moment;
+
+/// Why something was done to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// What this node needs changed: start, uplink, network, own lease.
+    Change,
+    /// A peer's lease changed.
+    Lease,
+    /// A look at the whole without a reason of our own: what differs was changed by somebody else.
+    Drift,
+}
+
+/// One thing that somebody else broke and that was put back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// When.
+    pub at: Moment,
+    /// The change, as a command.
+    pub change: String,
+}
+
+/// How many repairs are remembered, and how many changes of one look are spelt out in the log.
+const REMEMBERED: usize = 32;
+
+/// What happened.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// Looks at the whole kernel.
+    pub looks: u64,
+    /// When the last was.
+    pub last_look: Option<Moment>,
+    /// Changes made to the kernel.
+    pub changes: u64,
+    /// When the last was made.
+    pub last_change: Option<Moment>,
+    /// Changes that the kernel refused.
+    pub refusals: u64,
+    /// What the kernel refuses now: one sentence each. Empty when it is as desired.
+    pub failures: Vec<String>,
+    /// Why the kernel could not even be looked at.
+    pub blind: Option<String>,
+    /// Things put back since the start.
+    pub repaired: u64,
+    /// The last of them.
+    pub repairs: VecDeque<Repair>,
+    /// Whether the whole has been as desired since the start.
+    pub settled: bool,
+    /// What is wrong with peers' leases, by key.
+    pub complaints: BTreeMap<LeaseKey, String>,
+}
+
+impl Record {
+    /// Whether the kernel is as desired, as far as is known.
+    pub fn converged(&self) -> bool {
+        self.settled && self.failures.is_empty() && self.blind.is_none()
+    }
+
+    /// A look at the whole ended.
+    pub fn looked(&mut self, cause: Cause, plan: &Plan, outcome: Outcome, now: Moment) {
+        self.looks += 1;
+        self.last_look = Some(now);
+        self.blind = None;
+        let drift = cause == Cause::Drift && self.converged();
+        self.settled |= outcome.failures.is_empty();
+        if plan.is_empty() {
+            self.failures.clear();
+            return;
+        }
+        if drift {
+            self.repaired(plan, now);
+        } else if outcome.done > 0 {
+            tracing::info!("made {} changes to bring the kernel to what is desired", outcome.done);
+        }
+        self.applied(cause, plan, outcome, now);
+    }
+
+    /// Changes were made.
+    pub fn applied(&mut self, cause: Cause, plan: &Plan, outcome: Outcome, now: Moment) {
+        tracing::debug!("{cause:?}: {} changes\n{plan}", plan.changes.len());
+        self.changes += outcome.done as u64;
+        self.refusals += outcome.failures.len() as u64;
+        if outcome.done > 0 {
+            self.last_change = Some(now);
+        }
+        let sentence = |failure: &backends::Failure| format!("{} (by `{}`)", failure.reason, first_line(&failure.change));
+        let failures: Vec<String> = outcome.failures.iter().map(sentence).collect();
+        if let Some(first) = failures.first().filter(|_| failures != self.failures) {
+            let more = if failures.len() > 1 { format!(", and {} more", failures.len() - 1) } else { String::new() };
+            tracing::error!("the kernel refuses: {first}{more}; it is tried again");
+        }
+        self.failures = failures;
+    }
+
+    fn repaired(&mut self, plan: &Plan, now: Moment) {
+        let count = plan.changes.len();
+        self.repaired += count as u64;
+        for change in plan.changes.iter().take(REMEMBERED) {
+            let change = first_line(change);
+            tracing::warn!("somebody changed what is ours; put back: {change}");
+            self.repairs.push_back(Repair { at: now, change });
+        }
+        if count > REMEMBERED {
+            tracing::warn!("and {} more", count - REMEMBERED);
+        }
+        self.repairs.drain(..self.repairs.len().saturating_sub(REMEMBERED));
+    }
+
+    /// The kernel could not be looked at.
+    pub fn failed_to_look(&mut self, reason: &str) {
+        if self.blind.as_deref() != Some(reason) {
+            tracing::error!("the kernel's state cannot be read: {reason}");
+            self.blind = Some(reason.to_owned());
+        }
+    }
+
+    /// The uplink was looked at.
+    pub fn uplink(&mut self, found: &Result<Uplink, String>, before: Option<&Uplink>) {
+        match found {
+            Ok(now) if before != Some(now) => {
+                tracing::info!("uplink {}: MTU {}, local {}, public {}", now.link, now.mtu, now.local, now.public);
+            }
+            Ok(_) => {}
+            Err(reason) => tracing::debug!("no uplink: {reason}"),
+        }
+    }
+
+    /// Something about these leases changed: says what is wrong with them now, once, and what is mended.
+    pub fn complaints(&mut self, keys: &BTreeSet<LeaseKey>, table: &LeaseTable, desired: &Desired) {
+        for key in keys {
+            let own = table.own() == Some(key);
+            match table.fault(key).or_else(|| desired.fault(key)).filter(|_| !own) {
+                Some(fault) if self.complaints.get(key) != Some(&fault) => {
+                    let node = table.get(key).map_or_else(String::new, |lease| format!(" of node {}", lease.node));
+                    tracing::warn!("lease {key}{node}: {fault}");
+                    self.complaints.insert(key.clone(), fault);
+                }
+                Some(_) => {}
+                None => {
+                    if self.complaints.remove(key).is_some() {
+                        tracing::info!("lease {key}: no fault any more");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn first_line(change: &backends::Change) -> String {
+    let text = change.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
