@@ -1,0 +1,133 @@
+//! The fence: which crate may be built from what, and which way the files of the daemon look.
+//!
+//! A convention erodes; a missing dependency does not. This file states the fence so that taking a plank out of it is
+//! a change that somebody reads.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use promises::dependencies::Dependencies;
+use promises::tree::Tree;
+
+/// What the pure rooms are linked from, whole: texts, numbers and prefixes. Nothing here opens, asks or waits.
+const PURE: [&str; 9] = ["ipnet", "itoa", "memchr", "ryu", "serde", "serde_core", "serde_json", "thiserror", "zmij"];
+
+/// What drives other people's time: runtimes, servers, clients, watchers. None of it belongs below the daemon.
+const SHELL: [&str; 13] = [
+    "axum",
+    "clap",
+    "etcd-client",
+    "hyper",
+    "inotify",
+    "mio",
+    "notify",
+    "prometheus-client",
+    "rustls",
+    "tokio",
+    "tonic",
+    "tracing",
+    "tracing-subscriber",
+];
+
+/// Which of our own crates a crate may be linked from, through any number of steps.
+const DIRECTIONS: [(&str, &[&str]); 7] = [
+    ("ipam", &[]),
+    ("backends", &["ipam"]),
+    ("kernel", &["ipam", "backends"]),
+    ("towpath", &["ipam", "backends", "kernel"]),
+    ("towpathctl", &["ipam", "backends", "kernel"]),
+    ("towpathd", &["ipam", "backends", "kernel"]),
+    ("netns-harness", &[]),
+];
+
+#[test]
+fn ipam_and_backends_have_nothing_to_do_io_with() {
+    let dependencies = Dependencies::of_the_workspace().unwrap();
+    for member in ["ipam", "backends"] {
+        let linked = dependencies.linked_into(member).unwrap();
+        let strange: Vec<_> = linked.iter().filter(|name| *name != "ipam" && !PURE.contains(&name.as_str())).collect();
+        assert!(strange.is_empty(), "{member} must stay pure and is linked from {strange:?}");
+    }
+}
+
+#[test]
+fn the_kernels_hand_the_plugin_and_the_lab_have_no_runtime() {
+    let dependencies = Dependencies::of_the_workspace().unwrap();
+    for member in ["kernel", "towpath", "netns-harness"] {
+        let linked = dependencies.linked_into(member).unwrap();
+        let strange: Vec<_> = linked.iter().filter(|name| SHELL.contains(&name.as_str())).collect();
+        assert!(strange.is_empty(), "{member} is linked from {strange:?}, which are the daemon's");
+    }
+}
+
+#[test]
+fn crates_look_one_way() {
+    let dependencies = Dependencies::of_the_workspace().unwrap();
+    let members = dependencies.members();
+    for (member, allowed) in DIRECTIONS {
+        let linked = dependencies.linked_into(member).unwrap();
+        let strange: Vec<_> = linked.intersection(&members).filter(|name| !allowed.contains(&name.as_str())).collect();
+        assert!(strange.is_empty(), "{member} may be linked from {allowed:?} of ours, and is from {strange:?}");
+    }
+}
+
+#[test]
+fn no_file_that_reconcile_names_reaches_back() {
+    let tree = Tree::here().unwrap();
+    let reconcile = tree.text(Path::new("daemon/src/reconcile.rs")).unwrap();
+    let named = modules_named(&reconcile);
+    assert!(!named.is_empty(), "daemon/src/reconcile.rs names no module of the daemon");
+    for path in tree.with_extension("rs") {
+        let Ok(inside) = path.strip_prefix("daemon/src") else { continue };
+        let module = inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        let code = without_comments(&tree.text(path).unwrap());
+        let back = code.contains("crate::reconcile") || code.contains("super::reconcile");
+        assert!(!(named.contains(module) && back), "{} is named by reconcile.rs and uses it", path.display());
+    }
+}
+
+#[test]
+fn the_bans_of_the_root_hold_in_every_crate() {
+    // Clippy reads the nearest clippy.toml only.
+    let tree = Tree::here().unwrap();
+    let entries = |path: &Path| -> BTreeSet<String> {
+        let text = tree.text(path).unwrap();
+        text.lines().map(str::trim).filter(|line| !line.starts_with('#') && line.len() > 1).map(str::to_owned).collect()
+    };
+    let root = entries(Path::new("clippy.toml"));
+    for path in tree.paths().filter(|path| path.ends_with("clippy.toml")) {
+        let own = entries(path);
+        let missing: Vec<_> = root.difference(&own).collect();
+        assert!(missing.is_empty(), "{} lacks what the root's clippy.toml says: {missing:?}", path.display());
+    }
+}
+
+/// The daemon's modules that a file names: `crate::lease_source::…` names `lease_source`, and so does each first part
+/// in `use crate::{a, b::c}`.
+fn modules_named(text: &str) -> BTreeSet<String> {
+    let code = without_comments(text);
+    let mut names = BTreeSet::new();
+    for after in code.split("crate::").skip(1) {
+        let group = after.strip_prefix('{').and_then(|group| group.split_once('}')).map(|(group, _)| group);
+        let firsts = group.unwrap_or(after).split(',').take(if group.is_some() { usize::MAX } else { 1 });
+        names.extend(firsts.map(|path| first_word(path.trim()).to_owned()).filter(|name| !name.is_empty()));
+    }
+    names
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")
+}
+
+fn without_comments(text: &str) -> String {
+    text.lines().map(|line| line.split_once("//").map_or(line, |(code, _)| code)).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn modules_are_found_in_every_spelling() {
+    let text = "use crate::{status, trigger::Trigger};\nuse crate::health::Health; // crate::comment\ncrate::plan()\n";
+    let names: Vec<String> = modules_named(text).into_iter().collect();
+    assert_eq!(names, ["health", "plan", "status", "trigger"]);
+}
