@@ -1,1 +1,10 @@
-//! (skeleton)
+//! THE HAND ON THE KERNEL: what is there ([`observe`]), doing a plan ([`apply`]), and what somebody else changed.
+//!
+//! All of it over our own netlink codec ([`netlink`]; the reason is in docs/adr/0001-one-netlink-codec.md), shared by the
+//! daemon and the plugin. No process is started and nothing waits for anything but the kernel. What should be true is
+//! not decided here: that is `backends`.
+
+pub mod error;
+pub mod netlink;
+
+pub use error::{Error, Refusal, Result};
