@@ -1,0 +1,71 @@
+# What a person types. `make help` lists it; `.ci/run` is `make check` and `make test`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+# Rustup puts cargo where a fresh shell may not look; root's commands are not on every user's path.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:/usr/sbin:/sbin
+# Tests and the demo take the release binaries from here.
+export TOWPATH_BIN_DIR := $(CURDIR)/dist/bin
+
+# The lock file is what was reviewed: nothing here changes it.
+CARGO := cargo --locked
+
+.PHONY: help build demo test check audit bench clean deps deps-build toolchain fmt-check lint docs-check tidy
+
+help: ## List what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+build: deps-build toolchain ## Release binaries into dist/bin: towpathd, towpathctl, and towpath (the plugin, static)
+	$(CARGO) build --release -p towpathd -p towpathctl
+	host=$$(rustc -vV | sed -n 's/^host: //p')
+	RUSTFLAGS="$${RUSTFLAGS:-} -C target-feature=+crt-static" $(CARGO) build --profile plugin --target "$$host" -p towpath
+	mkdir -p dist/bin
+	install -m 755 target/release/towpathd target/release/towpathctl "target/$$host/plugin/towpath" dist/bin/
+	if readelf -lW dist/bin/towpath | grep -q INTERP; then
+		echo "dist/bin/towpath is not static: it asks for a dynamic loader" >&2
+		exit 1
+	fi
+	@ls -l dist/bin
+
+demo: build deps ## Three nodes, two pods each, in network namespaces: see pods talk. KEEP=1 leaves it up. Needs root
+	KEEP=$(KEEP) $(CARGO) run --release -q -p netns-harness --bin demo
+
+test: build deps ## All tests of all three rings. Needs root; a ring that cannot run fails
+	$(CARGO) test --workspace
+
+check: fmt-check lint docs-check tidy ## Format, Clippy, documentation, bans and licences, the rules of the house
+
+audit: toolchain ## Known vulnerabilities in what we are built from. Needs a network and cargo-deny
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing. Run: cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny check
+
+bench: build deps ## Speed and memory beside the floor, as ratios. Needs root and a quiet machine
+	$(CARGO) run --release -q -p netns-harness --bin bench -- --bin-dir dist/bin
+
+clean: toolchain ## Remove what was built
+	cargo clean
+	rm -rf dist
+
+deps: deps-build ## Install what the lab needs and this machine lacks, through apt by name
+	@.ci/deps lab
+
+deps-build:
+	@.ci/deps build
+
+toolchain:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install a Rust toolchain (rust-version in Cargo.toml or newer)" >&2; exit 1; }
+
+fmt-check: toolchain
+	cargo fmt --all --check
+
+lint: deps-build toolchain
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+docs-check: deps-build toolchain
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+tidy: deps-build toolchain
+	$(CARGO) test -q -p promises --lib --test tidy --test fence --test licences
