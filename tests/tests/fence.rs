@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use promises::dependencies::Dependencies;
-use promises::tree::Tree;
+use promises::house::dependencies::Dependencies;
+use promises::house::tree::Tree;
 
 /// What the pure rooms are linked from, whole: texts, numbers and prefixes. Nothing here opens, asks or waits.
 const PURE: [&str; 9] = ["ipnet", "itoa", "memchr", "ryu", "serde", "serde_core", "serde_json", "thiserror", "zmij"];

@@ -6,10 +6,10 @@
 
 use std::path::Path;
 
-use promises::dependencies::Dependencies;
-use promises::spdx::permits;
-use promises::toml_list::strings;
-use promises::tree::Tree;
+use promises::house::dependencies::Dependencies;
+use promises::house::spdx::permits;
+use promises::house::toml_list::strings;
+use promises::house::tree::Tree;
 
 fn deny_list(table: &str, key: &str) -> Vec<String> {
     let list = strings(&Tree::here().unwrap().text(Path::new("deny.toml")).unwrap(), table, key);

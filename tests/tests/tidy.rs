@@ -9,8 +9,8 @@
 use std::fmt;
 use std::path::Path;
 
-use promises::source::{Function, Named, Source};
-use promises::tree::Tree;
+use promises::house::source::{Function, Named, Source};
+use promises::house::tree::Tree;
 
 /// Places where a rule does not hold: the file, the rule (the test's name), and why. One that is no longer needed fails.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];

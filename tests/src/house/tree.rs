@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::source::Source;
+use crate::house::source::Source;
 
 /// Directories that hold what was built, or the history.
 const NOT_OURS: [&str; 3] = ["target", "dist", ".git"];
