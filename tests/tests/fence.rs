@@ -39,7 +39,7 @@ const DIRECTIONS: [(&str, &[&str]); 7] = [
     ("towpath", &["ipam", "backends", "kernel"]),
     ("towpathctl", &["ipam", "backends", "kernel"]),
     ("towpathd", &["ipam", "backends", "kernel"]),
-    ("netns-harness", &[]),
+    ("netns-harness", &["ipam"]),
 ];
 
 #[test]
