@@ -6,5 +6,8 @@
 
 pub mod error;
 pub mod netlink;
+pub mod netns;
+pub mod nft;
+pub mod sysctl;
 
 pub use error::{Error, Refusal, Result};

@@ -1,0 +1,251 @@
+//! [`Expression`]: the handful of nf_tables expressions that our rules are made of, and their bytes.
+//!
+//! nf_tables runs a rule as a little program on registers. All of ours use register 1 alone, as `nft` does. What the
+//! decoder does not know exactly (another expression, another register, one more option) is `None`, never approximated.
+//! Numbers are from linux/netfilter/nf_tables.h; integers in nf_tables attributes are in network byte order.
+
+use crate::netlink::{Attribute, Attributes, Body};
+
+/// One expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Expression {
+    /// Load something known about the packet. `meta load … => reg 1`
+    Meta(MetaKey),
+    /// Load octets of the packet. `payload load 4b @ network header + 12 => reg 1`
+    Payload {
+        /// Counted from here,
+        base: Base,
+        /// this many octets on,
+        offset: u32,
+        /// this many octets.
+        length: u32,
+    },
+    /// Keep some bits of the register. `bitwise reg 1 = ( reg 1 & MASK ) ^ 0`
+    Mask(Vec<u8>),
+    /// Go on only if the register is this, or is not. `cmp eq reg 1 VALUE`
+    Compare {
+        /// Whether it should be.
+        equal: bool,
+        /// The value.
+        value: Vec<u8>,
+    },
+    /// Load the kind of the packet's destination address, by a route lookup. `fib daddr type => reg 1`
+    FibDestinationType,
+    /// End: the verdict's code. `immediate reg 0 accept`
+    Verdict(i32),
+    /// `masq flags …`
+    Masquerade {
+        /// `NF_NAT_RANGE_…`
+        flags: u32,
+    },
+    /// `notrack`
+    NoTrack,
+}
+
+/// What [`Expression::Meta`] loads (`enum nft_meta_keys`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MetaKey {
+    /// The packet mark, a 32-bit number in host byte order.
+    Mark,
+    /// The packet's family, one octet.
+    NfProto,
+    /// The transport protocol, one octet.
+    L4Proto,
+}
+
+/// Where [`Expression::Payload`] counts from (`enum nft_payload_bases`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    /// The IP header.
+    Network,
+    /// The UDP header.
+    Transport,
+}
+
+const META_KEYS: [(MetaKey, u32); 3] = [(MetaKey::Mark, 3), (MetaKey::NfProto, 15), (MetaKey::L4Proto, 16)];
+const BASES: [(Base, u32); 2] = [(Base::Network, 1), (Base::Transport, 2)];
+
+/// `NFT_REG_VERDICT` and `NFT_REG_1`.
+const VERDICT_REGISTER: u32 = 0;
+const REGISTER: u32 = 1;
+/// `NFT_FIB_RESULT_ADDRTYPE`, `NFTA_FIB_F_DADDR`.
+const FIB_ADDRESS_TYPE: u32 = 3;
+const FIB_DESTINATION: u32 = 1 << 1;
+/// `NFT_CMP_EQ`, `NFT_CMP_NEQ`.
+const EQUAL: u32 = 0;
+const NOT_EQUAL: u32 = 1;
+
+/// `NFTA_EXPR_…`
+const NAME: u16 = 1;
+const DATA: u16 = 2;
+/// `NFTA_DATA_…`, `NFTA_VERDICT_CODE`
+const DATA_VALUE: u16 = 1;
+const DATA_VERDICT: u16 = 2;
+const VERDICT_CODE: u16 = 1;
+/// `NFTA_META_…`
+const META_DREG: u16 = 1;
+const META_KEY: u16 = 2;
+/// `NFTA_PAYLOAD_…`
+const PAYLOAD_DREG: u16 = 1;
+const PAYLOAD_BASE: u16 = 2;
+const PAYLOAD_OFFSET: u16 = 3;
+const PAYLOAD_LEN: u16 = 4;
+/// `NFTA_BITWISE_…`
+const BITWISE_SREG: u16 = 1;
+const BITWISE_DREG: u16 = 2;
+const BITWISE_LEN: u16 = 3;
+const BITWISE_MASK: u16 = 4;
+const BITWISE_XOR: u16 = 5;
+const BITWISE_OP: u16 = 6;
+/// `NFTA_CMP_…`
+const CMP_SREG: u16 = 1;
+const CMP_OP: u16 = 2;
+const CMP_DATA: u16 = 3;
+/// `NFTA_FIB_…`
+const FIB_DREG: u16 = 1;
+const FIB_RESULT: u16 = 2;
+const FIB_FLAGS: u16 = 3;
+/// `NFTA_IMMEDIATE_…`
+const IMMEDIATE_DREG: u16 = 1;
+const IMMEDIATE_DATA: u16 = 2;
+/// `NFTA_MASQ_FLAGS`
+const MASQ_FLAGS: u16 = 1;
+
+impl Expression {
+    /// The register must be this.
+    pub(super) fn equal(value: &[u8]) -> Expression {
+        Expression::Compare { equal: true, value: value.to_vec() }
+    }
+
+    /// Writes the inside of one list element: name and data.
+    pub(super) fn encode(&self, body: &mut Body<'_>) {
+        body.text(NAME, self.name());
+        body.nest(DATA, |data| match self {
+            Expression::Meta(key) => {
+                data.be32(META_DREG, REGISTER);
+                data.be32(META_KEY, number(&META_KEYS, *key));
+            }
+            Expression::Payload { base, offset, length } => {
+                data.be32(PAYLOAD_DREG, REGISTER);
+                data.be32(PAYLOAD_BASE, number(&BASES, *base));
+                data.be32(PAYLOAD_OFFSET, *offset);
+                data.be32(PAYLOAD_LEN, *length);
+            }
+            Expression::Mask(mask) => {
+                data.be32(BITWISE_SREG, REGISTER);
+                data.be32(BITWISE_DREG, REGISTER);
+                data.be32(BITWISE_LEN, u32::try_from(mask.len()).unwrap_or(u32::MAX));
+                data.nest(BITWISE_MASK, |nest| nest.bytes(DATA_VALUE, mask));
+                data.nest(BITWISE_XOR, |nest| nest.bytes(DATA_VALUE, &vec![0; mask.len()]));
+            }
+            Expression::Compare { equal, value } => {
+                data.be32(CMP_SREG, REGISTER);
+                data.be32(CMP_OP, if *equal { EQUAL } else { NOT_EQUAL });
+                data.nest(CMP_DATA, |nest| nest.bytes(DATA_VALUE, value));
+            }
+            Expression::FibDestinationType => {
+                data.be32(FIB_DREG, REGISTER);
+                data.be32(FIB_RESULT, FIB_ADDRESS_TYPE);
+                data.be32(FIB_FLAGS, FIB_DESTINATION);
+            }
+            Expression::Verdict(code) => {
+                data.be32(IMMEDIATE_DREG, VERDICT_REGISTER);
+                data.nest(IMMEDIATE_DATA, |nest| {
+                    nest.nest(DATA_VERDICT, |verdict| verdict.be32(VERDICT_CODE, code.cast_unsigned()));
+                });
+            }
+            Expression::Masquerade { flags: 0 } | Expression::NoTrack => {}
+            Expression::Masquerade { flags } => data.be32(MASQ_FLAGS, *flags),
+        });
+    }
+
+    /// Reads the inside of one list element.
+    pub(super) fn decode(element: Attributes<'_>) -> Option<Expression> {
+        let data = Fields(element.get(DATA).map(|data| data.nested()).unwrap_or_default());
+        match element.get(NAME)?.text()? {
+            "meta" => {
+                data.has(&[(META_DREG, REGISTER)])?;
+                Some(Expression::Meta(named(&META_KEYS, data.number(META_KEY)?)?))
+            }
+            "payload" => {
+                data.has(&[(PAYLOAD_DREG, REGISTER)])?;
+                let base = named(&BASES, data.number(PAYLOAD_BASE)?)?;
+                let (offset, length) = (data.number(PAYLOAD_OFFSET)?, data.number(PAYLOAD_LEN)?);
+                Some(Expression::Payload { base, offset, length })
+            }
+            "bitwise" => {
+                data.has(&[(BITWISE_SREG, REGISTER), (BITWISE_DREG, REGISTER)])?;
+                // Kernels before 5.6 have no other operation than mask-and-xor, and no attribute for it.
+                let other = data.0.get(BITWISE_OP).is_some_and(|operation| operation.be32() != Some(0));
+                let plain = data.value(BITWISE_XOR)?.iter().all(|octet| *octet == 0);
+                if other || !plain { None } else { Some(Expression::Mask(data.value(BITWISE_MASK)?.to_vec())) }
+            }
+            "cmp" => {
+                data.has(&[(CMP_SREG, REGISTER)])?;
+                let equal = match data.number(CMP_OP)? {
+                    EQUAL => true,
+                    NOT_EQUAL => false,
+                    _ => return None,
+                };
+                Some(Expression::Compare { equal, value: data.value(CMP_DATA)?.to_vec() })
+            }
+            "fib" => {
+                data.has(&[(FIB_DREG, REGISTER), (FIB_RESULT, FIB_ADDRESS_TYPE), (FIB_FLAGS, FIB_DESTINATION)])?;
+                Some(Expression::FibDestinationType)
+            }
+            "immediate" => {
+                data.has(&[(IMMEDIATE_DREG, VERDICT_REGISTER)])?;
+                let verdict = data.0.get(IMMEDIATE_DATA)?.nested().get(DATA_VERDICT)?;
+                Some(Expression::Verdict(verdict.nested().get(VERDICT_CODE)?.be32()?.cast_signed()))
+            }
+            "masq" => {
+                let flags = data.0.get(MASQ_FLAGS).map_or(Some(0), |flags| flags.be32())?;
+                // Anything besides the flags is a port range.
+                let alone = data.0.into_iter().all(|attribute| attribute.kind == MASQ_FLAGS);
+                alone.then_some(Expression::Masquerade { flags })
+            }
+            "notrack" => Some(Expression::NoTrack),
+            _ => None,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Expression::Meta(_) => "meta",
+            Expression::Payload { .. } => "payload",
+            Expression::Mask(_) => "bitwise",
+            Expression::Compare { .. } => "cmp",
+            Expression::FibDestinationType => "fib",
+            Expression::Verdict(_) => "immediate",
+            Expression::Masquerade { .. } => "masq",
+            Expression::NoTrack => "notrack",
+        }
+    }
+}
+
+/// An expression's data.
+struct Fields<'a>(Attributes<'a>);
+
+impl<'a> Fields<'a> {
+    fn number(&self, kind: u16) -> Option<u32> {
+        self.0.get(kind).as_ref().and_then(Attribute::be32)
+    }
+
+    /// Whether all these numbers are there.
+    fn has(&self, numbers: &[(u16, u32)]) -> Option<()> {
+        numbers.iter().all(|(kind, number)| self.number(*kind) == Some(*number)).then_some(())
+    }
+
+    /// A register's worth of octets.
+    fn value(&self, kind: u16) -> Option<&'a [u8]> {
+        Some(self.0.get(kind)?.nested().get(DATA_VALUE)?.bytes)
+    }
+}
+
+fn number<T: Copy + PartialEq>(table: &[(T, u32)], value: T) -> u32 {
+    table.iter().find(|(known, _)| *known == value).map_or(u32::MAX, |(_, number)| *number)
+}
+
+fn named<T: Copy>(table: &[(T, u32)], number: u32) -> Option<T> {
+    table.iter().find(|(_, known)| *known == number).map(|(value, _)| *value)
+}

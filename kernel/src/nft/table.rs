@@ -1,0 +1,152 @@
+//! Reading our table back: one moment's table, chains and rules as a [`Ruleset`].
+
+use backends::ruleset::{Chain, ChainKind, Rule, Ruleset, Verdict};
+
+use super::chain::{self, CHAIN_NAME, CHAIN_TABLE};
+use super::expression::Expression;
+use super::{
+    GENERIC, INET, Kind, LIST_ELEMENT, NO_NFTABLES, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, TABLE_FLAGS, TABLE_NAME,
+    rule,
+};
+use crate::error::{Error, Result};
+use crate::netlink::{Attributes, Message, Request, Socket};
+
+/// Octets of `struct nfgenmsg`.
+const GENERIC_LEN: usize = GENERIC.len();
+/// `NFTA_GEN_ID`
+const GENERATION_ID: u16 = 1;
+/// How often to look again when somebody's transactions come between our questions.
+const ATTEMPTS: u32 = 20;
+
+/// The table as it is, `None` when there is none. `nft list table inet NAME`
+///
+/// What [`super::replace`] wrote comes back equal, with chains in the order of their hooks and prefixes without host
+/// bits. What it would never write comes back as [`ChainKind::Foreign`] and [`Verdict::Foreign`]; so does a table
+/// that was put to sleep (`flags dormant`), whose chains do nothing.
+///
+/// # Errors
+/// [`Error::Unsupported`] on a kernel without nftables, [`Error::Unsettled`] when it never stands still.
+pub fn observe(table: &str) -> Result<Option<Ruleset>> {
+    observe_on(&mut super::open()?, table)
+}
+
+/// [`observe`] by a socket that is open already.
+pub(crate) fn observe_on(socket: &mut Socket, table: &str) -> Result<Option<Ruleset>> {
+    let doing = format!("reading the nftables table inet {table}");
+    let mut reader = Reader { socket, table, doing: &doing };
+    for _ in 0..ATTEMPTS {
+        // Three questions are not one moment: the kernel's generation number tells whether they were.
+        let generation = reader.generation()?;
+        let ruleset = reader.ruleset()?;
+        if reader.generation()? == generation {
+            return Ok(ruleset);
+        }
+    }
+    Err(Error::Unsettled { doing, attempts: ATTEMPTS })
+}
+
+/// Whether a notice of the nftables group is about this table of ours.
+pub(crate) fn touches(message: &Message<'_>, table: &str) -> bool {
+    // Attribute 1 is the table's name in every announcement but that of a generation, which has no family.
+    message.body.first() == Some(&INET) && is(message.attributes(GENERIC_LEN), TABLE_NAME, table)
+}
+
+struct Reader<'a> {
+    socket: &'a mut Socket,
+    table: &'a str,
+    doing: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    fn request(&self, kind: Kind) -> Request<'a> {
+        Request { kind: kind.number(), flags: 0, doing: self.doing }
+    }
+
+    fn generation(&mut self) -> Result<Option<u32>> {
+        let request = self.request(Kind::GetGeneration);
+        let answers = self.socket.query(&request, |body| body.fixed(&GENERIC)).map_err(|error| match error {
+            // What nfnetlink_rcv_msg says when nobody registered for the subsystem.
+            Error::Refused { doing, refusal } if refusal.errno == libc::EINVAL || refusal.is_unsupported() => {
+                Error::Unsupported { doing, feature: NO_NFTABLES, refusal }
+            }
+            other => other,
+        });
+        Ok(answers?.find_map(|message| message.attributes(GENERIC_LEN).get(GENERATION_ID)?.be32()))
+    }
+
+    fn ruleset(&mut self) -> Result<Option<Ruleset>> {
+        let Some(flags) = self.flags()? else { return Ok(None) };
+        let mut chains = self.chains()?;
+        self.rules(&mut chains)?;
+        let mut chains: Vec<Chain> = chains.into_iter().map(|(_, chain)| chain).collect();
+        if flags != 0 {
+            chains.push(Chain { kind: ChainKind::Foreign, rules: Vec::new() });
+        }
+        chains.sort_by_key(|chain| chain.kind);
+        Ok(Some(Ruleset { chains }))
+    }
+
+    /// The table's flags, `None` when there is no table.
+    fn flags(&mut self) -> Result<Option<u32>> {
+        let (request, table) = (self.request(Kind::GetTable), self.table);
+        let answers = self.socket.query(&request, |body| {
+            body.fixed(&GENERIC);
+            body.text(TABLE_NAME, table);
+        });
+        match answers {
+            Ok(mut answers) => {
+                let flags = answers.find_map(|message| message.attributes(GENERIC_LEN).get(TABLE_FLAGS)?.be32());
+                Ok(Some(flags.unwrap_or(0)))
+            }
+            // No such table, or not even such a family.
+            Err(Error::Refused { refusal, .. }) if refusal.errno == libc::ENOENT => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Our table's chains by name, empty.
+    fn chains(&mut self) -> Result<Vec<(String, Chain)>> {
+        let request = self.request(Kind::GetChain);
+        let answers = self.socket.dump(&request, |body| body.fixed(&GENERIC))?;
+        // The kernel lists the chains of all tables of the family.
+        let ours =
+            answers.map(|message| message.attributes(GENERIC_LEN)).filter(|chain| is(*chain, CHAIN_TABLE, self.table));
+        let named = |chain: Attributes<'_>| {
+            let name = chain.get(CHAIN_NAME)?.text()?.to_owned();
+            Some((name, Chain { kind: chain::decode(chain), rules: Vec::new() }))
+        };
+        Ok(ours.filter_map(named).collect())
+    }
+
+    /// Puts our table's rules into its chains, in order.
+    fn rules(&mut self, chains: &mut [(String, Chain)]) -> Result<()> {
+        let (request, table) = (self.request(Kind::GetRule), self.table);
+        let answers = self.socket.dump(&request, |body| {
+            body.fixed(&GENERIC);
+            body.text(RULE_TABLE, table);
+        })?;
+        // Kernels before 4.7 list the rules of all tables of the family.
+        let ours = answers.map(|message| message.attributes(GENERIC_LEN)).filter(|rule| is(*rule, RULE_TABLE, table));
+        for attributes in ours {
+            let name = attributes.get(RULE_CHAIN).and_then(|name| name.text());
+            if let Some((_, chain)) = chains.iter_mut().find(|(chain, _)| Some(chain.as_str()) == name) {
+                chain.rules.push(decode_rule(attributes));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is(attributes: Attributes<'_>, kind: u16, text: &str) -> bool {
+    attributes.get(kind).and_then(|attribute| attribute.text()) == Some(text)
+}
+
+fn decode_rule(attributes: Attributes<'_>) -> Rule {
+    let list = attributes.get(RULE_EXPRESSIONS).map(|list| list.nested()).unwrap_or_default();
+    let elements = list.filter(|element| element.kind == LIST_ELEMENT);
+    let expressions: Option<Vec<Expression>> = elements.map(|element| Expression::decode(element.nested())).collect();
+    match expressions {
+        Some(expressions) => rule::recognise(&expressions),
+        None => Rule { matches: Vec::new(), verdict: Verdict::Foreign },
+    }
+}

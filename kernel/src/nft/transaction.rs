@@ -1,0 +1,205 @@
+//! Writing our table: all of it in one transaction, which the kernel does whole or not at all.
+
+use backends::ruleset::{Chain, ChainKind, Rule, Ruleset, Verdict};
+
+use super::chain::{self, CHAIN_TABLE};
+use super::{
+    GENERIC, Kind, LIST_ELEMENT, NO_NFTABLES, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, RULE_USERDATA, SUBSYSTEM,
+    TABLE_NAME, TABLE_USERDATA, rule,
+};
+use crate::error::{Error, Refusal, Result};
+use crate::netlink::{Datagram, Header, Socket};
+
+/// `NFNL_MSG_BATCH_BEGIN`, `NFNL_MSG_BATCH_END`: what is between them is one transaction.
+const BEGIN: u16 = 0x10;
+const END: u16 = 0x11;
+/// `struct nfgenmsg` of the two: no family, and the subsystem in network byte order.
+const BATCH: [u8; 4] = [0, 0, 0, (SUBSYSTEM >> 8) as u8];
+
+/// The comment on our table and on each of our rules, for people who read `nft list ruleset`. A TLV in the userdata, as
+/// libnftnl writes it: type `NFTNL_UDATA_…_COMMENT` (0), length, text, NUL.
+const COMMENT: &[u8] = b"\0\x08towpath\0";
+
+/// Swaps the table for another, in one transaction: no packet sees it missing, half, or double. `None` removes it;
+/// that there was none is well. `nft -f` with `table inet T {}; delete table inet T; table inet T { … }`
+///
+/// # Errors
+/// The first thing that was refused is named, with the kernel's words, and nothing was changed. [`Error::Unsupported`] says
+/// what the kernel lacks: nftables, a chain type, an expression, or `fully-random`.
+pub fn replace(table: &str, ruleset: Option<&Ruleset>) -> Result<()> {
+    let mut socket = super::open()?;
+    let mut transaction = Transaction::begin(&mut socket, table);
+    match ruleset {
+        Some(ruleset) => transaction.swap(ruleset)?,
+        None => transaction.push(Step::Removal, Kind::DeleteTable, 0),
+    }
+    let refused = transaction.commit(&mut socket)?;
+    match refused {
+        None => Ok(()),
+        Some((Step::Removal, refusal)) if refusal.errno == libc::ENOENT => Ok(()),
+        Some((step, refusal)) => Err(step.error(table, refusal)),
+    }
+}
+
+/// What one message of the transaction is for.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Whole,
+    Removal,
+    Table,
+    Chain(ChainKind),
+    Rule { chain: ChainKind, number: usize, rule: &'a Rule },
+}
+
+struct Transaction<'a> {
+    table: &'a str,
+    messages: Datagram,
+    /// The first message's number; the steps' are the ones from there on.
+    first: u32,
+    steps: Vec<Step<'a>>,
+}
+
+impl<'a> Transaction<'a> {
+    fn begin(socket: &mut Socket, table: &'a str) -> Transaction<'a> {
+        let first = socket.next_sequence();
+        let mut messages = Datagram::default();
+        let header = Header { kind: BEGIN, flags: libc::NLM_F_REQUEST as u16, sequence: first };
+        messages.push(header, |body| body.fixed(&BATCH));
+        Transaction { table, messages, first, steps: vec![Step::Whole] }
+    }
+
+    /// Create, delete, create: the deletion succeeds whether there was a table or not, and takes everything in it along.
+    fn swap(&mut self, ruleset: &'a Ruleset) -> Result<()> {
+        self.push(Step::Table, Kind::NewTable, libc::NLM_F_CREATE);
+        self.push(Step::Table, Kind::DeleteTable, 0);
+        self.push(Step::Table, Kind::NewTable, libc::NLM_F_CREATE);
+        for Chain { kind, rules } in &ruleset.chains {
+            self.push(Step::Chain(*kind), Kind::NewChain, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
+            for (index, rule) in rules.iter().enumerate() {
+                let step = Step::Rule { chain: *kind, number: index + 1, rule };
+                if *kind == ChainKind::Foreign || rule.verdict == Verdict::Foreign {
+                    let words = Some("what is not ours is never written".to_owned());
+                    return Err(step.error(self.table, Refusal { errno: libc::EINVAL, words }));
+                }
+                self.push(step, Kind::NewRule, libc::NLM_F_CREATE | libc::NLM_F_APPEND);
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, step: Step<'a>, kind: Kind, flags: i32) {
+        let flags = (flags | libc::NLM_F_REQUEST) as u16;
+        let header = Header { kind: kind.number(), flags, sequence: self.sequence(self.steps.len()) };
+        let table = self.table;
+        self.messages.push(header, |body| {
+            body.fixed(&GENERIC);
+            match step {
+                Step::Whole => {}
+                Step::Removal => body.text(TABLE_NAME, table),
+                Step::Table => {
+                    body.text(TABLE_NAME, table);
+                    body.bytes(TABLE_USERDATA, COMMENT);
+                }
+                Step::Chain(kind) => {
+                    body.text(CHAIN_TABLE, table);
+                    chain::encode(kind, body);
+                }
+                Step::Rule { chain, rule, .. } => {
+                    body.text(RULE_TABLE, table);
+                    body.text(RULE_CHAIN, chain.name());
+                    body.nest(RULE_EXPRESSIONS, |list| {
+                        for expression in rule::compile(rule).unwrap_or_default() {
+                            list.nest(LIST_ELEMENT, |element| expression.encode(element));
+                        }
+                    });
+                    body.bytes(RULE_USERDATA, COMMENT);
+                }
+            }
+        });
+        self.steps.push(step);
+    }
+
+    fn sequence(&self, step: usize) -> u32 {
+        self.first.wrapping_add(u32::try_from(step).unwrap_or(u32::MAX))
+    }
+
+    /// Sends it and waits for the outcome: nothing, or the first step that was refused and why.
+    fn commit(mut self, socket: &mut Socket) -> Result<Option<(Step<'a>, Refusal)>> {
+        let doing = Step::Whole.doing(self.table);
+        // Refusals come by themselves; only the last message asks to be acknowledged, and that comes behind them.
+        self.messages.flag_last(libc::NLM_F_ACK as u16);
+        let last = self.sequence(self.steps.len() - 1);
+        let header = Header { kind: END, flags: libc::NLM_F_REQUEST as u16, sequence: last.wrapping_add(1) };
+        self.messages.push(header, |body| body.fixed(&BATCH));
+        socket.send(&self.messages, &doing)?;
+        let mut refused = None;
+        loop {
+            for message in socket.receive(&doing)? {
+                let Some(verdict) = message.verdict() else { continue };
+                let index = message.header.sequence.wrapping_sub(self.first);
+                let step = usize::try_from(index).ok().and_then(|index| self.steps.get(index));
+                let Some(step) = step else { continue };
+                if let Err(refusal) = verdict {
+                    refused.get_or_insert((*step, refusal));
+                }
+                // A refusal of the beginning is one of the whole; nothing comes after it.
+                if index == 0 || message.header.sequence == last {
+                    return Ok(refused);
+                }
+            }
+        }
+    }
+}
+
+impl Step<'_> {
+    fn doing(self, table: &str) -> String {
+        match self {
+            Step::Whole | Step::Table => format!("writing the nftables table inet {table}"),
+            Step::Removal => format!("removing the nftables table inet {table}"),
+            Step::Chain(kind) => format!("making the chain {} in the nftables table inet {table}", kind.name()),
+            Step::Rule { chain, number, rule } => {
+                let chain = chain.name();
+                format!("making rule {number} (`{rule}`) of the chain {chain} in the nftables table inet {table}")
+            }
+        }
+    }
+
+    fn error(self, table: &str, refusal: Refusal) -> Error {
+        let doing = self.doing(table);
+        match self.lacking(&refusal) {
+            Some(feature) => Error::Unsupported { doing, feature, refusal },
+            None => Error::Refused { doing, refusal },
+        }
+    }
+
+    /// What the kernel lacks if it gives this answer here.
+    fn lacking(self, refusal: &Refusal) -> Option<&'static str> {
+        let (missing, unsupported) = (refusal.errno == libc::ENOENT, refusal.is_unsupported());
+        match self {
+            Step::Whole if unsupported => Some(NO_NFTABLES),
+            Step::Table if unsupported || refusal.errno == libc::EAFNOSUPPORT => {
+                Some("nftables family inet (CONFIG_NF_TABLES_INET)")
+            }
+            // The table was made by the same transaction: it is the chain's type that is not found.
+            Step::Chain(_) if unsupported || missing => {
+                Some("nftables chains of the types filter and nat (CONFIG_NFT_NAT, module nft_chain_nat)")
+            }
+            // nft_masq_init refuses flags that it does not know.
+            Step::Rule { rule, .. }
+                if rule.verdict == Verdict::MasqueradeFullyRandom && refusal.errno == libc::EINVAL =>
+            {
+                Some(FULLY_RANDOM)
+            }
+            // Table and chain were made by the same transaction: it is an expression that is not found.
+            Step::Rule { .. } if unsupported || missing => Some(
+                "nftables expression that the rule needs (CONFIG_NFT_MASQ, CONFIG_NFT_FIB_INET, CONFIG_NFT_CT; modules \
+                 nft_masq, nft_fib_inet, nft_ct)",
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// What an old kernel lacks that refuses [`Verdict::MasqueradeFullyRandom`]: the `feature` of its
+/// [`Error::Unsupported`].
+pub const FULLY_RANDOM: &str = "fully random masquerade (Linux 3.14): run with --ip-masq-fully-random-disable";

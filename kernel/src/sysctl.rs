@@ -1,0 +1,143 @@
+//! Kernel settings below /proc/sys, read and written. `sysctl`.
+//!
+//! Paths are relative to /proc/sys and have slashes: `net/ipv4/ip_forward`. What is below `net/` belongs to the network
+//! namespace of the calling thread. Which settings are wanted is not decided here.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+/// No setting of ours is longer than a few bytes; the kernel's own limit for most is one page.
+const LONGEST_VALUE: u64 = 4096;
+
+/// Why a kernel setting could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum SysctlError {
+    /// Not a path below /proc/sys.
+    #[error("`{path}` is not the name of a kernel setting: expected a path below /proc/sys like net/ipv4/ip_forward")]
+    Path {
+        /// What was asked for.
+        path: String,
+    },
+    /// It could not be read.
+    #[error("cannot read /proc/sys/{path}: {source}")]
+    Read {
+        /// The setting.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// We may not change it, as in a container whose /proc/sys is mounted read-only.
+    #[error(
+        "/proc/sys/{path} is read-only here ({source}): set it on the host with `sysctl -w {}`",
+        assignment(path, value)
+    )]
+    ReadOnly {
+        /// The setting.
+        path: String,
+        /// What it should be.
+        value: String,
+        /// `EROFS`, `EPERM` or `EACCES`.
+        source: io::Error,
+    },
+    /// It could not be written.
+    #[error("cannot write `{value}` to /proc/sys/{path}: {source}")]
+    Write {
+        /// The setting.
+        path: String,
+        /// What it should be.
+        value: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Reads a setting, without the line's end. `None` when there is no such setting (no such device, an older kernel).
+/// `sysctl -n net.ipv4.ip_forward`
+///
+/// # Errors
+/// When the path is not one below /proc/sys, or reading fails.
+pub fn read(path: &str) -> Result<Option<String>, SysctlError> {
+    let file = absolute(path)?;
+    let mut bytes = Vec::new();
+    match File::open(file).and_then(|file| file.take(LONGEST_VALUE).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(value_of(&bytes))),
+        // ENOTDIR: a part of the path is a setting itself, with nothing below it. ENOENT also comes from reading, when
+        // the device goes after the file was opened (proc_sys_call_handler).
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(source) => Err(SysctlError::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// Writes a setting. `sysctl -w net.ipv4.ip_forward=1`
+///
+/// # Errors
+/// [`SysctlError::ReadOnly`] names what to do on the host; the rest is the kernel's refusal.
+pub fn write(path: &str, value: &str) -> Result<(), SysctlError> {
+    let file = absolute(path)?;
+    let written = OpenOptions::new().write(true).open(file).and_then(|mut file| file.write_all(value.as_bytes()));
+    written.map_err(|source| {
+        let (path, value) = (path.to_owned(), value.to_owned());
+        match source.kind() {
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                SysctlError::ReadOnly { path, value, source }
+            }
+            _ => SysctlError::Write { path, value, source },
+        }
+    })
+}
+
+/// The file of a setting.
+pub(crate) fn absolute(path: &str) -> Result<PathBuf, SysctlError> {
+    let sound = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
+    if !path.split('/').all(sound) {
+        return Err(SysctlError::Path { path: path.to_owned() });
+    }
+    Ok(PathBuf::from("/proc/sys").join(path))
+}
+
+/// What a setting's bytes say.
+pub(crate) fn value_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\n').to_owned()
+}
+
+/// The argument of `sysctl -w`: with dots, or with slashes where a part has a dot itself (`flannel.1`), sysctl(8).
+fn assignment(path: &str, value: &str) -> String {
+    let name = if path.contains('.') { path.to_owned() } else { path.replace('/', ".") };
+    if value.contains(char::is_whitespace) { format!("'{name}={value}'") } else { format!("{name}={value}") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn paths_that_leave_proc_sys_are_refused() {
+        for path in ["", "/net", "../x", "net/../../etc", "net//x", "net/.", "net/\0", ".."] {
+            assert!(matches!(read(path), Err(SysctlError::Path { .. })), "{path:?}");
+            assert!(matches!(write(path, "1"), Err(SysctlError::Path { .. })), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_setting_is_read_without_its_newline_and_one_that_is_not_there_is_none() {
+        assert!(!read("kernel/ostype").unwrap().unwrap().ends_with('\n'));
+        assert_eq!(read("net/ipv4/conf/no-such-device/rp_filter").unwrap(), None);
+        assert_eq!(read("kernel/ostype/deeper").unwrap(), None);
+    }
+
+    #[test]
+    fn a_refused_write_says_what_to_set_on_the_host() {
+        let refusal = |path: &str, value: &str| {
+            let source = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+            SysctlError::ReadOnly { path: path.to_owned(), value: value.to_owned(), source }.to_string()
+        };
+        assert!(refusal("net/ipv4/ip_forward", "1").ends_with("with `sysctl -w net.ipv4.ip_forward=1`"));
+        assert!(refusal("net/ipv4/conf/flannel.1/x", "0").ends_with("`sysctl -w net/ipv4/conf/flannel.1/x=0`"));
+        assert!(refusal("net/ipv4/ip_local_port_range", "1 2").contains("'net.ipv4.ip_local_port_range=1 2'"));
+        // kernel/ostype is 0444: opening it for writing is refused even for root.
+        let error = write("kernel/ostype", "x").unwrap_err();
+        assert!(matches!(error, SysctlError::ReadOnly { .. }), "{error}");
+    }
+}
