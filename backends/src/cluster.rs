@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use ipam::{Family, Lease, Stack};
+use ipam::{Endpoint, Family, Lease, Stack};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -129,7 +129,7 @@ impl Cluster {
         let mut state = KernelState::default();
         let mut unusable = Vec::new();
         for (family, endpoint) in lease.endpoints.iter() {
-            let added = match self.refusal(family, endpoint.public) {
+            let added = match self.refusal(endpoint) {
                 Some(reason) => Err(reason),
                 None => match &self.backend {
                     Backend::Vxlan(settings) => vxlan::add_peer(self, settings, endpoint, &mut state),
@@ -150,12 +150,18 @@ impl Cluster {
         self.own.endpoints.families().map(mtu).min().unwrap_or(self.uplink.mtu)
     }
 
-    /// Why no backend could reach a peer in this family.
-    fn refusal(&self, family: Family, public: IpAddr) -> Option<String> {
+    /// Why no backend may give this peer a path.
+    fn refusal(&self, peer: &Endpoint) -> Option<String> {
+        let Endpoint { subnet, public, .. } = peer;
+        let family = Family::of_net(subnet);
         let Some(own) = self.own.endpoints.get(family) else {
             return Some(format!("this node has no {family} subnet, so it cannot reach the peer's {family} pods"));
         };
-        if own.public == public || self.uplink.local.get(family) == Some(&public) {
+        if own.subnet.contains(subnet) || subnet.contains(&own.subnet) {
+            // Even while our own lease is missing from the store: its pods are here.
+            return Some(format!("its subnet {subnet} overlaps this node's own {}, which stands", own.subnet));
+        }
+        if own.public == *public || self.uplink.local.get(family) == Some(public) {
             let fix = "if that node is gone delete its lease, else give it an address of its own (--public-ip)";
             return Some(format!("it publishes this node's own address {public}; {fix}"));
         }

@@ -1,4 +1,52 @@
 //! `towpathd`: the table of contents of the process.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+use towpathd::config::{self, Invocation, Order, Settings};
+use towpathd::{logging, run};
+
+fn main() -> ExitCode {
+    let settings = match config::read(&Invocation::of_this_process()) {
+        Ok(Order::Print(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Ok(Order::Check(settings)) => return check(&settings),
+        Ok(Order::Run(settings)) => settings,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return ExitCode::from(2);
+        }
+    };
+    logging::begin(settings.logging);
+    match serve(*settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(settings: &Settings) -> ExitCode {
+    match config::check(settings) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve(settings: Settings) -> anyhow::Result<()> {
+    // One thread: a lease's way from the store to the kernel crosses none.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(run::run(settings));
+    // The store's task may be in a blocking call that nobody waits for any more.
+    runtime.shutdown_background();
+    Ok(ended?)
+}

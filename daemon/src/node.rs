@@ -117,12 +117,16 @@ impl Node {
     pub fn on_event(&mut self, event: Event, now: Moment) {
         match event {
             Event::Network(text) => self.on_network(text, now),
-            Event::Mine(lease) => self.on_own(Some(lease)),
+            Event::Mine(lease) => {
+                tracing::info!("this node's lease: {} ({})", lease.subnets(), lease.key);
+                self.on_own(Some(lease));
+            }
             Event::Released => {
                 self.released = true;
                 self.on_own(None);
             }
             Event::Snapshot(records) => {
+                tracing::info!("the store tells of {} leases", records.len());
                 let touched = self.table.replace(records);
                 self.changed |= !self.peers_known;
                 self.peers_known = true;
@@ -130,16 +134,41 @@ impl Node {
             }
             Event::Changed(records) => {
                 for record in records {
+                    self.announce(&record);
                     let touched = self.table.apply(record);
                     self.on_touched(touched);
                 }
             }
             Event::Trouble(reason) => {
                 let since = self.store_trouble.as_ref().map_or(now, |trouble| trouble.since);
+                tracing::warn!("store: {reason}");
                 self.store_trouble = Some(Trouble { since, reason });
                 self.remember(now);
             }
-            Event::Well => self.store_trouble = None,
+            Event::Well => {
+                if self.store_trouble.take().is_some() {
+                    tracing::info!("store: well again");
+                }
+            }
+        }
+    }
+
+    /// A node that comes, changes or goes is worth a line.
+    fn announce(&self, record: &Record) {
+        let before = self.table.get(record.key());
+        match record {
+            Record::Lease(lease) if self.own.as_ref().is_some_and(|own| own.key == lease.key) => {}
+            Record::Lease(lease) if before != Some(lease) => {
+                let what = if before.is_some() { "changed" } else { "joined" };
+                let publics = lease.endpoints.map(|_, endpoint| endpoint.public);
+                tracing::info!("node {} {what}: {} at {publics}", lease.node, lease.subnets());
+            }
+            Record::Gone(_) => {
+                for lease in before {
+                    tracing::info!("node {} left: {} is free", lease.node, lease.subnets());
+                }
+            }
+            Record::Lease(_) | Record::Garbage(..) => {}
         }
     }
 
@@ -155,6 +184,9 @@ impl Node {
             }
             Err(reason) => {
                 let since = self.uplink_trouble.as_ref().map_or(now, |trouble| trouble.since);
+                if self.uplink_trouble.as_ref().map(|trouble| &trouble.reason) != Some(&reason) {
+                    tracing::warn!("no uplink: {reason}; waiting for one");
+                }
                 self.uplink_trouble = Some(Trouble { since, reason });
             }
         }
@@ -207,6 +239,7 @@ impl Node {
             }
             Err(mistakes) => {
                 let reason = format!("net-conf.json cannot be used: {mistakes}");
+                tracing::error!("{reason}");
                 self.network_trouble = Some(Trouble { since: now, reason });
             }
         }
@@ -315,12 +348,7 @@ impl Node {
 
     /// A VTEP keeps the MAC that its lease says (peers have it as permanent), else the one its device has, else it gets
     /// one that follows from the node's name.
-    fn published_data(
-        &self,
-        network: &Network,
-        macs: &BTreeMap<LinkName, Mac>,
-        family: Family,
-    ) -> Option<BackendData> {
+    fn published_data(&self, network: &Network, macs: &BTreeMap<LinkName, Mac>, family: Family) -> Option<BackendData> {
         let Backend::Vxlan(settings) = &network.backend;
         let device = settings.devices().get(family)?;
         let leased = || match self.own_or_last()?.endpoints.get(family)?.data {

@@ -39,12 +39,18 @@ pub struct Reconciler {
     pub node: Node,
     /// What happened, for those who ask.
     pub record: Record,
-    desired: Option<Desired>,
+    target: Option<Target>,
     trigger: Trigger,
     /// Whether the uplink must be looked at again.
     uplink_due: bool,
     /// Until when the store may be silent before its memory counts; `None` once that is over.
     patience: Option<Moment>,
+}
+
+/// Where the kernel is to be brought, and what of it is ours.
+struct Target {
+    desired: Desired,
+    scope: Scope,
 }
 
 /// How long the store may take to speak before the last known state is used: longer than a healthy one ever needs.
@@ -54,12 +60,19 @@ impl Reconciler {
     /// Nothing is done yet.
     pub fn new(node: Node, heartbeat: Duration, now: Moment) -> Reconciler {
         let trigger = Trigger::new(heartbeat);
-        Reconciler { node, record: Record::default(), desired: None, trigger, uplink_due: true, patience: Some(now + PATIENCE) }
+        Reconciler {
+            node,
+            record: Record::default(),
+            desired: None,
+            trigger,
+            uplink_due: true,
+            patience: Some(now + PATIENCE),
+        }
     }
 
     /// The desired state, once everything needed for it is known.
     pub fn desired(&self) -> Option<&Desired> {
-        self.desired.as_ref()
+        self.target.as_ref().map(|target| &target.desired)
     }
 
     /// Somebody saw something in the kernel that is not as desired.
@@ -85,13 +98,13 @@ impl Reconciler {
         let due = self.trigger.begin(now);
         self.follow_uplink(kernel, now, due);
         self.learn_macs(kernel);
-        let Some(cluster) = self.take_change() else {
+        let Some((cluster, scope)) = self.take_change() else {
             return if due { self.look(kernel, now, Cause::Drift) } else { self.follow_leases(kernel, now) };
         };
         self.node.touched.clear();
         let desired = Desired::new(cluster, self.node.table());
         self.record.complaints(&self.node.table().keys(), self.node.table(), &desired);
-        self.desired = Some(desired);
+        self.target = Some(Target { desired, scope });
         self.look(kernel, now, Cause::Change);
     }
 
@@ -117,25 +130,27 @@ impl Reconciler {
     }
 
     /// The cluster, if what is desired of the kernel as a whole may have changed.
-    fn take_change(&mut self) -> Option<Cluster> {
+    fn take_change(&mut self) -> Option<(Cluster, Scope)> {
         if !std::mem::take(&mut self.node.changed) {
             return None;
         }
-        let cluster = self.node.cluster()?;
-        let same = self.desired.as_ref().is_some_and(|desired| *desired.cluster() == cluster);
-        (!same).then_some(cluster)
+        let (cluster, scope) = (self.node.cluster()?, self.node.scope()?);
+        let same = self.target.as_ref().is_some_and(|t| *t.desired.cluster() == cluster && t.scope == scope);
+        (!same).then_some((cluster, scope))
     }
 
     /// Some peers' leases changed: only their contributions are compared. No dump of the kernel.
     fn follow_leases(&mut self, kernel: &mut impl Kernel, now: Moment) {
         let keys: BTreeSet<_> = std::mem::take(&mut self.node.touched);
-        let (Some(desired), Some(scope), false) = (&mut self.desired, self.node.scope(), keys.is_empty()) else { return };
+        let (Some(desired), Some(scope), false) = (&mut self.desired, self.node.scope(), keys.is_empty()) else {
+            return;
+        };
         let plan = desired.update(&keys, self.node.table());
         self.record.complaints(&keys, self.node.table(), desired);
         if plan.is_empty() {
             return;
         }
-        let outcome = kernel.apply(&scope, &plan);
+        let outcome = kernel.apply(scope, &plan);
         if !outcome.failures.is_empty() {
             // Whatever the kernel refused, the whole is compared soon: it may be in another state than we think.
             self.trigger.look_again();
@@ -146,12 +161,12 @@ impl Reconciler {
     /// The whole: what is, compared with what should be.
     fn look(&mut self, kernel: &mut impl Kernel, now: Moment, cause: Cause) {
         let touched = std::mem::take(&mut self.node.touched);
-        let (Some(desired), Some(scope)) = (&mut self.desired, self.node.scope()) else {
+        let Some(Target { desired, scope }) = &mut self.target else {
             return self.trigger.done();
         };
         desired.update(&touched, self.node.table());
         self.record.complaints(&touched, self.node.table(), desired);
-        let observed = match kernel.observe(&scope) {
+        let observed = match kernel.observe(scope) {
             Ok(observed) => observed,
             Err(reason) => {
                 self.record.failed_to_look(&reason);
@@ -159,8 +174,12 @@ impl Reconciler {
             }
         };
         let plan = diff(&observed, desired.state());
-        let outcome = if plan.is_empty() { Outcome::default() } else { kernel.apply(&scope, &plan) };
-        if outcome.failures.is_empty() { self.trigger.done() } else { self.trigger.failed() }
+        let outcome = if plan.is_empty() { Outcome::default() } else { kernel.apply(scope, &plan) };
+        if outcome.failures.is_empty() {
+            self.trigger.done()
+        } else {
+            self.trigger.failed()
+        }
         self.record.looked(cause, &plan, outcome, now);
     }
 }

@@ -93,7 +93,8 @@ impl Record {
         if outcome.done > 0 {
             self.last_change = Some(now);
         }
-        let sentence = |failure: &backends::Failure| format!("{} (by `{}`)", failure.reason, first_line(&failure.change));
+        let sentence =
+            |failure: &backends::Failure| format!("{} (by `{}`)", failure.reason, first_line(&failure.change));
         let failures: Vec<String> = outcome.failures.iter().map(sentence).collect();
         if let Some(first) = failures.first().filter(|_| failures != self.failures) {
             let more = if failures.len() > 1 { format!(", and {} more", failures.len() - 1) } else { String::new() };
@@ -124,14 +125,13 @@ impl Record {
         }
     }
 
-    /// The uplink was looked at.
-    pub fn uplink(&mut self, found: &Result<Uplink, String>, before: Option<&Uplink>) {
+    /// The uplink was looked at: another one is worth a line.
+    pub fn uplink(&self, found: &Result<Uplink, String>, before: Option<&Uplink>) {
         match found {
             Ok(now) if before != Some(now) => {
                 tracing::info!("uplink {}: MTU {}, local {}, public {}", now.link, now.mtu, now.local, now.public);
             }
-            Ok(_) => {}
-            Err(reason) => tracing::debug!("no uplink: {reason}"),
+            Ok(_) | Err(_) => {}
         }
     }
 

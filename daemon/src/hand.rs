@@ -1,0 +1,46 @@
+//! [`Hand`]: the real kernel behind the reconciler's trait, with the choice of the uplink from its facts.
+
+use backends::cluster::RouteStyle;
+use backends::state::Scope;
+use backends::{KernelState, Outcome, Plan, Uplink};
+use ipam::Family;
+
+use crate::config::InterfaceWish;
+use crate::reconcile::Kernel;
+use crate::uplink;
+
+/// The kernel of the namespace in which the daemon runs.
+pub struct Hand {
+    kernel: kernel::Hand,
+    wish: InterfaceWish,
+}
+
+impl Hand {
+    /// Opens netlink.
+    ///
+    /// # Errors
+    /// One sentence: the kernel could not be spoken to.
+    pub fn open(wish: InterfaceWish) -> Result<Hand, kernel::Error> {
+        Ok(Hand { kernel: kernel::Hand::open()?, wish })
+    }
+
+    /// How this kernel wants routes to many peers.
+    pub fn route_style(&mut self) -> RouteStyle {
+        if self.kernel.nexthop_objects() { RouteStyle::Objects } else { RouteStyle::Gateways }
+    }
+}
+
+impl Kernel for Hand {
+    fn observe(&mut self, scope: &Scope) -> Result<KernelState, String> {
+        self.kernel.observe(scope).map_err(|error| error.to_string())
+    }
+
+    fn apply(&mut self, scope: &Scope, plan: &Plan) -> Outcome {
+        self.kernel.apply(scope, plan)
+    }
+
+    fn uplink(&mut self, families: &[Family]) -> Result<Uplink, String> {
+        let facts = kernel::inventory::read().map_err(|error| error.to_string())?;
+        uplink::choose(&self.wish, &facts, families).map_err(|error| error.to_string())
+    }
+}

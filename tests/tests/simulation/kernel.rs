@@ -1,0 +1,186 @@
+//! [`ModelKernel`]: a node's kernel in memory, as strict as the real one about what must exist before what.
+
+use std::collections::BTreeMap;
+
+use backends::state::{LinkKind, Scope, Via};
+use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
+use ipam::Family;
+use towpathd::reconcile::Kernel;
+
+use crate::dice::Dice;
+
+/// A node's kernel.
+#[derive(Clone, Debug)]
+pub struct ModelKernel {
+    /// What carries our tag.
+    pub ours: KernelState,
+    /// What somebody else put there: must never change.
+    pub foreign: KernelState,
+    /// The interface to the other nodes, while it is there.
+    pub uplink: Option<Uplink>,
+    /// How many of a hundred changes are refused.
+    pub refuses: usize,
+    /// After how many more changes the daemon dies; `None`: it lives.
+    pub dies_after: Option<usize>,
+    /// Modifying messages so far.
+    pub writes: u64,
+    dice: Dice,
+}
+
+impl ModelKernel {
+    /// A kernel with an uplink and with somebody else's things in it.
+    pub fn new(uplink: Uplink, foreign: KernelState, seed: u64) -> ModelKernel {
+        let mut ours = KernelState::default();
+        for path in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+            ours.sysctls.insert(path.to_owned(), "0".to_owned());
+        }
+        let dice = Dice::new(seed);
+        ModelKernel { ours, foreign, uplink: Some(uplink), refuses: 0, dies_after: None, writes: 0, dice }
+    }
+
+    /// The uplink goes, and with it (as in Linux) every tunnel device on it.
+    pub fn lose_uplink(&mut self) -> Option<Uplink> {
+        let uplink = self.uplink.take()?;
+        let over = |kind: &LinkKind| matches!(kind, LinkKind::Vxlan(vxlan) if vxlan.underlay == Some(uplink.link));
+        let gone: Vec<LinkName> = self.ours.links.iter().filter(|(_, l)| over(&l.kind)).map(|(name, _)| *name).collect();
+        gone.iter().for_each(|name| self.delete_link(*name));
+        Some(uplink)
+    }
+
+    /// A link goes, and everything on it.
+    pub fn delete_link(&mut self, name: LinkName) {
+        self.ours.links.remove(&name);
+        self.flush(name);
+        self.ours.addresses.retain(|(link, _), _| *link != name);
+        self.ours.fdb.retain(|key, _| key.link != name);
+        self.ours.sysctls.retain(|path, _| !path.split('/').any(|part| part == name.as_str()));
+    }
+
+    /// A link goes down: next-hop objects, routes and neighbours on it go, the forwarding database stays.
+    pub fn flush(&mut self, name: LinkName) {
+        self.ours.nexthops.retain(|nexthop, _| nexthop.link != name);
+        self.ours.neighbours.retain(|key, _| key.link != name);
+        self.ours.routes.retain(|_, route| match route.via {
+            Via::Object(nexthop) | Via::Gateway(nexthop) => nexthop.link != name,
+            Via::Blackhole | Via::Unknown => true,
+        });
+    }
+
+    fn up(&self, name: LinkName) -> Result<(), String> {
+        match self.ours.links.get(&name) {
+            Some(link) if link.up => Ok(()),
+            Some(_) => Err(format!("{name} is down")),
+            None => Err(format!("{name}: no such device")),
+        }
+    }
+
+    fn make(&mut self, change: &Change) -> Result<(), String> {
+        let ours = &mut self.ours;
+        match change {
+            Change::LinkAdd(name, link) => {
+                let underlay = self.uplink.as_ref().map(|uplink| uplink.link);
+                if ours.links.contains_key(name) {
+                    return Err(format!("{name}: file exists"));
+                }
+                if matches!(&link.kind, LinkKind::Vxlan(vxlan) if vxlan.underlay != underlay) {
+                    return Err(format!("{name}: its underlay does not exist"));
+                }
+                for path in [format!("net/ipv6/conf/{name}/accept_ra"), format!("net/ipv4/conf/{name}/rp_filter")] {
+                    ours.sysctls.insert(path, "1".to_owned());
+                }
+                ours.links.insert(*name, link.clone());
+            }
+            Change::LinkSet { name, from, to } => {
+                let there = ours.links.get_mut(name).ok_or("no such device")?;
+                if there != from {
+                    return Err(format!("{name} is not what it was taken for"));
+                }
+                *there = to.clone();
+            }
+            Change::LinkDelete(name) => self.delete_link(*name),
+            Change::AddressAdd(link, address) => {
+                ours.links.get(link).ok_or("no such device")?;
+                ours.addresses.insert((*link, *address), backends::state::Tag::Ours);
+            }
+            Change::AddressDelete(link, address) => {
+                ours.addresses.remove(&(*link, *address));
+            }
+            Change::SysctlSet(path, value) => *ours.sysctls.get_mut(path).ok_or("no such sysctl")? = value.clone(),
+            Change::RulesetSet(ruleset) => ours.ruleset = ruleset.clone(),
+            Change::NexthopAdd(nexthop) => {
+                self.up(nexthop.link)?;
+                self.ours.nexthops.insert(*nexthop, backends::state::Tag::Ours);
+            }
+            Change::NexthopDelete(nexthop) => {
+                ours.nexthops.remove(nexthop);
+                ours.routes.retain(|_, route| route.via != Via::Object(*nexthop));
+            }
+            Change::RouteSet(key, route) => {
+                match route.via {
+                    Via::Object(nexthop) if !ours.nexthops.contains_key(&nexthop) => return Err("no such nexthop".into()),
+                    Via::Object(nexthop) | Via::Gateway(nexthop) => self.up(nexthop.link)?,
+                    Via::Blackhole | Via::Unknown => {}
+                }
+                self.ours.routes.insert(*key, *route);
+            }
+            Change::RouteDelete(key, _) => {
+                ours.routes.remove(key);
+            }
+            Change::NeighbourSet(key, entry) => {
+                self.up(key.link)?;
+                self.ours.neighbours.insert(*key, *entry);
+            }
+            Change::NeighbourDelete(key, _) => {
+                ours.neighbours.remove(key);
+            }
+            Change::FdbSet(key, entry) => {
+                ours.links.get(&key.link).ok_or("no such device")?;
+                ours.fdb.insert(*key, *entry);
+            }
+            Change::FdbDelete(key, _) => {
+                ours.fdb.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    fn attempt(&mut self, change: &Change) -> Result<(), String> {
+        if let Some(left) = &mut self.dies_after {
+            if *left == 0 {
+                return Err("the daemon is dead".into());
+            }
+            *left -= 1;
+        }
+        self.writes += 1;
+        if self.dice.chance(self.refuses) {
+            return Err("no buffer space available".into());
+        }
+        self.make(change)
+    }
+}
+
+impl Kernel for ModelKernel {
+    fn observe(&mut self, scope: &Scope) -> Result<KernelState, String> {
+        if self.dice.chance(self.refuses) {
+            return Err("dump interrupted".into());
+        }
+        let wanted = |path: &str| scope.sysctls.iter().any(|sysctl| sysctl == path);
+        let sysctls: BTreeMap<_, _> = self.ours.sysctls.clone().into_iter().filter(|(path, _)| wanted(path)).collect();
+        Ok(KernelState { sysctls, ..self.ours.clone() })
+    }
+
+    fn apply(&mut self, _scope: &Scope, plan: &Plan) -> Outcome {
+        let mut outcome = Outcome::default();
+        for change in &plan.changes {
+            match self.attempt(change) {
+                Ok(()) => outcome.done += 1,
+                Err(reason) => outcome.failures.push(Failure { change: change.clone(), errno: 0, reason }),
+            }
+        }
+        outcome
+    }
+
+    fn uplink(&mut self, _families: &[Family]) -> Result<Uplink, String> {
+        self.uplink.clone().ok_or_else(|| "no interface".into())
+    }
+}
