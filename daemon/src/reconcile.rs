@@ -63,7 +63,7 @@ impl Reconciler {
         Reconciler {
             node,
             record: Record::default(),
-            desired: None,
+            target: None,
             trigger,
             uplink_due: true,
             patience: Some(now + PATIENCE),
@@ -142,9 +142,7 @@ impl Reconciler {
     /// Some peers' leases changed: only their contributions are compared. No dump of the kernel.
     fn follow_leases(&mut self, kernel: &mut impl Kernel, now: Moment) {
         let keys: BTreeSet<_> = std::mem::take(&mut self.node.touched);
-        let (Some(desired), Some(scope), false) = (&mut self.desired, self.node.scope(), keys.is_empty()) else {
-            return;
-        };
+        let (Some(Target { desired, scope }), false) = (&mut self.target, keys.is_empty()) else { return };
         let plan = desired.update(&keys, self.node.table());
         self.record.complaints(&keys, self.node.table(), desired);
         if plan.is_empty() {
