@@ -6,15 +6,13 @@ use std::net::IpAddr;
 
 use ipam::{Endpoint, Family, Lease, Stack};
 use ipnet::IpNet;
-use serde::Deserialize;
 
 use crate::masquerade::{self, Firewall};
 use crate::state::{KernelState, LinkName, Route, RouteKey, Tag, Via};
 use crate::vxlan::{self, VxlanSettings};
 
 /// How pods' packets are carried to other nodes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// In UDP, by the kernel's VXLAN devices.
     Vxlan(VxlanSettings),
@@ -37,7 +35,7 @@ impl Backend {
 }
 
 /// The interface that reaches the other nodes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uplink {
     /// Its name.
     pub link: LinkName,
@@ -50,8 +48,7 @@ pub struct Uplink {
 }
 
 /// How routes to peers are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteStyle {
     /// Through one next-hop object per peer (kernel 5.3 and later): insertion does not depend on their number.
     Objects,
@@ -60,8 +57,7 @@ pub enum RouteStyle {
 }
 
 /// Whether the own pod subnet gets a blackhole route (`--ip-blackhole-route`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnSubnetRoute {
     /// None: the bridge's own route is enough.
     Absent,
@@ -70,7 +66,7 @@ pub enum OwnSubnetRoute {
 }
 
 /// This node's place in the cluster: all that decides its kernel's state, but for the peers' leases.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// The cluster's networks (`Network`, `IPv6Network`).
     pub networks: Stack<IpNet>,

@@ -182,6 +182,3 @@ impl<'a, K: Ord, V> Iterator for Union<'a, K, V> {
         Some((before.map(|(_, value)| value), key, after.map(|(_, value)| value)))
     }
 }
-
-#[cfg(test)]
-mod tests;

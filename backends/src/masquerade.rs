@@ -3,7 +3,6 @@
 
 use ipam::{Family, Stack};
 use ipnet::IpNet;
-use serde::Deserialize;
 
 use crate::cluster::{Backend, Cluster};
 use crate::ruleset::{Chain, ChainKind, Match, Rule, Ruleset, Verdict};
@@ -12,7 +11,7 @@ use crate::ruleset::{Chain, ChainKind, Match, Rule, Ruleset, Verdict};
 const KUBE_PROXY_MARK: u32 = 0x4000;
 
 /// Which rules are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Firewall {
     /// `--ip-masq`
     pub masquerade: Masquerade,
@@ -21,8 +20,7 @@ pub struct Firewall {
 }
 
 /// Whether pods' packets to the outside get the node's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Masquerade {
     /// No.
     Off,
@@ -33,8 +31,7 @@ pub enum Masquerade {
 }
 
 /// Whether forwarded packets of the cluster are accepted explicitly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forward {
     /// No rules.
     Untouched,

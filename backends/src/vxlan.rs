@@ -6,7 +6,6 @@
 
 use ipam::{BackendData, Endpoint, Family, Mac, Stack};
 use ipnet::IpNet;
-use serde::Deserialize;
 use std::net::IpAddr;
 
 use crate::cluster::{Cluster, RouteStyle};
@@ -22,7 +21,7 @@ pub const DEFAULT_PORT: u16 = 8472;
 pub const DEFAULT_VNI: u32 = 1;
 
 /// The backend's options of net-conf.json, as used.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VxlanSettings {
     vni: u32,
     devices: Stack<LinkName>,

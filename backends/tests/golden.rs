@@ -1,0 +1,130 @@
+//! Golden folders: `cluster.json` (a node and its peers' leases) → `state.txt` (what its kernel should hold, in the words of
+//! `ip`, `bridge` and `nft`). One folder per situation. `BLESS=1 cargo test -p backends --test golden` writes them anew;
+//! read the difference before you commit it.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::Path;
+
+use backends::cluster::{OwnSubnetRoute, RouteStyle};
+use backends::diff::diff;
+use backends::masquerade::{Firewall, Forward, Masquerade};
+use backends::sum::Desired;
+use backends::vxlan::VxlanSettings;
+use backends::{Backend, Cluster, KernelState, LinkName, Uplink};
+use ipam::table::Record;
+use ipam::{Lease, LeaseTable, Stack};
+use ipnet::IpNet;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Situation {
+    networks: Stack<IpNet>,
+    vni: u64,
+    #[serde(default)]
+    port: Option<u16>,
+    uplink: (LinkName, u32, Stack<IpAddr>),
+    masquerade: String,
+    forward: bool,
+    blackhole: bool,
+    nexthop_objects: bool,
+    own: Lease,
+    peers: Vec<Lease>,
+}
+
+impl Situation {
+    fn read(folder: &Path) -> Situation {
+        let text = std::fs::read_to_string(folder.join("cluster.json")).expect("cluster.json");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+    }
+
+    fn cluster(&self) -> Cluster {
+        let mut settings = VxlanSettings::new(self.vni, &self.networks).expect("a VNI");
+        settings.port = self.port.unwrap_or(settings.port);
+        let (link, mtu, local) = self.uplink;
+        let masquerade = match self.masquerade.as_str() {
+            "off" => Masquerade::Off,
+            "port-keeping" => Masquerade::PortKeeping,
+            _ => Masquerade::FullyRandom,
+        };
+        Cluster {
+            networks: self.networks,
+            backend: Backend::Vxlan(settings),
+            uplink: Uplink { link, mtu, local, public: local },
+            own: self.own.clone(),
+            firewall: Firewall { masquerade, forward: if self.forward { Forward::Accept } else { Forward::Untouched } },
+            routes: if self.nexthop_objects { RouteStyle::Objects } else { RouteStyle::Gateways },
+            own_subnet_route: if self.blackhole { OwnSubnetRoute::Blackhole } else { OwnSubnetRoute::Absent },
+        }
+    }
+
+    fn table(&self) -> LeaseTable {
+        let mut table = LeaseTable::default();
+        let leases = self.peers.iter().chain([&self.own]).cloned();
+        table.replace(leases.map(Record::Lease).collect());
+        table.set_own(Some(self.own.key.clone()));
+        table
+    }
+}
+
+fn text(situation: &Situation) -> String {
+    let table = situation.table();
+    let desired = Desired::new(situation.cluster(), &table);
+    let mut text = format!("pods' MTU {}\n{}", situation.cluster().pod_mtu(), desired.state());
+    for lease in table.leases() {
+        if let Some(fault) = desired.fault(&lease.key) {
+            writeln!(text, "fault of {}: {fault}", lease.node).expect("a string");
+        }
+    }
+    text
+}
+
+#[test]
+fn every_situation_gives_the_state_written_beside_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut seen = 0;
+    for folder in std::fs::read_dir(root).expect("golden folders") {
+        let folder = folder.expect("an entry").path();
+        let is = text(&Situation::read(&folder));
+        let golden = folder.join("state.txt");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&golden, &is).expect("state.txt");
+        }
+        let should_be = std::fs::read_to_string(&golden).unwrap_or_default();
+        assert_eq!(is, should_be, "{}", folder.display());
+        seen += 1;
+    }
+    assert!(seen >= 5, "only {seen} situations");
+}
+
+#[test]
+fn a_second_look_changes_nothing_and_peers_come_in_any_order() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for folder in std::fs::read_dir(root).expect("golden folders") {
+        let situation = Situation::read(&folder.expect("an entry").path());
+        let whole = Desired::new(situation.cluster(), &situation.table());
+        assert!(diff(whole.state(), whole.state()).is_empty());
+        for turn in 0..situation.peers.len() {
+            let mut table = LeaseTable::default();
+            let mut stepwise = Desired::new(situation.cluster(), &table);
+            table.set_own(Some(situation.own.key.clone()));
+            let mut peers = situation.peers.clone();
+            peers.rotate_left(turn);
+            for lease in peers.into_iter().chain([situation.own.clone()]) {
+                let touched = table.apply(Record::Lease(lease));
+                stepwise.update(&touched, &table);
+            }
+            assert_eq!(stepwise.state(), whole.state());
+            // And all of them leave again.
+            for lease in &situation.peers {
+                let touched = table.apply(Record::Gone(lease.key.clone()));
+                stepwise.update(&touched, &table);
+            }
+            assert_eq!(*stepwise.state(), situation.cluster().base());
+        }
+        let from_nothing = diff(&KernelState::default(), whole.state());
+        assert!(from_nothing.changes.len() >= whole.state().routes.len() * 3);
+    }
+}
