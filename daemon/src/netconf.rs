@@ -3,11 +3,19 @@
 //! Keys match without regard to case and the last of several wins, because flannel's parser does so and users bring
 //! its files. Keys that nobody knows are warned about, not refused. Where the text comes from is the store's business.
 
+mod family;
+mod json;
+mod object;
+mod vxlan;
+
 use backends::Backend;
-use ipam::{Pool, Stack};
+use ipam::{Family, Pool, Stack};
 use ipnet::IpNet;
 
-use crate::config::Mistakes;
+use crate::config::{Mistake, Mistakes};
+use crate::spelling;
+use json::Value;
+use object::{Findings, Object};
 
 /// The cluster's network.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,10 +30,100 @@ pub struct Network {
     pub warnings: Vec<String>,
 }
 
+/// Octets that a net-conf.json may have.
+pub const LONGEST: usize = 1 << 20;
+
+/// The least that a file needs, for those whose file is not one.
+const EXAMPLE: &str = r#"write at least {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}"#;
+
 /// Reads net-conf.json.
 ///
 /// # Errors
 /// [`Mistakes`]: all of them, each with its key.
 pub fn read(text: &str) -> Result<Network, Mistakes> {
-    todo!("{text}")
+    let not_it = |why: String| Mistakes(vec![Mistake::of("net-conf.json", "", (why, EXAMPLE))]);
+    if text.len() > LONGEST {
+        return Err(not_it(format!("it is longer than {LONGEST} octets")));
+    }
+    if text.trim().is_empty() {
+        return Err(not_it("it is empty".to_owned()));
+    }
+    let value = json::parse(text).map_err(|error| not_it(format!("it is not JSON: {error}")))?;
+    let Value::Object(fields) = value else {
+        return Err(not_it(format!("it is {}, not an object", value.kind())));
+    };
+    let mut findings = Findings::default();
+    let network = network(&fields, &mut findings);
+    match network {
+        Some((pools, backend)) if findings.mistakes.is_empty() => {
+            let networks = pools.map(|_, pool| pool.network);
+            Ok(Network { networks, pools, backend, warnings: findings.warnings })
+        }
+        _ => Err(Mistakes(findings.mistakes)),
+    }
 }
+
+/// The parts, unless there are mistakes in them; those are all found in any case.
+fn network(fields: &[(String, Value)], findings: &mut Findings) -> Option<(Stack<Pool>, Backend)> {
+    let mut top = Object::new("", fields, findings);
+    let enabled = |top: &mut Object<'_, '_>, family| match family {
+        Family::V4 => top.boolean("EnableIPv4", true),
+        Family::V6 => top.boolean("EnableIPv6", false),
+    };
+    let wanted = Family::ALL.map(|family| enabled(&mut top, family).then_some(()));
+    // flannel's choice between iptables and nftables; here it is always nftables.
+    top.boolean("EnableNFTables", false);
+    let [v4, v6] = Family::ALL;
+    let pools = Stack::from_options(family::pool(&mut top, v4, wanted[0]), family::pool(&mut top, v6, wanted[1]));
+    let families = Stack::from_options(wanted[0], wanted[1]);
+    if families.is_none() {
+        let why = "both families are switched off";
+        top.mistake("EnableIPv4", "false", (why, "leave EnableIPv4 out, or set EnableIPv6 to true"));
+    }
+    let backend = top.take("Backend");
+    top.finish();
+    let backend = backend_of(backend, families.unwrap_or(Stack::V4(())), findings);
+    pools.zip(backend)
+}
+
+/// Flannel's other backends, each of which a later release may bring.
+const LATER: [&str; 8] = ["alloc", "extension", "host-gw", "ipip", "ipsec", "tencent-vpc", "udp", "wireguard"];
+
+fn backend_of(value: Option<&Value>, families: Stack<()>, findings: &mut Findings) -> Option<Backend> {
+    // Absent means vxlan, as flannel documents (its code takes udp, which nobody wants).
+    let empty = [];
+    let fields: &[(String, Value)] = match value {
+        None | Some(Value::Null) => return vxlan::settings(&mut Object::new("Backend.", &empty, findings), families),
+        Some(Value::Object(fields)) => fields,
+        Some(other) => {
+            let why = format!("it is {}, not an object", other.kind());
+            findings.mistakes.push(Mistake::of("Backend", &other.to_string(), (why, r#"write {"Type": "vxlan"}"#)));
+            return None;
+        }
+    };
+    let mut backend = Object::new("Backend.", fields, findings);
+    let fix = "write \"vxlan\", the one that exists now";
+    let known = backend.holds("Type");
+    let Some(name) = backend.text("Type") else {
+        if !known {
+            backend.mistake("Type", "", ("it is missing", fix));
+        }
+        return None;
+    };
+    match name.to_lowercase().as_str() {
+        "vxlan" => vxlan::settings(&mut backend, families),
+        later if LATER.contains(&later) => {
+            backend.mistake("Type", name, ("this backend is not in this release", fix));
+            None
+        }
+        other => {
+            let near = spelling::nearest(other, ["vxlan"]).map(|near| format!("; did you mean {near}?"));
+            let why = format!("there is no such backend{}", near.unwrap_or_default());
+            backend.mistake("Type", name, (why, fix));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,10 +2,12 @@
 //!
 //! How a value is written, and where it came from, is `meant`'s and `written`'s business.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use backends::LinkName;
 use backends::cluster::OwnSubnetRoute;
 use backends::masquerade::Firewall;
 use ipam::{NodeName, Stack};
@@ -63,7 +65,7 @@ pub enum StoreSettings {
 pub struct EtcdSettings {
     /// URLs, at least one, all `http` or all `https`.
     pub endpoints: Vec<String>,
-    /// What all keys begin with; starts with `/`, does not end with one.
+    /// What all keys begin with, without a slash at its end: `/coreos.com/network`.
     pub prefix: String,
     /// Certificates.
     pub tls: TlsFiles,
@@ -117,7 +119,7 @@ pub enum InterfaceId {
     /// The interface that has this address.
     Address(IpAddr),
     /// The interface of this name.
-    Name(String),
+    Name(LinkName),
 }
 
 /// What tells one daemon's kernel objects from another's on the same node. It follows from the subnet file.
@@ -139,25 +141,49 @@ pub struct Logging {
 }
 
 /// How a log line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
+    #[default]
     Text,
     /// For machines.
     Json,
 }
 
 /// The least severe messages that are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// Only what failed.
     Error,
     /// And what is not as it should be.
     Warn,
     /// And what changed.
+    #[default]
     Info,
     /// And why.
     Debug,
     /// And every step.
     Trace,
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        })
+    }
+}
+
+impl StoreSettings {
+    /// Which store it is, in one line: what another store's memory is told from ours by. Shows no secret.
+    pub fn identity(&self) -> String {
+        match self {
+            StoreSettings::Directory { path } => format!("directory {}", path.display()),
+            StoreSettings::Etcd(etcd) => format!("etcd {} {}", etcd.prefix, etcd.endpoints.join(",")),
+        }
+    }
 }

@@ -1,0 +1,136 @@
+//! Flags about the stores.
+
+use super::Shape::{Secret, Switch, Value};
+use super::{Flag, Wrong};
+use crate::config::endpoint;
+use crate::config::meant::Meant;
+use crate::config::value::{absolute, boolean, minutes, store_kind};
+use crate::secret::Secret as SecretText;
+
+pub(super) const STORE: &[Flag] = &[
+    Flag {
+        name: "store",
+        shape: Value("KIND"),
+        default: "",
+        help: "kubernetes, etcd or directory. Without it the other flags decide: --kube-subnet-mgr means kubernetes, any \
+               --etcd-* flag means etcd, else it is a directory.",
+        set: |meant, text| store_kind(text).map(|kind| meant.store = Some(kind)),
+    },
+    Flag {
+        name: "store-directory",
+        shape: Value("DIRECTORY"),
+        default: "/var/lib/towpath/store",
+        help: "The directory store: net-conf.json and one file a lease. On one host, or on a directory that all nodes \
+               share.",
+        set: |meant, text| absolute(text).map(|path| meant.store_directory = path),
+    },
+    Flag {
+        name: "subnet-lease-renew-margin",
+        shape: Value("MINUTES"),
+        default: "60",
+        help: "How long before its end a lease of etcd (24 hours) is renewed: 1 to 1439.",
+        set: |meant, text| minutes(text, 1..=1439).map(|margin| meant.lease_renew_margin = margin),
+    },
+];
+
+pub(super) const ETCD: &[Flag] = &[
+    Flag {
+        name: "etcd-endpoints",
+        shape: Value("URL,URL…"),
+        default: "http://127.0.0.1:4001,http://127.0.0.1:2379",
+        help: "Where etcd (API version 3) answers; several members with commas between them.",
+        set: |meant, text| endpoint::list(text).map(|endpoints| meant.etcd.endpoints = endpoints),
+    },
+    Flag {
+        name: "etcd-prefix",
+        shape: Value("PREFIX"),
+        default: "/coreos.com/network",
+        help: "What all keys begin with: PREFIX/config is net-conf.json, PREFIX/subnets/… are the leases.",
+        set: |meant, text| endpoint::prefix(text).map(|prefix| meant.etcd.prefix = prefix),
+    },
+    Flag {
+        name: "etcd-cafile",
+        shape: Value("FILE"),
+        default: "",
+        help: "Who may vouch for etcd's certificate (PEM). It may stand alone.",
+        set: |meant, text| absolute(text).map(|path| meant.etcd.ca = Some(path)),
+    },
+    Flag {
+        name: "etcd-certfile",
+        shape: Value("FILE"),
+        default: "",
+        help: "This node's own certificate (PEM), together with --etcd-keyfile.",
+        set: |meant, text| absolute(text).map(|path| meant.etcd.certificate = Some(path)),
+    },
+    Flag {
+        name: "etcd-keyfile",
+        shape: Value("FILE"),
+        default: "",
+        help: "The key of --etcd-certfile (PEM).",
+        set: |meant, text| absolute(text).map(|path| meant.etcd.key = Some(path)),
+    },
+    Flag {
+        name: "etcd-username",
+        shape: Value("NAME"),
+        default: "",
+        help: "Who to log in as, together with --etcd-password.",
+        set: |meant, text| Ok(meant.etcd.username = Some(text.to_owned())),
+    },
+    Flag {
+        name: "etcd-password",
+        shape: Secret("PASSWORD"),
+        default: "",
+        help: "The password. Better given by its environment variable: a command line can be read by everybody.",
+        set: |meant, text| Ok(meant.etcd.password = Some(SecretText::new(text.to_owned()))),
+    },
+];
+
+pub(super) const KUBERNETES: &[Flag] = &[
+    Flag {
+        name: "kube-subnet-mgr",
+        shape: Switch,
+        default: "false",
+        help: "The same as --store=kubernetes.",
+        set: |meant, text| boolean(text).map(|on| meant.kube_subnet_mgr = on),
+    },
+    Flag {
+        name: "kube-api-url",
+        shape: Value("URL"),
+        default: "",
+        help: "The API server; without it and --kubeconfig-file: as the pod finds it.",
+        set: unchecked,
+    },
+    Flag {
+        name: "kubeconfig-file",
+        shape: Value("FILE"),
+        default: "",
+        help: "How to reach and log in to the API server.",
+        set: unchecked,
+    },
+    Flag {
+        name: "kube-annotation-prefix",
+        shape: Value("PREFIX"),
+        default: "flannel.alpha.coreos.com",
+        help: "What the annotations on Node objects begin with.",
+        set: unchecked,
+    },
+    Flag {
+        name: "net-config-path",
+        shape: Value("FILE"),
+        default: "/etc/kube-flannel/net-conf.json",
+        help: "The network's configuration. Other stores keep it themselves.",
+        set: |meant, text| absolute(text).map(|path| meant.net_config_path = path),
+    },
+    Flag {
+        name: "set-node-network-unavailable",
+        shape: Switch,
+        default: "true",
+        help: "Tell Kubernetes that this node's network is up.",
+        set: |_, text| boolean(text).map(|_| ()),
+    },
+];
+
+/// Kept as written: only the kubernetes store can say whether it is right, and that store is refused as a whole.
+fn unchecked(_: &mut Meant, _: &str) -> Result<(), Wrong> {
+    Ok(())
+}
