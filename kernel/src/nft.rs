@@ -1,22 +1,72 @@
-//! Our one nftables table: written in one transaction ([`replace`]), read back ([`observe`]). `nft -f`, `nft list table`,
-//! without a process.
+//! [`Table`]: our one nftables table, written in one transaction and read back. `nft -f`, `nft list table`, without a
+//! process.
 //!
 //! Owned here: exactly the rules that [`backends::ruleset`] can express, in a table of family `inet`. Sets, maps, objects and
 //! other people's tables are neither written nor looked at. What the rules must say is decided in `backends`.
 
 mod chain;
 mod expression;
+mod observation;
 mod rule;
-mod table;
 mod transaction;
 
-pub use table::observe;
-pub use transaction::{FULLY_RANDOM, replace};
+use backends::ruleset::Ruleset;
 
-pub(crate) use table::{observe_on, touches};
+pub(crate) use observation::touches;
+pub use transaction::FULLY_RANDOM;
 
 use crate::error::{Error, Refusal, Result};
 use crate::netlink::{Protocol, Socket};
+
+/// A table of family `inet` by name, whether it exists or not, and a socket to ask about it.
+///
+/// Keep it open: closing a socket that has just replaced a table waits for the kernel to free the old one (RCU, 7 to
+/// 25 ms), and the transaction itself takes a fraction of a millisecond.
+#[derive(Debug)]
+pub struct Table {
+    name: String,
+    socket: Socket,
+}
+
+impl Table {
+    /// Opens a socket to the nftables of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on a kernel without nftables.
+    pub fn open(name: &str) -> Result<Table> {
+        let socket = Socket::open(Protocol::Netfilter).map_err(|error| match error {
+            Error::System { doing, source } if source.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
+                let refusal = Refusal { errno: libc::EPROTONOSUPPORT, words: None };
+                Error::Unsupported { doing, feature: NO_NFTABLES, refusal }
+            }
+            other => other,
+        })?;
+        Ok(Table { name: name.to_owned(), socket })
+    }
+
+    /// Swaps the table for another, in one transaction: no packet sees it missing, half, or double. `None` removes it;
+    /// that there was none is well. `nft -f` with `table inet T {}; delete table inet T; table inet T { … }`
+    ///
+    /// # Errors
+    /// The first thing that was refused is named, with the kernel's words, and nothing was changed.
+    /// [`Error::Unsupported`] says what the kernel lacks: nftables, a chain type, an expression, or [`FULLY_RANDOM`].
+    pub fn replace(&mut self, ruleset: Option<&Ruleset>) -> Result<()> {
+        transaction::replace(&mut self.socket, &self.name, ruleset)
+    }
+
+    /// The table as it is, `None` when there is none. `nft list table inet NAME`
+    ///
+    /// What [`Table::replace`] wrote comes back equal, with chains in the order of their hooks and prefixes without host
+    /// bits. What it would never write comes back as [`backends::ruleset::ChainKind::Foreign`] and
+    /// [`backends::ruleset::Verdict::Foreign`]; so does a table that was put to sleep (`flags dormant`), whose chains
+    /// do nothing.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on a kernel without nftables, [`Error::Unsettled`] when it never stands still.
+    pub fn observe(&mut self) -> Result<Option<Ruleset>> {
+        observation::observe(&mut self.socket, &self.name)
+    }
+}
 
 /// `NFNL_SUBSYS_NFTABLES`, the upper octet of every message type here.
 const SUBSYSTEM: u16 = 10 << 8;
@@ -56,16 +106,4 @@ impl Kind {
     fn number(self) -> u16 {
         SUBSYSTEM | self as u16
     }
-}
-
-/// A socket to nftables in the calling thread's network namespace.
-pub(crate) fn open() -> Result<Socket> {
-    Socket::open(Protocol::Netfilter).map_err(|error| match error {
-        Error::System { doing, source } if source.raw_os_error() == Some(libc::EPROTONOSUPPORT) => Error::Unsupported {
-            doing,
-            feature: NO_NFTABLES,
-            refusal: Refusal { errno: libc::EPROTONOSUPPORT, words: None },
-        },
-        other => other,
-    })
 }

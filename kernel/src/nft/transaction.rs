@@ -20,21 +20,14 @@ const BATCH: [u8; 4] = [0, 0, 0, (SUBSYSTEM >> 8) as u8];
 /// libnftnl writes it: type `NFTNL_UDATA_…_COMMENT` (0), length, text, NUL.
 const COMMENT: &[u8] = b"\0\x08towpath\0";
 
-/// Swaps the table for another, in one transaction: no packet sees it missing, half, or double. `None` removes it;
-/// that there was none is well. `nft -f` with `table inet T {}; delete table inet T; table inet T { … }`
-///
-/// # Errors
-/// The first thing that was refused is named, with the kernel's words, and nothing was changed. [`Error::Unsupported`] says
-/// what the kernel lacks: nftables, a chain type, an expression, or `fully-random`.
-pub fn replace(table: &str, ruleset: Option<&Ruleset>) -> Result<()> {
-    let mut socket = super::open()?;
-    let mut transaction = Transaction::begin(&mut socket, table);
+/// See [`super::Table::replace`].
+pub(super) fn replace(socket: &mut Socket, table: &str, ruleset: Option<&Ruleset>) -> Result<()> {
+    let mut transaction = Transaction::begin(socket, table);
     match ruleset {
         Some(ruleset) => transaction.swap(ruleset)?,
         None => transaction.push(Step::Removal, Kind::DeleteTable, 0),
     }
-    let refused = transaction.commit(&mut socket)?;
-    match refused {
+    match transaction.commit(socket)? {
         None => Ok(()),
         Some((Step::Removal, refusal)) if refusal.errno == libc::ENOENT => Ok(()),
         Some((step, refusal)) => Err(step.error(table, refusal)),
@@ -203,3 +196,34 @@ impl Step<'_> {
 /// What an old kernel lacks that refuses [`Verdict::MasqueradeFullyRandom`]: the `feature` of its
 /// [`Error::Unsupported`].
 pub const FULLY_RANDOM: &str = "fully random masquerade (Linux 3.14): run with --ip-masq-fully-random-disable";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_lacks_is_told_from_which_step_it_refuses_and_how() {
+        let rule = |verdict| Rule { matches: Vec::new(), verdict };
+        let (random, plain) = (rule(Verdict::MasqueradeFullyRandom), rule(Verdict::Masquerade));
+        let of = |rule| Step::Rule { chain: ChainKind::Postrouting, number: 1, rule };
+        let table: [(Step<'_>, i32, &str); 9] = [
+            (Step::Whole, libc::EOPNOTSUPP, "this kernel has no nftables (CONFIG_NF_TABLES, module nf_tables)"),
+            (Step::Whole, libc::EPERM, "CAP_NET_ADMIN"),
+            (Step::Table, libc::EOPNOTSUPP, "this kernel has no nftables family inet"),
+            (Step::Table, libc::EAFNOSUPPORT, "this kernel has no nftables family inet"),
+            (Step::Chain(ChainKind::Postrouting), libc::ENOENT, "this kernel has no nftables chains of the types"),
+            (Step::Chain(ChainKind::Postrouting), libc::EEXIST, "File exists"),
+            (of(&random), libc::EINVAL, "this kernel has no fully random masquerade"),
+            (of(&plain), libc::EINVAL, "Invalid argument"),
+            (of(&plain), libc::ENOENT, "this kernel has no nftables expression that the rule needs"),
+        ];
+        for (step, errno, sentence) in table {
+            let error = step.error("towpath", Refusal { errno, words: None });
+            assert!(error.to_string().contains(sentence), "{error}");
+            assert_eq!(error.errno(), errno);
+        }
+        let error = of(&random).error("towpath", Refusal { errno: libc::EINVAL, words: None });
+        assert!(matches!(error, Error::Unsupported { feature: FULLY_RANDOM, .. }));
+    }
+}

@@ -18,20 +18,8 @@ const GENERATION_ID: u16 = 1;
 /// How often to look again when somebody's transactions come between our questions.
 const ATTEMPTS: u32 = 20;
 
-/// The table as it is, `None` when there is none. `nft list table inet NAME`
-///
-/// What [`super::replace`] wrote comes back equal, with chains in the order of their hooks and prefixes without host
-/// bits. What it would never write comes back as [`ChainKind::Foreign`] and [`Verdict::Foreign`]; so does a table
-/// that was put to sleep (`flags dormant`), whose chains do nothing.
-///
-/// # Errors
-/// [`Error::Unsupported`] on a kernel without nftables, [`Error::Unsettled`] when it never stands still.
-pub fn observe(table: &str) -> Result<Option<Ruleset>> {
-    observe_on(&mut super::open()?, table)
-}
-
-/// [`observe`] by a socket that is open already.
-pub(crate) fn observe_on(socket: &mut Socket, table: &str) -> Result<Option<Ruleset>> {
+/// See [`super::Table::observe`].
+pub(super) fn observe(socket: &mut Socket, table: &str) -> Result<Option<Ruleset>> {
     let doing = format!("reading the nftables table inet {table}");
     let mut reader = Reader { socket, table, doing: &doing };
     for _ in 0..ATTEMPTS {
