@@ -148,7 +148,10 @@ fn the_paths_that_documents_name_exist() {
     let mut places = Vec::new();
     for path in tree.with_extension("md") {
         for (line, text) in (1..).zip(tree.text(path).unwrap().lines()) {
-            let missing = named_paths(text).filter(|named| !tree.has(named));
+            let beside = path.parent().unwrap_or(Path::new("")).to_string_lossy().into_owned();
+            let linked =
+                linked_paths(text).map(|target| format!("{beside}/{target}").trim_start_matches('/').to_owned());
+            let missing = named_paths(text).map(str::to_owned).chain(linked).filter(|named| !tree.has(named));
             places.extend(missing.map(|named| format!("{}:{line}: `{named}` is not there", path.display())));
         }
     }
@@ -221,6 +224,19 @@ fn named_paths(line: &str) -> impl Iterator<Item = &str> {
     quoted.filter(|text| ROOMS.iter().any(|room| text.starts_with(room)) && !text.contains(['*', '<', '{', ' ']))
 }
 
+/// The files that a line of a document links to: `[text](path#section)`.
+fn linked_paths(line: &str) -> impl Iterator<Item = &str> {
+    let targets = line.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    targets.filter(|target| !target.is_empty() && !target.contains("://"))
+}
+
+#[test]
+fn every_exception_names_a_file_that_is_there() {
+    let tree = Tree::here().unwrap();
+    let gone: Vec<_> = EXCEPTIONS.iter().filter(|(file, _, reason)| !tree.has(file) || reason.is_empty()).collect();
+    assert!(gone.is_empty(), "{gone:?}");
+}
+
 #[test]
 fn empty_words_are_found_in_any_spelling() {
     for name in ["utils", "NodeManager", "lease_helpers", "HandlerKind", "common"] {
@@ -235,4 +251,6 @@ fn empty_words_are_found_in_any_spelling() {
 fn a_documents_paths_are_told_from_its_other_code() {
     let line = "see `kernel/src/apply.rs`, `ip route`, `backends/src/*.rs`, `docs/`, and daemon/src";
     assert_eq!(named_paths(line).collect::<Vec<_>>(), ["kernel/src/apply.rs", "docs/"]);
+    let line = "[a](docs/a.md), [b](b.md#part) and [c](https://c.example/d)";
+    assert_eq!(linked_paths(line).collect::<Vec<_>>(), ["docs/a.md", "b.md"]);
 }
