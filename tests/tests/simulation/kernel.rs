@@ -42,7 +42,8 @@ impl ModelKernel {
     pub fn lose_uplink(&mut self) -> Option<Uplink> {
         let uplink = self.uplink.take()?;
         let over = |kind: &LinkKind| matches!(kind, LinkKind::Vxlan(vxlan) if vxlan.underlay == Some(uplink.link));
-        let gone: Vec<LinkName> = self.ours.links.iter().filter(|(_, l)| over(&l.kind)).map(|(name, _)| *name).collect();
+        let gone: Vec<LinkName> =
+            self.ours.links.iter().filter(|(_, l)| over(&l.kind)).map(|(name, _)| *name).collect();
         gone.iter().for_each(|name| self.delete_link(*name));
         Some(uplink)
     }
@@ -117,7 +118,9 @@ impl ModelKernel {
             }
             Change::RouteSet(key, route) => {
                 match route.via {
-                    Via::Object(nexthop) if !ours.nexthops.contains_key(&nexthop) => return Err("no such nexthop".into()),
+                    Via::Object(nexthop) if !ours.nexthops.contains_key(&nexthop) => {
+                        return Err("no such nexthop".into());
+                    }
                     Via::Object(nexthop) | Via::Gateway(nexthop) => self.up(nexthop.link)?,
                     Via::Blackhole | Via::Unknown => {}
                 }

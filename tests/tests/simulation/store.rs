@@ -63,7 +63,8 @@ impl ModelStore {
     }
 
     fn choose(&mut self, claim: &Claim) -> Option<Stack<IpNet>> {
-        let taken: BTreeSet<IpNet> = self.leases.values().filter_map(|l| l.subnets().get(ipam::Family::V4).copied()).collect();
+        let taken: BTreeSet<IpNet> =
+            self.leases.values().filter_map(|l| l.subnets().get(ipam::Family::V4).copied()).collect();
         if let Some(previous) = claim.previous.filter(|previous| previous.values().all(|net| !taken.contains(net))) {
             return Some(previous);
         }

@@ -24,6 +24,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// One machine: its kernel and disk last, its daemon comes and goes.
 struct Machine {
+    /// Which one, from 1: decides its addresses.
+    number: u8,
     name: NodeName,
     kernel: ModelKernel,
     untouched: KernelState,
@@ -85,8 +87,8 @@ impl World {
                 machine.toggle_uplink(self.now);
             }
         }
-        for _ in 0..200 {
-            self.now += Duration::from_millis(500);
+        for _ in 0..80 {
+            self.now += Duration::from_secs(1);
             self.turn();
         }
     }
@@ -133,12 +135,22 @@ impl World {
 impl Machine {
     fn new(i: u8, seed: u64) -> Machine {
         let link = LinkName::new("eth0").expect("a name");
-        let local = addresses(i);
+        let local = addresses(i * 10);
         let uplink = Uplink { link, mtu: 1500, local, public: local };
         let untouched = foreign();
         let name = NodeName::new(&format!("n{i}")).expect("a name");
         let kernel = ModelKernel::new(uplink, untouched.clone(), seed);
-        Machine { name, kernel, untouched, line: Line::default(), daemon: None, disk: None, spare_uplink: None, noticed: None }
+        Machine {
+            number: i,
+            name,
+            kernel,
+            untouched,
+            line: Line::default(),
+            daemon: None,
+            disk: None,
+            spare_uplink: None,
+            noticed: None,
+        }
     }
 
     fn kill(&mut self) {
@@ -165,7 +177,7 @@ impl Machine {
     }
 
     fn move_address(&mut self, dice: &mut Dice, now: Moment) {
-        let local = addresses(100 + dice.below(100) as u8);
+        let local = addresses(self.number * 10 + dice.below(10) as u8);
         if let Some(uplink) = &mut self.kernel.uplink {
             (uplink.local, uplink.public) = (local, local);
             uplink.mtu = 1400 + dice.below(3) as u32 * 50;
@@ -189,7 +201,9 @@ impl Machine {
                 ours.routes.retain(|_, route| route.via != backends::state::Via::Object(nexthop));
             })),
             4 => {
-                ours.neighbours.first_entry().map(|mut entry| entry.insert(Neighbour { mac: Mac([2; 6]), tag: Tag::Ours }));
+                ours.neighbours
+                    .first_entry()
+                    .map(|mut entry| entry.insert(Neighbour { mac: Mac([2; 6]), tag: Tag::Ours }));
             }
             5 => {
                 let remote = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 250));
@@ -249,12 +263,21 @@ impl Machine {
         let desired = Desired::new(cluster, &table);
         let mut wanted = desired.state().clone();
         // A forwarding sysctl stays for ever once set; all others are exactly those of the devices.
-        wanted.sysctls.extend(self.kernel.ours.sysctls.clone().into_iter().filter(|(p, _)| !wanted.sysctls.contains_key(p)).collect::<Vec<_>>());
+        wanted.sysctls.extend(
+            self.kernel
+                .ours
+                .sysctls
+                .clone()
+                .into_iter()
+                .filter(|(p, _)| !wanted.sysctls.contains_key(p))
+                .collect::<Vec<_>>(),
+        );
         if self.kernel.ours != wanted {
             return Err(format!("{name} has\n{}\nwants\n{wanted}", self.kernel.ours));
         }
         let others = store.leases().values().filter(|lease| lease.node != *name);
-        let unreachable = others.flat_map(|lease| lease.subnets().values().copied().collect::<Vec<_>>())
+        let unreachable = others
+            .flat_map(|lease| lease.subnets().values().copied().collect::<Vec<_>>())
             .find(|net| !self.kernel.ours.routes.contains_key(&backends::state::RouteKey::new(*net)));
         unreachable.map_or(Ok(()), |net| Err(format!("{name} has no route to {net}")))
     }
