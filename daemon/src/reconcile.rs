@@ -117,7 +117,12 @@ impl Reconciler {
         let families: Vec<_> = network.networks.families().collect();
         let found = kernel.uplink(&families);
         self.record.uplink(&found, self.node.uplink());
+        let was_missing = self.node.uplink_trouble.is_some();
         self.node.on_uplink(found, now);
+        if was_missing && self.node.uplink_trouble.is_none() {
+            // It is the same again, but what lived on it may be gone.
+            self.trigger.look_again();
+        }
     }
 
     /// Before anything is published: the MACs that our devices have already are the ones that peers know.

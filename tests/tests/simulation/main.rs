@@ -7,6 +7,7 @@
 
 mod dice;
 mod kernel;
+mod plans;
 mod store;
 mod world;
 
