@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::sysctl::SysctlError;
+
 /// `ENOTSUPP`: the kernel's own number for "not supported", which leaks out of some drivers and has no name in libc.
 pub const ENOTSUPP: i32 = 524;
 
@@ -88,6 +90,9 @@ pub enum Error {
         /// What was being done.
         doing: String,
     },
+    /// A kernel setting could not be read or written.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
     /// The kernel's answer cannot be understood.
     #[error("{doing}: the kernel's answer cannot be read: {what}")]
     Malformed {
@@ -107,6 +112,10 @@ impl Error {
             Error::Overrun { .. } => libc::ENOBUFS,
             Error::Unsettled { .. } => libc::EINTR,
             Error::TooLong { .. } => libc::EMSGSIZE,
+            Error::Sysctl(error) => std::error::Error::source(error)
+                .and_then(|source| source.downcast_ref::<io::Error>())
+                .and_then(io::Error::raw_os_error)
+                .unwrap_or(0),
             Error::Malformed { .. } => 0,
         }
     }

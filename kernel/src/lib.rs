@@ -4,10 +4,16 @@
 //! daemon and the plugin. No process is started and nothing waits for anything but the kernel. What should be true is
 //! not decided here: that is `backends`.
 
+pub mod apply;
+pub mod codec;
 pub mod error;
+pub mod hand;
+mod index;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod observe;
 pub mod sysctl;
 
 pub use error::{Error, Refusal, Result};
+pub use hand::Hand;

@@ -1,0 +1,288 @@
+//! What there is much of: addresses, next hops, routes, neighbours, forwarding entries; many messages a datagram.
+//!
+//! Three goes at most: all; what the kernel did not know a number of, with new numbers; routes whose place is taken.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use backends::PROTOCOL;
+use backends::plan::Change;
+use backends::state::{KernelState, LinkName, Nexthop, Route, RouteKey, Scope, Tag, Via};
+use ipam::Family;
+
+use super::Course;
+use crate::codec::route::{Only, Target, Which};
+use crate::codec::{MAKE, REPLACE, address, neighbour, nexthop, route};
+use crate::error::{Refusal, Result};
+use crate::hand::Hand;
+use crate::index::Index;
+use crate::netlink::batch::Refused;
+use crate::netlink::{Batch, Body};
+use crate::observe::list;
+
+/// Whether a change is one of many.
+pub(super) fn takes(change: &Change) -> bool {
+    !matches!(
+        change,
+        Change::LinkAdd(..)
+            | Change::LinkSet { .. }
+            | Change::LinkDelete(_)
+            | Change::SysctlSet(..)
+            | Change::RulesetSet(_)
+    )
+}
+
+/// What a refusal means.
+enum Meaning {
+    /// What was wanted is so.
+    Done,
+    /// A number that we sent is not the kernel's any more.
+    Stale,
+    /// A route of the same key is there.
+    Taken,
+    Failed,
+}
+
+impl Course<'_> {
+    /// Does a run of changes.
+    pub(super) fn bulk(&mut self, run: Range<usize>) {
+        let refused = self.send(run.clone(), MAKE);
+        let (mut stale, mut taken) = (Vec::new(), Vec::new());
+        for refused in refused {
+            match meaning(&self.changes[refused.key], &refused.refusal) {
+                Meaning::Done => {}
+                Meaning::Stale => stale.push(refused.key),
+                Meaning::Taken => taken.push(refused.key),
+                Meaning::Failed => self.refuse(refused),
+            }
+        }
+        if !stale.is_empty() {
+            stale.dedup();
+            self.renumber(stale, &mut taken);
+        }
+        if !taken.is_empty() {
+            self.take_over(taken);
+        }
+        for at in run.filter(|at| !self.failures.contains_key(at)) {
+            match &self.changes[at] {
+                Change::RouteSet(key, _) => self.hand.held.insert(*key),
+                Change::RouteDelete(key, _) => self.hand.held.remove(key),
+                _ => false,
+            };
+        }
+    }
+
+    /// Once more with new numbers: a link was made anew, or the kernel removed next hops when a link went down.
+    fn renumber(&mut self, stale: Vec<usize>, taken: &mut Vec<usize>) {
+        if let Err(error) = self.hand.survey(self.scope, &mut KernelState::default()) {
+            return stale.into_iter().for_each(|at| self.fail(at, &error));
+        }
+        for refused in self.send(stale, MAKE) {
+            match (meaning(&self.changes[refused.key], &refused.refusal), &self.changes[refused.key]) {
+                (Meaning::Done, _) => {}
+                // Its number is new or known to be right now, so what is there is it.
+                (Meaning::Stale, Change::NexthopAdd(_)) if refused.refusal.errno == libc::EEXIST => {}
+                (Meaning::Taken, _) => taken.push(refused.key),
+                (Meaning::Stale | Meaning::Failed, _) => self.refuse(refused),
+            }
+        }
+    }
+
+    /// Puts our routes into the place of those with the same key that are ours to replace, and only of those.
+    fn take_over(&mut self, taken: Vec<usize>) {
+        let reach = match reach(self.hand, self.scope) {
+            Ok(reach) => reach,
+            Err(error) => return taken.into_iter().for_each(|at| self.fail(at, &error)),
+        };
+        let mut ours = Vec::new();
+        for at in taken {
+            match &self.changes[at] {
+                Change::RouteSet(key, _) if !reach.contains(key) && !self.hand.held.contains(key) => {
+                    self.refuse(Refused { key: at, refusal: in_the_way(*key) });
+                }
+                _ => ours.push(at),
+            }
+        }
+        for refused in self.send(ours, REPLACE) {
+            self.refuse(refused);
+        }
+    }
+
+    /// Sends the changes at these places, routes with these flags, and gives what was refused.
+    fn send(&mut self, places: impl IntoIterator<Item = usize>, route_flags: u16) -> Vec<Refused> {
+        let Hand { socket, index, writes, .. } = &mut *self.hand;
+        let mut writer = Writer { batch: Batch::new(socket), index, writes, scope: self.scope, route_flags };
+        let mut missing = Vec::new();
+        for at in places {
+            if let Err(refusal) = writer.write(at, &self.changes[at]) {
+                missing.push(Refused { key: at, refusal });
+            }
+        }
+        let mut refused = writer.batch.finish();
+        if !missing.is_empty() {
+            refused.extend(missing);
+            refused.sort_by_key(|refused| refused.key);
+        }
+        refused
+    }
+
+    fn refuse(&mut self, Refused { key, refusal }: Refused) {
+        self.failures.entry(key).or_insert_with(|| (refusal.errno, refusal.to_string()));
+    }
+}
+
+fn meaning(change: &Change, refusal: &Refusal) -> Meaning {
+    let errno = refusal.errno;
+    match change {
+        Change::AddressDelete(..)
+        | Change::NexthopDelete(_)
+        | Change::RouteDelete(..)
+        | Change::NeighbourDelete(..)
+        | Change::FdbDelete(..) => match errno {
+            libc::ENOENT | libc::ESRCH | libc::ENODEV | libc::EADDRNOTAVAIL => Meaning::Done,
+            _ => Meaning::Failed,
+        },
+        // It was to be deleted first and is not there.
+        Change::FdbSet(..) if errno == libc::ENOENT => Meaning::Done,
+        Change::NexthopAdd(_) if errno == libc::EEXIST => Meaning::Stale,
+        Change::RouteSet(..) if errno == libc::EEXIST => Meaning::Taken,
+        // "Nexthop id does not exist"
+        Change::RouteSet(_, Route { via: Via::Object(_), .. }) if errno == libc::EINVAL => Meaning::Stale,
+        _ if errno == libc::ENODEV => Meaning::Stale,
+        _ => Meaning::Failed,
+    }
+}
+
+/// The keys of all routes that a scope may replace: those that it lists, and any on its links, whoever made them.
+fn reach(hand: &mut Hand, scope: &Scope) -> Result<HashSet<RouteKey>> {
+    let links = hand.survey(scope, &mut KernelState::default())?;
+    let mut keys: HashSet<RouteKey> = hand.routes(scope, &links)?.into_keys().collect();
+    for index in links.indices() {
+        for family in Family::ALL {
+            let request = (route::GET, "listing the routes of table main");
+            let routes = list(&mut hand.socket, request, |body| route::of_family(body, family, Which::Through(index)))?;
+            let through = |entry: &route::Entry| entry.link == Some(index);
+            keys.extend(routes.filter_map(|entry| route::Entry::read(&entry)).filter(through).map(|entry| entry.key));
+        }
+    }
+    Ok(keys)
+}
+
+fn in_the_way(RouteKey { destination, metric }: RouteKey) -> Refusal {
+    let words = format!(
+        "a route to {destination} with metric {metric} that is not ours is in the way; \
+         see `ip route show {destination}`, and delete it or give it another metric"
+    );
+    Refusal { errno: libc::EEXIST, words: Some(words) }
+}
+
+/// Changes as messages.
+struct Writer<'a> {
+    batch: Batch<'a>,
+    index: &'a mut Index,
+    writes: &'a mut u64,
+    scope: &'a Scope,
+    route_flags: u16,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, at: usize, change: &Change) -> std::result::Result<(), Refusal> {
+        match change {
+            Change::AddressAdd(name, net) => {
+                let link = self.link(*name)?;
+                self.push(at, (address::NEW, REPLACE), |body| address::add(body, link, *net));
+            }
+            Change::AddressDelete(name, net) => {
+                let link = self.link(*name)?;
+                self.push(at, (address::DELETE, 0), |body| address::delete(body, link, *net));
+            }
+            Change::NexthopAdd(nexthop) => {
+                let link = self.link(nexthop.link)?;
+                let id = self.index.id_or_new(*nexthop);
+                self.push(at, (nexthop::NEW, MAKE), |body| nexthop::make(body, id, link, nexthop.gateway));
+            }
+            Change::NexthopDelete(nexthop) => {
+                for id in self.index.forget_nexthop(*nexthop) {
+                    self.push(at, (nexthop::DELETE, 0), |body| nexthop::delete(body, id));
+                }
+            }
+            Change::RouteSet(key, route) => {
+                let target = self.target(route.via)?;
+                self.push(at, (route::NEW, self.route_flags), |body| route::set(body, *key, target));
+            }
+            Change::RouteDelete(key, route) => self.delete_route(at, *key, route)?,
+            Change::NeighbourSet(key, entry) => {
+                let link = self.link(key.link)?;
+                self.push(at, (neighbour::NEW, REPLACE), |body| neighbour::set(body, link, key.address, entry.mac));
+            }
+            Change::NeighbourDelete(key, _) => {
+                let link = self.link(key.link)?;
+                self.push(at, (neighbour::DELETE, 0), |body| neighbour::delete(body, link, key.address));
+            }
+            Change::FdbSet(key, entry) => {
+                let link = self.link(key.link)?;
+                if self.index.take_untagged(*key) {
+                    // The driver lets no tagged entry take over one without (`vxlan_fdb_update_existing`), so it
+                    // goes first: both are in one datagram, microseconds apart.
+                    self.push(at, (neighbour::DELETE, 0), |body| neighbour::delete_forwarding(body, link, key.mac));
+                }
+                let (mac, remote) = (key.mac, entry.remote);
+                self.push(at, (neighbour::NEW, REPLACE), |body| neighbour::set_forwarding(body, link, mac, remote));
+            }
+            Change::FdbDelete(key, _) => {
+                let link = self.link(key.link)?;
+                self.push(at, (neighbour::DELETE, 0), |body| neighbour::delete_forwarding(body, link, key.mac));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn target(&self, via: Via) -> std::result::Result<Target, Refusal> {
+        match via {
+            Via::Object(nexthop) => self.index.id(nexthop).map(Target::Object).ok_or_else(|| no_object(nexthop)),
+            Via::Gateway(nexthop) => Ok(Target::Gateway(self.link(nexthop.link)?, nexthop.gateway)),
+            Via::Blackhole => Ok(Target::Blackhole),
+            Via::Unknown => {
+                let words = "a route of a kind that we do not make cannot be set".to_owned();
+                Err(Refusal { errno: libc::EOPNOTSUPP, words: Some(words) })
+            }
+        }
+    }
+
+    /// One with our tag is deleted by it; the kernel looks (`fib_table_delete`, `ip6_route_del`). One to be adopted has
+    /// to lead where it was seen.
+    fn delete_route(&mut self, at: usize, key: RouteKey, route: &Route) -> std::result::Result<(), Refusal> {
+        let only = match (route.tag, route.via) {
+            (Tag::Ours, _) => Only { protocol: PROTOCOL, ..Only::default() },
+            (Tag::Adopted, Via::Object(nexthop)) => {
+                Only { object: Some(self.index.id(nexthop).ok_or_else(|| no_object(nexthop))?), ..Only::default() }
+            }
+            (Tag::Adopted, Via::Gateway(nexthop)) => Only { link: Some(self.link(nexthop.link)?), ..Only::default() },
+            (Tag::Adopted, Via::Blackhole | Via::Unknown) => {
+                for link in self.scope.links.iter().filter_map(|name| self.index.link(*name)).collect::<Vec<_>>() {
+                    let only = Only { link: Some(link), ..Only::default() };
+                    self.push(at, (route::DELETE, 0), |body| route::delete(body, key, only));
+                }
+                return Ok(());
+            }
+        };
+        self.push(at, (route::DELETE, 0), |body| route::delete(body, key, only));
+        Ok(())
+    }
+
+    fn link(&self, name: LinkName) -> std::result::Result<u32, Refusal> {
+        let missing = || Refusal { errno: libc::ENODEV, words: Some(format!("there is no link {name}")) };
+        self.index.link(name).ok_or_else(missing)
+    }
+
+    fn push(&mut self, at: usize, kind: (u16, u16), body: impl FnOnce(&mut Body<'_>)) {
+        *self.writes += 1;
+        self.batch.push(at, kind, body);
+    }
+}
+
+fn no_object(Nexthop { link, gateway }: Nexthop) -> Refusal {
+    // The number that a deletion takes for "gone already", and a route for "look again".
+    Refusal { errno: libc::ENODEV, words: Some(format!("there is no next-hop object via {gateway} dev {link}")) }
+}

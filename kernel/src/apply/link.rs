@@ -1,0 +1,161 @@
+//! Links, one by one: they are few, and each step needs the one before.
+
+use backends::LinkName;
+use backends::state::{Link, LinkKind, Scope, Tag};
+
+use crate::codec::link::{Attributed, Entry};
+use crate::codec::{MAKE, link as codec, vxlan};
+use crate::error::{Error, Refusal, Result};
+use crate::hand::Hand;
+use crate::netlink::{Body, Request};
+use crate::observe::owner_of_link;
+
+/// What a kernel lacks that does not know the kind.
+const NO_VXLAN: &str = "VXLAN: it needs the module vxlan, or CONFIG_VXLAN built in";
+
+/// Makes a device with all its attributes and sets it up. Between the making and the alias a crash leaves a device that
+/// is ours by its name, and is adopted next time.
+pub(super) fn make(hand: &mut Hand, scope: &Scope, name: LinkName, link: &Link) -> Result<()> {
+    let doing = format!("making the link {name}");
+    let LinkKind::Vxlan(wanted) = &link.kind else {
+        return Err(Error::Malformed { doing, what: "only VXLAN devices are made" });
+    };
+    let underlay = wanted.underlay.map(|underlay| find(hand, underlay, &doing, |entry| entry.index)).transpose()?;
+    let made = write(hand, (codec::NEW, MAKE), &doing, |body| vxlan::make(body, name, (link, wanted), underlay));
+    match made {
+        Err(Error::Refused { refusal, .. }) if refusal.errno == libc::EEXIST => {
+            stands(hand, scope, (name, link), refusal)?
+        }
+        Err(Error::Refused { doing, refusal }) if refusal.is_unsupported() => {
+            return Err(Error::Unsupported { doing, feature: NO_VXLAN, refusal });
+        }
+        other => other?,
+    }
+    let index = find(hand, name, &doing, |entry| entry.index)?;
+    let all = Attributed { mac: Some(link.mac), mtu: Some(link.mtu), alias: Some(&scope.alias) };
+    write(hand, (codec::NEW, 0), &doing, |body| codec::set(body, index, all))?;
+    generate(hand, index, link, &doing)?;
+    set_flags(hand, index, link, &doing)?;
+    hand.index.note_link(name, index);
+    Ok(())
+}
+
+/// Whether what stands in a new link's place is that link already; otherwise what it is.
+fn stands(hand: &mut Hand, scope: &Scope, (name, link): (LinkName, &Link), refusal: Refusal) -> Result<()> {
+    let doing = format!("making the link {name}");
+    let same = |entry: &Entry<'_>| {
+        let kind = vxlan::read(entry.kind, entry.data, None);
+        let alike = match (&kind, &link.kind) {
+            (LinkKind::Vxlan(there), LinkKind::Vxlan(wanted)) => {
+                there.can_become(wanted) && there.local == wanted.local
+            }
+            _ => false,
+        };
+        alike && owner_of_link(entry, name, scope).is_some()
+    };
+    match find(hand, name, &doing, same) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let words =
+                format!("another link has the name {name}; see `ip -d link show {name}`, and delete or rename it");
+            Err(Error::Refused { doing, refusal: Refusal { words: Some(words), ..refusal } })
+        }
+        // None of that name: then it is the VNI and port that another device has, and the kernel says so.
+        Err(_) => Err(Error::Refused { doing, refusal }),
+    }
+}
+
+/// Turns a link in place into what it should be, but for the alias ([`sign`]).
+pub(super) fn change(hand: &mut Hand, scope: &Scope, name: LinkName, (from, to): (&Link, &Link)) -> Result<()> {
+    let doing = format!("changing the link {name}");
+    let index = owned(hand, scope, name, &doing)?;
+    if let (LinkKind::Vxlan(before), LinkKind::Vxlan(after)) = (&from.kind, &to.kind)
+        && before != after
+    {
+        let underlay = after.underlay.map(|underlay| find(hand, underlay, &doing, |entry| entry.index)).transpose()?;
+        write(hand, (codec::NEW, 0), &doing, |body| vxlan::change(body, index, (before, after), underlay))?;
+    }
+    let changed = Attributed {
+        mac: (from.mac != to.mac).then_some(to.mac),
+        mtu: (from.mtu != to.mtu).then_some(to.mtu),
+        alias: None,
+    };
+    if changed != Attributed::default() {
+        write(hand, (codec::NEW, 0), &doing, |body| codec::set(body, index, changed))?;
+    }
+    if from.link_local != to.link_local {
+        generate(hand, index, to, &doing)?;
+    }
+    if from.up != to.up {
+        set_flags(hand, index, to, &doing)?;
+    }
+    Ok(())
+}
+
+/// Puts our alias on a link. `ip link set dev … alias …`
+pub(super) fn sign(hand: &mut Hand, scope: &Scope, name: LinkName) -> Result<()> {
+    let doing = format!("putting our alias on the link {name}");
+    let index = owned(hand, scope, name, &doing)?;
+    let alias = Attributed { alias: Some(&scope.alias), ..Attributed::default() };
+    write(hand, (codec::NEW, 0), &doing, |body| codec::set(body, index, alias))
+}
+
+/// Removes a link and all that lives on it.
+pub(super) fn delete(hand: &mut Hand, scope: &Scope, name: LinkName) -> Result<()> {
+    let doing = format!("deleting the link {name}");
+    let deleted = owned(hand, scope, name, &doing)
+        .and_then(|index| write(hand, (codec::DELETE, 0), &doing, |body| codec::by_index(body, index)));
+    match deleted {
+        Err(Error::Refused { refusal, .. }) if refusal.errno == libc::ENODEV => {}
+        other => other?,
+    }
+    hand.index.forget_link(name);
+    Ok(())
+}
+
+/// The index of a link that is the scope's, asked of the kernel now.
+fn owned(hand: &mut Hand, scope: &Scope, name: LinkName, doing: &str) -> Result<u32> {
+    let (index, owner): (u32, Option<Tag>) =
+        find(hand, name, doing, |entry| (entry.index, owner_of_link(entry, name, scope)))?;
+    hand.index.note_link(name, index);
+    let words =
+        || format!("it does not carry the alias `{}` and is none of the names in use, so it is not ours", scope.alias);
+    owner.map(|_| index).ok_or_else(|| {
+        let refusal = Refusal { errno: libc::EEXIST, words: Some(words()) };
+        Error::Refused { doing: doing.to_owned(), refusal }
+    })
+}
+
+/// Asks for a link by its name.
+fn find<T>(hand: &mut Hand, name: LinkName, doing: &str, pick: impl FnOnce(&Entry<'_>) -> T) -> Result<T> {
+    let request = Request { kind: codec::GET, flags: 0, doing };
+    let gone = |refusal: Refusal| Refusal { words: Some(format!("there is no link {name}")), ..refusal };
+    match hand.socket.query(&request, |body| codec::by_name(body, name)) {
+        Ok(mut answers) => answers
+            .find_map(|answer| Entry::read(&answer))
+            .map(|entry| pick(&entry))
+            .ok_or_else(|| Error::Malformed { doing: doing.to_owned(), what: "no link in it" }),
+        Err(Error::Refused { doing, refusal }) if refusal.errno == libc::ENODEV => {
+            Err(Error::Refused { doing, refusal: gone(refusal) })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn generate(hand: &mut Hand, index: u32, link: &Link, doing: &str) -> Result<()> {
+    match write(hand, (codec::NEW, 0), doing, |body| codec::set_address_generation(body, index, link)) {
+        // Without IPv6 nobody makes up addresses.
+        Err(Error::Refused { refusal, .. }) if refusal.errno == libc::EAFNOSUPPORT => Ok(()),
+        other => other,
+    }
+}
+
+fn set_flags(hand: &mut Hand, index: u32, link: &Link, doing: &str) -> Result<()> {
+    let flags = if link.up { libc::IFF_UP as u32 } else { 0 };
+    write(hand, (codec::NEW, 0), doing, |body| codec::set_flags(body, index, flags))
+}
+
+fn write(hand: &mut Hand, (kind, flags): (u16, u16), doing: &str, body: impl FnOnce(&mut Body<'_>)) -> Result<()> {
+    hand.writes += 1;
+    hand.socket.request(&Request { kind, flags, doing }, body)
+}

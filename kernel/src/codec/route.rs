@@ -1,0 +1,209 @@
+//! Routes of table main: `RTM_*ROUTE`, `struct rtmsg`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use backends::PROTOCOL;
+use backends::state::RouteKey;
+use ipam::Family;
+use ipnet::IpNet;
+
+use super::family;
+use crate::netlink::{Body, Message};
+
+/// `RTM_NEWROUTE`.
+pub const NEW: u16 = libc::RTM_NEWROUTE;
+/// `RTM_DELROUTE`.
+pub const DELETE: u16 = libc::RTM_DELROUTE;
+/// `RTM_GETROUTE`.
+pub const GET: u16 = libc::RTM_GETROUTE;
+
+/// `RTPROT_KERNEL`: routes that the kernel makes by itself.
+pub const KERNEL: u8 = libc::RTPROT_KERNEL;
+/// `RTNH_F_ONLINK`: the gateway is on the link although no prefix there says so.
+pub(super) const ONLINK: u32 = 4;
+/// `RTA_NH_ID`, `RTA_VIA`.
+const OBJECT: u16 = 30;
+const VIA: u16 = 18;
+/// `RTM_F_CLONED`: a cached exception and no route.
+const CLONED: u32 = 0x200;
+/// What a route of ours never has: sources, several next hops, metrics, encapsulations.
+const EXTRAS: [u16; 4] = [libc::RTA_PREFSRC, libc::RTA_MULTIPATH, libc::RTA_METRICS, libc::RTA_ENCAP];
+
+/// Where a route leads, in the kernel's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A next-hop object's id.
+    Object(u32),
+    /// A gateway on a link of this index.
+    Gateway(u32, IpAddr),
+    /// Nowhere.
+    Blackhole,
+}
+
+/// A route as the kernel lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Destination and metric.
+    pub key: RouteKey,
+    /// Who made it.
+    pub protocol: u8,
+    /// Whether it drops everything.
+    pub blackhole: bool,
+    /// The next-hop object that it uses.
+    pub object: Option<u32>,
+    /// Index of the device.
+    pub link: Option<u32>,
+    /// The gateway.
+    pub gateway: Option<IpAddr>,
+    /// Whether it is unicast and says no more than object, device and gateway.
+    pub plain: bool,
+}
+
+impl Entry {
+    /// Reads a dump's message; `None` when it is not a route of table main to all of a prefix, or too short.
+    pub fn read(message: &Message<'_>) -> Option<Entry> {
+        let [family, length, source, tos, table, protocol, _, kind, f0, f1, f2, f3] = message.fixed()?;
+        let cloned = u32::from_ne_bytes([f0, f1, f2, f3]) & CLONED != 0;
+        if message.header.kind != NEW || cloned || source != 0 || tos != 0 {
+            return None;
+        }
+        let mut destination = match i32::from(family) {
+            libc::AF_INET => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            libc::AF_INET6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => return None,
+        };
+        let (mut table, mut metric, mut extras) = (u32::from(table), 0, false);
+        let (mut object, mut link, mut gateway) = (None, None, None);
+        for attribute in message.attributes(12) {
+            match attribute.kind {
+                libc::RTA_DST => destination = attribute.address()?,
+                libc::RTA_PRIORITY => metric = attribute.u32()?,
+                libc::RTA_TABLE => table = attribute.u32()?,
+                libc::RTA_OIF => link = attribute.u32(),
+                libc::RTA_GATEWAY => gateway = attribute.address(),
+                OBJECT => object = attribute.u32(),
+                kind => extras |= kind == VIA || EXTRAS.contains(&kind),
+            }
+        }
+        if table != u32::from(libc::RT_TABLE_MAIN) {
+            return None;
+        }
+        Some(Entry {
+            key: RouteKey { destination: IpNet::new(destination, length).ok()?.trunc(), metric },
+            protocol,
+            blackhole: kind == libc::RTN_BLACKHOLE,
+            object,
+            link,
+            gateway,
+            plain: kind == libc::RTN_UNICAST && !extras,
+        })
+    }
+}
+
+/// Which routes of a family to list. The kernel filters where it can (since Linux 4.20), [`Entry`] tells in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Those that carry our tag.
+    Tagged,
+    /// Those through the device of this index.
+    Through(u32),
+}
+
+/// Routes of table main. `ip route show table main proto 84`, `ip route show table main dev …`
+pub fn of_family(body: &mut Body<'_>, family: Family, which: Which) {
+    let family = match family {
+        Family::V4 => libc::AF_INET as u8,
+        Family::V6 => libc::AF_INET6 as u8,
+    };
+    let protocol = if which == Which::Tagged { PROTOCOL } else { 0 };
+    body.fixed(&[family, 0, 0, 0, libc::RT_TABLE_MAIN, protocol, 0, 0, 0, 0, 0, 0]);
+    if let Which::Through(link) = which {
+        body.u32(libc::RTA_OIF, link);
+    }
+}
+
+/// `ip route add DESTINATION metric M proto 84 …` with `nhid ID`, `via GATEWAY dev … onlink` or as `blackhole`.
+pub fn set(body: &mut Body<'_>, key: RouteKey, target: Target) {
+    let (kind, flags) = match target {
+        Target::Object(_) => (libc::RTN_UNICAST, 0),
+        Target::Gateway(..) => (libc::RTN_UNICAST, ONLINK),
+        Target::Blackhole => (libc::RTN_BLACKHOLE, 0),
+    };
+    head(body, key, (PROTOCOL, kind, flags));
+    match target {
+        Target::Object(id) => body.u32(OBJECT, id),
+        Target::Gateway(link, gateway) => {
+            body.u32(libc::RTA_OIF, link);
+            if gateway.is_ipv4() == key.destination.addr().is_ipv4() {
+                body.address(libc::RTA_GATEWAY, gateway);
+            } else {
+                via(body, gateway);
+            }
+        }
+        Target::Blackhole => {}
+    }
+}
+
+/// What a route must have to be deleted, besides its key: 0 and `None` are anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Only {
+    /// Who made it.
+    pub protocol: u8,
+    /// The device that it leads through; a route that uses an object has none for this.
+    pub link: Option<u32>,
+    /// The next-hop object.
+    pub object: Option<u32>,
+}
+
+/// `ip route delete DESTINATION metric M proto P …`
+pub fn delete(body: &mut Body<'_>, key: RouteKey, only: Only) {
+    head(body, key, (only.protocol, 0, 0));
+    if let Some(link) = only.link {
+        body.u32(libc::RTA_OIF, link);
+    }
+    if let Some(id) = only.object {
+        body.u32(OBJECT, id);
+    }
+}
+
+fn head(body: &mut Body<'_>, key: RouteKey, (protocol, kind, flags): (u8, u8, u32)) {
+    let net = key.destination;
+    // A deletion matches any scope with RT_SCOPE_NOWHERE; what is added is of scope universe, as it has a gateway.
+    let scope = if kind == 0 { libc::RT_SCOPE_NOWHERE } else { libc::RT_SCOPE_UNIVERSE };
+    let [f0, f1, f2, f3] = flags.to_ne_bytes();
+    body.fixed(&[
+        family(net.addr()),
+        net.prefix_len(),
+        0,
+        0,
+        libc::RT_TABLE_MAIN,
+        protocol,
+        scope,
+        kind,
+        f0,
+        f1,
+        f2,
+        f3,
+    ]);
+    body.address(libc::RTA_DST, net.network());
+    if key.metric != 0 {
+        body.u32(libc::RTA_PRIORITY, key.metric);
+    }
+}
+
+/// `struct rtvia`: a gateway of the other family than the route's.
+fn via(body: &mut Body<'_>, gateway: IpAddr) {
+    let [a, b] = u16::from(family(gateway)).to_ne_bytes();
+    match gateway {
+        IpAddr::V4(v4) => {
+            let [c, d, e, f] = v4.octets();
+            body.bytes(VIA, &[a, b, c, d, e, f]);
+        }
+        IpAddr::V6(v6) => {
+            let mut octets = [0; 18];
+            octets[..2].copy_from_slice(&[a, b]);
+            octets[2..].copy_from_slice(&v6.octets());
+            body.bytes(VIA, &octets);
+        }
+    }
+}
