@@ -11,11 +11,11 @@ use super::mistake::{Mistake, Mistakes};
 use super::settings::{Settings, StoreSettings, TlsFiles};
 use crate::netconf;
 
-/// Looks at the files. Gives what is not wrong but worth saying.
+/// Looks at the files. Gives what is to be printed: a line for what is worth saying, and that the configuration is valid.
 ///
 /// # Errors
 /// [`Mistakes`]: all of them.
-pub fn check(settings: &Settings) -> Result<Vec<String>, Mistakes> {
+pub fn check(settings: &Settings) -> Result<String, Mistakes> {
     let mut mistakes = Vec::new();
     let mut notes = Vec::new();
     match &settings.store {
@@ -37,7 +37,11 @@ pub fn check(settings: &Settings) -> Result<Vec<String>, Mistakes> {
             mistakes.push(Mistake::of(key, &path.to_string_lossy(), ("it is a directory", "name a file in it")));
         }
     }
-    if mistakes.is_empty() { Ok(notes) } else { Err(Mistakes(mistakes)) }
+    if !mistakes.is_empty() {
+        return Err(Mistakes(mistakes));
+    }
+    notes.push("configuration is valid".to_owned());
+    Ok(notes.into_iter().map(|note| note + "\n").collect())
 }
 
 /// The directory, or the nearest one above it that exists, takes new files.

@@ -105,7 +105,7 @@ impl Flag {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::{Meant, all};
 
     #[test]

@@ -74,14 +74,14 @@ pub(super) const ETCD: &[Flag] = &[
         shape: Value("NAME"),
         default: "",
         help: "Who to log in as, together with --etcd-password.",
-        set: |meant, text| Ok(meant.etcd.username = Some(text.to_owned())),
+        set: |meant, text| keep(&mut meant.etcd.username, text.to_owned()),
     },
     Flag {
         name: "etcd-password",
         shape: Secret("PASSWORD"),
         default: "",
         help: "The password. Better given by its environment variable: a command line can be read by everybody.",
-        set: |meant, text| Ok(meant.etcd.password = Some(SecretText::new(text.to_owned()))),
+        set: |meant, text| keep(&mut meant.etcd.password, SecretText::new(text.to_owned())),
     },
 ];
 
@@ -132,5 +132,11 @@ pub(super) const KUBERNETES: &[Flag] = &[
 
 /// Kept as written: only the kubernetes store can say whether it is right, and that store is refused as a whole.
 fn unchecked(_: &mut Meant, _: &str) -> Result<(), Wrong> {
+    Ok(())
+}
+
+/// Any text is right.
+fn keep<T>(place: &mut Option<T>, value: T) -> Result<(), Wrong> {
+    *place = Some(value);
     Ok(())
 }
