@@ -1,0 +1,188 @@
+//! [`Stream`]: a paced stream of numbered UDP packets to an echo service and back, and the count of those lost.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, ensure};
+use ipam::Family;
+
+use crate::echo::ECHO_PORT;
+use crate::station::Station;
+use crate::wait_for;
+
+/// How long the last answers may take.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How often the receiver looks whether it is time to end.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// How fast and how long a stream runs at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Packets per second.
+    pub per_sec: u32,
+    /// It ends by itself after this.
+    pub at_most: Duration,
+}
+
+impl Default for Pace {
+    /// A thousand packets per second, for a minute at most.
+    fn default() -> Pace {
+        Pace { per_sec: 1000, at_most: Duration::from_secs(60) }
+    }
+}
+
+/// A stream that runs. Dropping it ends it.
+pub struct Stream {
+    counters: Arc<Counters>,
+    sender: Option<JoinHandle<()>>,
+    receiver: Option<JoinHandle<Report>>,
+}
+
+#[derive(Default)]
+struct Counters {
+    sent: AtomicU64,
+    received: AtomicU64,
+    stop: AtomicBool,
+    sender_done: AtomicBool,
+}
+
+/// What became of a stream's packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets that came back, each counted once.
+    pub received: u64,
+    /// Packets that came back again.
+    pub duplicated: u64,
+    /// The longest time without any packet coming back while some were sent.
+    pub longest_gap: Duration,
+}
+
+impl Report {
+    /// Packets that never came back.
+    pub fn lost(&self) -> u64 {
+        self.sent - self.received
+    }
+}
+
+impl Stream {
+    /// Starts a stream from one station to another's echo service.
+    ///
+    /// # Errors
+    /// When either has no address of the family, or there is no route at all.
+    pub fn start(from: &Station, to: &Station, family: Family, pace: Pace) -> Result<Stream> {
+        ensure!(pace.per_sec > 0, "a stream of no packets");
+        to.serve_echo()?;
+        let socket = from.datagrams(SocketAddr::new(to.address(family)?, ECHO_PORT), GLANCE)?;
+        let counters = Arc::new(Counters::default());
+        let sender = std::thread::spawn({
+            let (socket, counters) = (socket.try_clone()?, Arc::clone(&counters));
+            move || send(&socket, &counters, pace)
+        });
+        let receiver = std::thread::spawn({
+            let counters = Arc::clone(&counters);
+            move || receive(&socket, &counters)
+        });
+        Ok(Stream { counters, sender: Some(sender), receiver: Some(receiver) })
+    }
+
+    /// Packets that have come back until now.
+    pub fn received(&self) -> u64 {
+        self.counters.received.load(Ordering::Acquire)
+    }
+
+    /// Waits until so many more packets have come back.
+    ///
+    /// # Errors
+    /// When they have not within `limit`.
+    pub fn wait_more(&self, count: u64, limit: Duration) -> Result<()> {
+        let goal = self.received() + count;
+        wait_for(&format!("{count} more packets of a stream"), limit, || {
+            let received = self.received();
+            ensure!(received >= goal, "{} are missing", goal - received);
+            Ok(())
+        })
+    }
+
+    /// Ends the stream, waits for the last answers and counts.
+    ///
+    /// # Errors
+    /// When one of its threads panicked.
+    pub fn stop(mut self) -> Result<Report> {
+        self.end().ok_or_else(|| anyhow!("a stream's thread panicked"))
+    }
+
+    fn end(&mut self) -> Option<Report> {
+        self.counters.stop.store(true, Ordering::Release);
+        self.sender.take()?.join().ok()?;
+        self.receiver.take()?.join().ok()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Nobody wants the count any more.
+        self.end();
+    }
+}
+
+fn send(socket: &UdpSocket, counters: &Counters, pace: Pace) {
+    let begin = Instant::now();
+    let count = (pace.at_most.as_secs_f64() * f64::from(pace.per_sec)) as u64;
+    for number in 0..count {
+        let due = begin + Duration::from_secs_f64(number as f64 / f64::from(pace.per_sec));
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        if counters.stop.load(Ordering::Acquire) {
+            break;
+        }
+        counters.sent.fetch_add(1, Ordering::AcqRel);
+        let packet = number.to_be_bytes();
+        // The first error may be that of an earlier packet (ICMP), and this one was not sent: once more. Another
+        // error loses the packet, which is what is counted here.
+        if socket.send(&packet).is_err() {
+            socket.send(&packet).unwrap_or_default();
+        }
+    }
+    counters.sender_done.store(true, Ordering::Release);
+}
+
+fn receive(socket: &UdpSocket, counters: &Counters) -> Report {
+    let mut report = Report::default();
+    let mut seen: Vec<bool> = Vec::new();
+    let (mut last, mut done_at, mut buffer) = (Instant::now(), None, [0; 64]);
+    loop {
+        if counters.sender_done.load(Ordering::Acquire) {
+            let waited = done_at.get_or_insert_with(Instant::now).elapsed();
+            report.sent = counters.sent.load(Ordering::Acquire);
+            if report.received == report.sent || waited > LAST_ANSWERS {
+                return report;
+            }
+        } else {
+            report.longest_gap = report.longest_gap.max(last.elapsed());
+        }
+        // An error says that nothing came in time, or (ICMP) that a packet is lost.
+        let Ok(length) = socket.recv(&mut buffer) else { continue };
+        let Some(number) = number_in(&buffer[..length], counters) else { continue };
+        report.longest_gap = report.longest_gap.max(last.elapsed());
+        last = Instant::now();
+        if seen.len() <= number {
+            seen.resize(number + 1, false);
+        }
+        if std::mem::replace(&mut seen[number], true) {
+            report.duplicated += 1;
+        } else {
+            report.received += 1;
+            counters.received.store(report.received, Ordering::Release);
+        }
+    }
+}
+
+/// A packet's number; `None` for what this stream did not send.
+fn number_in(packet: &[u8], counters: &Counters) -> Option<usize> {
+    let number = u64::from_be_bytes(packet.try_into().ok()?);
+    if number < counters.sent.load(Ordering::Acquire) { usize::try_from(number).ok() } else { None }
+}
