@@ -26,23 +26,29 @@ pub fn diff(from: &KernelState, to: &KernelState) -> Plan {
 }
 
 /// What becomes of links, because what lives on one shares its fate.
+#[derive(Default)]
 struct Fate {
     /// Not wanted any more: deleted last, and everything on them goes with them.
     removed: BTreeSet<LinkName>,
     /// Deleted and made anew first: nothing that was observed on them is there any more.
     remade: BTreeSet<LinkName>,
+    /// Given another link-layer address: the kernel drops its neighbours, permanent ones too (`neigh_changeaddr`).
+    readdressed: BTreeSet<LinkName>,
     /// A name that somebody else's device has: nothing of ours may be put on it.
     blocked: BTreeSet<LinkName>,
 }
 
 impl Fate {
     fn of(from: &KernelState, to: &KernelState) -> Fate {
-        let mut fate = Fate { removed: BTreeSet::new(), remade: BTreeSet::new(), blocked: BTreeSet::new() };
+        let mut fate = Fate::default();
         for (name, link) in &from.links {
             match (to.links.get(name), &link.kind, link.tag) {
                 (None, _, Tag::Ours) => fate.removed.insert(*name),
-                (Some(_), LinkKind::Other(_), Tag::Adopted) => fate.blocked.insert(*name),
+                (Some(_), LinkKind::Other(kind), Tag::Adopted) if !kind.starts_with("vxlan ") => {
+                    fate.blocked.insert(*name)
+                }
                 (Some(wanted), _, _) if !can_become(link, wanted) => fate.remade.insert(*name),
+                (Some(wanted), _, _) if link.mac != wanted.mac => fate.readdressed.insert(*name),
                 _ => false,
             };
         }
@@ -122,7 +128,8 @@ fn per_peer(fate: &Fate, from: &KernelState, to: &KernelState) -> (Vec<Change>, 
         }
     }
     for (before, key, after) in union(&from.neighbours, &to.neighbours) {
-        match (before.filter(|_| fate.lasts(key.link)), after.filter(|_| fate.may_use(key.link))) {
+        let lasts = fate.lasts(key.link) && !fate.readdressed.contains(&key.link);
+        match (before.filter(|_| lasts), after.filter(|_| fate.may_use(key.link))) {
             (before, Some(after)) if before != Some(after) => set.push(Change::NeighbourSet(*key, *after)),
             (Some(before), None) => deleted.push(Change::NeighbourDelete(*key, before.mac)),
             _ => {}

@@ -91,7 +91,8 @@ pub enum Tag {
 pub enum LinkKind {
     /// A VXLAN tunnel device. `ip link add … type vxlan`.
     Vxlan(Vxlan),
-    /// Something else of the same name: what the kernel calls it. Never desired.
+    /// Something else of the same name: what the kernel calls it, and `vxlan MODE` for a VXLAN device in a mode that
+    /// ours never have and that it keeps for life (`external`, `group`, `l2miss` …). Never desired.
     Other(String),
 }
 
