@@ -130,6 +130,7 @@ impl Drop for Stream {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "pacing: each packet has its time")]
 fn send(socket: &UdpSocket, counters: &Counters, pace: Pace) {
     let begin = Instant::now();
     let count = (pace.at_most.as_secs_f64() * f64::from(pace.per_sec)) as u64;

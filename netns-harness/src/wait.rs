@@ -14,6 +14,7 @@ const SLOWEST_LOOK: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// When the limit is over: what was waited for, how long, and what was seen last.
+#[allow(clippy::disallowed_methods, reason = "this is the waiting for a condition that others use instead of sleeping")]
 pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T>) -> Result<T> {
     let begin = Instant::now();
     let mut pause = FIRST_LOOK;
