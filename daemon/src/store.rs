@@ -6,12 +6,28 @@
 //! and said to be over by [`Event::Well`]. It does not decide what a lease is good for, and it does not parse
 //! net-conf.json.
 
+mod attributes;
+pub mod directory;
+pub mod etcd;
+mod events;
+mod known;
+mod subnet_key;
+pub mod terms;
+mod utc;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
 use ipam::table::Record;
 use ipam::{BackendData, Lease, NodeName, Pool, Stack};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 use tokio::sync::{mpsc, watch};
+
+use self::directory::Directory;
+use self::etcd::Etcd;
+use self::terms::Terms;
+use crate::config::settings::StoreSettings;
 
 /// One family's part of what this node publishes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +69,8 @@ pub enum Wish {
 pub enum Event {
     /// The network's configuration, net-conf.json as written (any text); sent first and after every change.
     Network(String),
-    /// The lease that this node holds now, as it stands in the store; sent when acquired and when it changed.
+    /// The lease that this node holds now, as it stands in the store; sent when acquired and when it changed. It comes
+    /// before the record of the same lease, so that nobody takes it for a peer's.
     Mine(Lease),
     /// This node holds no lease any more because it was asked to release it.
     Released,
@@ -68,12 +85,28 @@ pub enum Event {
 }
 
 /// A store, chosen by configuration.
-pub enum Store {}
+#[derive(Debug)]
+pub enum Store {
+    /// JSON files.
+    Directory(Directory),
+    /// etcd, with flannel's keys.
+    Etcd(Etcd),
+}
 
 impl Store {
-    /// Runs the store until both channels are closed: follows `wishes`, tells `events`.
+    /// The store that the settings name. Leases last a day and are renewed when `margin` is left.
+    pub fn new(settings: &StoreSettings, margin: Duration) -> Store {
+        match settings {
+            StoreSettings::Directory { path } => Store::Directory(Directory::new(path, Terms::of_a_day(margin))),
+            StoreSettings::Etcd(etcd) => Store::Etcd(Etcd::new(etcd, Terms::of_a_day(margin))),
+        }
+    }
+
+    /// Runs the store until nobody listens to its events any more: follows `wishes`, tells `events`.
     pub async fn run(self, wishes: watch::Receiver<Wish>, events: mpsc::Sender<Event>) {
-        drop((wishes, events));
-        match self {}
+        match self {
+            Store::Directory(directory) => directory.run(wishes, events).await,
+            Store::Etcd(etcd) => etcd.run(wishes, events).await,
+        }
     }
 }

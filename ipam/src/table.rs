@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Family, Lease, LeaseKey, Stack};
 
 /// One thing that a store says of one key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Record {
     /// A lease, new or changed.

@@ -1,0 +1,206 @@
+//! This node's own lease in the directory: found, taken, renewed, published anew, given back. Every call looks first and
+//! does what is missing, so that it does not matter what happened in between.
+
+use std::io;
+
+use ipam::table::Record;
+use ipam::{Lease, LeaseKey, Pool, Stack, pool};
+use ipnet::IpNet;
+
+use super::file::{Found, LeaseFile, name};
+use super::leases::{Leases, Look};
+use super::trouble::Trouble;
+use crate::store::Claim;
+use crate::store::attributes::Attributes;
+use crate::store::terms::dice;
+use crate::store::utc::Utc;
+
+/// How often a subnet is chosen anew when others are faster, before the store is asked to come back later.
+const ATTEMPTS: usize = 32;
+
+/// What came of holding a lease.
+#[derive(Debug)]
+pub struct Held {
+    /// The lease.
+    pub lease: Lease,
+    /// What was learnt of other files on the way, and of our own.
+    pub news: Vec<Record>,
+    /// One sentence, when the lease that was held until now belongs to another node.
+    pub taken: Option<String>,
+}
+
+impl Leases {
+    /// Holds a lease as the claim says.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn hold(&mut self, claim: &Claim) -> Result<Held, Trouble> {
+        self.claim = Some(claim.clone());
+        let (taken, mut own) = self.own_files(claim)?;
+        let mut previous = claim.previous.clone();
+        let mut news = Vec::new();
+        let mut kept = None;
+        own.sort_by_key(|(key, file)| (!fits(claim, file), file.acquired, key.clone()));
+        for (key, file) in own {
+            if kept.is_none() && fits(claim, &file) {
+                kept = Some((key, file));
+                continue;
+            }
+            // A node has one lease. The subnets of one that does not fit any more are the first choice for the next.
+            previous = previous.or_else(|| file.stack().ok());
+            self.place.remove(key.as_str(), &file).map_err(|error| self.io(error))?;
+            news.extend(self.look_at(&key));
+        }
+        let (key, file) = match kept {
+            Some((key, file)) => self.freshen(claim, key, file)?,
+            None => {
+                let previous = match (&self.held, &taken) {
+                    (Some((_, held)), None) => held.stack().ok(),
+                    (_, Some(_)) => None,
+                    (None, None) => previous,
+                };
+                self.held = None;
+                self.acquire(claim, previous, &mut news)?
+            }
+        };
+        let lease = file.lease(&key, None).map_err(|reason| Trouble::Refused { reason })?;
+        self.held = Some((key.clone(), file));
+        news.extend(self.look_at(&key));
+        Ok(Held { lease, news, taken })
+    }
+
+    /// Gives the lease back, if there is one.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn release(&mut self) -> Result<Vec<Record>, Trouble> {
+        let mut news = Vec::new();
+        self.held = None;
+        let Some(claim) = self.claim.take() else { return Ok(news) };
+        for (key, file) in self.own_files(&claim)?.1 {
+            self.place.remove(key.as_str(), &file).map_err(|error| self.io(error))?;
+            news.extend(self.look_at(&key));
+        }
+        Ok(news)
+    }
+
+    /// Whole seconds before the own lease must be renewed.
+    pub fn next_renewal(&self) -> Option<std::time::Duration> {
+        let (_, file) = self.held.as_ref()?;
+        Some(Utc::now().until(file.expires).saturating_sub(self.terms.margin))
+    }
+
+    /// The files that carry our name, read again; and if the one that we hold carries another's by now, who has it.
+    fn own_files(&mut self, claim: &Claim) -> Result<(Option<String>, Vec<(LeaseKey, LeaseFile)>), Trouble> {
+        let mut keys = self.known.own(claim);
+        let mut taken = None;
+        if let Some((key, file)) = self.held.clone() {
+            match self.place.find(key.as_str()) {
+                Found::Lease(found) if found.node != claim.node => {
+                    let (subnet, other) = (key.as_str().trim_end_matches(".json").replace('-', "/"), found.node);
+                    taken = Some(format!(
+                        "{subnet}, held by this node until now, belongs to {other} in {key}: taking another subnet"
+                    ));
+                    self.held = None;
+                }
+                // Scribbled over: it was ours a moment ago, and nobody else can have claimed it through that.
+                Found::Garbage(_) => self.place.restore(key.as_str(), &file).map_err(|error| self.io(error))?,
+                Found::Lease(_) | Found::Nothing => {}
+            }
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        let read = |key: LeaseKey| match self.place.find(key.as_str()) {
+            Found::Lease(file) if file.node == claim.node && file.lease(&key, None).is_ok() => Some((key, file)),
+            _ => None,
+        };
+        Ok((taken, keys.into_iter().filter_map(read).collect()))
+    }
+
+    /// Writes our lease anew if it must be renewed or says something else than it should.
+    fn freshen(&mut self, claim: &Claim, key: LeaseKey, file: LeaseFile) -> Result<(LeaseKey, LeaseFile), Trouble> {
+        let due = Utc::now().until(file.expires) <= self.terms.margin;
+        let attributes = Attributes { node: None, ..Attributes::of(claim) };
+        if !due && file.attributes == attributes {
+            return Ok((key, file));
+        }
+        let now = Utc::now();
+        let fresh = LeaseFile { renewed: now, expires: now.after(self.terms.validity), attributes, ..file.clone() };
+        match self.place.replace(key.as_str(), &file, &fresh).map_err(|error| self.io(error))? {
+            true => Ok((key, fresh)),
+            false => Err(Trouble::Busy { key: key.as_str().to_owned() }),
+        }
+    }
+
+    /// Takes a subnet: the previous one, one that is free, and only if nothing is left one whose lease has ended.
+    fn acquire(
+        &mut self,
+        claim: &Claim,
+        previous: Option<Stack<IpNet>>,
+        news: &mut Vec<Record>,
+    ) -> Result<(LeaseKey, LeaseFile), Trouble> {
+        let mut taken = self.known.taken(&[]);
+        for _ in 0..ATTEMPTS {
+            let Some(subnets) = pool::choose(&claim.pools, &taken, previous.as_ref(), dice()) else {
+                return self.inherit(claim);
+            };
+            let (key, file) = self.fresh(claim, &subnets);
+            if !self.place.put_new(key.as_str(), &file).map_err(|error| self.io(error))? {
+                subnets.values().take(1).for_each(|net| taken.insert(net));
+                continue;
+            }
+            // The name protects the first family. Of two nodes that chose one IPv6 subnet at the same moment each one sees the
+            // other after its own file is in place; both make way then, since neither knows who looked first.
+            news.extend(self.look(&Look::All).map_err(|error| self.io(error))?);
+            if !self.known.has_rival(&key, &subnets) {
+                return Ok((key, file));
+            }
+            self.place.remove(key.as_str(), &file).map_err(|error| self.io(error))?;
+            news.extend(self.look_at(&key));
+            taken = self.known.taken(&[]);
+        }
+        Err(Trouble::Busy { key: "every subnet tried".to_owned() })
+    }
+
+    /// Takes the place of a lease that has ended.
+    fn inherit(&mut self, claim: &Claim) -> Result<(LeaseKey, LeaseFile), Trouble> {
+        for key in self.ended() {
+            let Found::Lease(old) = self.place.find(key.as_str()) else { continue };
+            let Ok(subnets) = old.stack() else { continue };
+            let ended = old.expires <= Utc::now() && in_pools(&claim.pools, &subnets);
+            let (_, file) = self.fresh(claim, &subnets);
+            if ended && self.place.replace(key.as_str(), &old, &file).map_err(|error| self.io(error))? {
+                return Ok((key, file));
+            }
+        }
+        Err(Trouble::Exhausted { networks: claim.pools.map(|_, pool| pool.network).to_string() })
+    }
+
+    fn fresh(&self, claim: &Claim, subnets: &Stack<IpNet>) -> (LeaseKey, LeaseFile) {
+        let now = Utc::now();
+        let file = LeaseFile {
+            node: claim.node.clone(),
+            subnets: subnets.values().copied().collect(),
+            acquired: now,
+            renewed: now,
+            expires: now.after(self.terms.validity),
+            attributes: Attributes { node: None, ..Attributes::of(claim) },
+        };
+        (LeaseKey::new(&name(subnets)), file)
+    }
+
+    fn io(&self, source: io::Error) -> Trouble {
+        Trouble::Write { directory: self.place.directory().to_owned(), source }
+    }
+}
+
+fn fits(claim: &Claim, file: &LeaseFile) -> bool {
+    file.stack().is_ok_and(|subnets| in_pools(&claim.pools, &subnets))
+}
+
+/// Whether the subnets are one of each pool.
+fn in_pools(pools: &Stack<Pool>, subnets: &Stack<IpNet>) -> bool {
+    let same_families = pools.families().eq(subnets.families());
+    same_families && pools.iter().all(|(family, pool)| subnets.get(family).is_some_and(|net| pool.compatible(net)))
+}

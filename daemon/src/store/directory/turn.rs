@@ -1,0 +1,152 @@
+//! [`Desk`]: one turn of the directory store, from looking to having said everything that is to be said. Blocking code.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipam::table::Record;
+
+use super::Pace;
+use super::file::read_bounded;
+use super::leases::{Leases, Look};
+use super::trouble::Trouble;
+use crate::store::events::Topic;
+use crate::store::terms::Terms;
+use crate::store::{Event, Wish};
+
+/// The configuration of a network is a few hundred bytes.
+const MAX_NETWORK: usize = 1 << 20;
+
+/// What a turn has to say.
+#[derive(Debug)]
+pub enum Said {
+    /// To be told (once) as it is.
+    Event(Event),
+    /// A trouble, now.
+    Trouble(Topic, Trouble),
+    /// Another node has our lease: a sentence.
+    Taken(String),
+    /// No trouble of this kind.
+    Well(Topic),
+}
+
+/// What came of a turn.
+#[derive(Debug)]
+pub struct Turn {
+    /// In the order in which it is to be told.
+    pub said: Vec<Said>,
+    /// When a lease ends or must be renewed, if one does.
+    pub next: Option<Duration>,
+    /// Whether something failed that is to be tried again soon.
+    pub failed: bool,
+}
+
+/// The directory store's whole state.
+#[derive(Debug)]
+pub struct Desk {
+    root: PathBuf,
+    leases: Leases,
+    /// The directory was there before.
+    used: bool,
+    /// The first snapshot was told.
+    told: bool,
+    released: bool,
+}
+
+impl Desk {
+    /// Before the first turn.
+    pub fn new(root: &Path, terms: Terms, pace: Pace) -> Desk {
+        let leases = Leases::new(&root.join("leases"), terms, pace.sweep_after);
+        Desk { root: root.to_owned(), leases, used: false, told: false, released: false }
+    }
+
+    /// Makes the directories where they are missing at the start; later, a directory that is missing as a whole is away.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn prepare(&self) -> Result<(), Trouble> {
+        let (leases, network) = (self.root.join("leases"), self.root.join("net-conf.json"));
+        if self.used && !leases.exists() && !network.exists() {
+            return Err(Trouble::Away { directory: self.root.clone() });
+        }
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(&leases);
+        made.map_err(|source| Trouble::Read { directory: leases, source })
+    }
+
+    /// Looks, does what the wish asks for, and says what is new.
+    pub fn turn(&mut self, look: Look, wish: &Wish) -> Turn {
+        let mut said = Vec::new();
+        match self.work(look, wish, &mut said) {
+            Ok(()) => said.insert(0, Said::Well(Topic::Reach)),
+            Err(trouble) => said.push(Said::Trouble(Topic::Reach, trouble)),
+        }
+        let failed = said.iter().any(|said| matches!(said, Said::Trouble(topic, _) if *topic != Topic::Network));
+        let next = self.leases.next_end().into_iter().chain(self.leases.next_renewal()).min();
+        Turn { said, next, failed }
+    }
+
+    fn work(&mut self, mut look: Look, wish: &Wish, said: &mut Vec<Said>) -> Result<(), Trouble> {
+        self.prepare()?;
+        said.push(self.network());
+        if let Wish::Hold(claim) = wish
+            && self.leases.judge_by(claim.pools.map(|_, pool| pool.network))
+        {
+            look = Look::All;
+        }
+        if !self.told {
+            look = Look::All;
+        }
+        let directory = || self.root.join("leases");
+        let mut news = self.leases.look(&look).map_err(|source| Trouble::Read { directory: directory(), source })?;
+        self.used = true;
+        let own = self.wish(wish, &mut news);
+        said.extend(own);
+        said.push(Said::Event(if self.told { Event::Changed(news) } else { Event::Snapshot(without_gone(news)) }));
+        self.told = true;
+        Ok(())
+    }
+
+    /// The network's configuration, with a word when there is none.
+    fn network(&self) -> Said {
+        let file = self.root.join("net-conf.json");
+        match read_bounded(&file, MAX_NETWORK) {
+            Ok(text) => Said::Event(Event::Network(String::from_utf8_lossy(&text).into_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Said::Trouble(Topic::Network, Trouble::NoNetwork { file })
+            }
+            Err(source) => Said::Trouble(Topic::Network, Trouble::Network { file, source }),
+        }
+    }
+
+    fn wish(&mut self, wish: &Wish, news: &mut Vec<Record>) -> Vec<Said> {
+        let released = std::mem::replace(&mut self.released, matches!(wish, Wish::Release));
+        let answer = match wish {
+            Wish::Watch => return Vec::new(),
+            Wish::Hold(claim) => self.leases.hold(claim).map(|held| {
+                news.extend(held.news);
+                let taken = held.taken.map(Said::Taken);
+                taken.into_iter().chain([Said::Event(Event::Mine(held.lease))]).collect()
+            }),
+            Wish::Release if released => return Vec::new(),
+            Wish::Release => self.leases.release().map(|gone| {
+                news.extend(gone);
+                vec![Said::Event(Event::Released)]
+            }),
+        };
+        answer.unwrap_or_else(|trouble| {
+            self.released = false;
+            vec![Said::Trouble(Topic::Claim, trouble)]
+        })
+    }
+}
+
+/// A snapshot holds what there is; what came and went while it was taken is left out.
+fn without_gone(records: Vec<Record>) -> Vec<Record> {
+    let mut last = std::collections::BTreeMap::new();
+    for record in records {
+        last.insert(record.key().clone(), record);
+    }
+    last.into_values().filter(|record| !matches!(record, Record::Gone(_))).collect()
+}

@@ -1,0 +1,107 @@
+//! [`Events`]: the store's mouth. It says everything once: what is as it was is not said again, and of several troubles
+//! each has its own beginning and end.
+
+use std::collections::BTreeMap;
+
+use ipam::Lease;
+use ipam::table::Record;
+use tokio::sync::mpsc;
+
+use super::Event;
+
+/// What a trouble is about; the first is the one that an operator should look at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// The store cannot be reached or read.
+    Reach,
+    /// There is no configuration of the network in it.
+    Network,
+    /// This node's own lease cannot be had or kept.
+    Claim,
+    /// This node's own lease was taken by another; said until ours stands.
+    Taken,
+}
+
+/// Nobody listens any more.
+#[derive(Debug)]
+pub struct Closed;
+
+/// The sending half of a store's events, with the memory of what was said.
+#[derive(Debug)]
+pub struct Events {
+    out: mpsc::Sender<Event>,
+    network: Option<String>,
+    mine: Option<Lease>,
+    troubles: BTreeMap<Topic, String>,
+}
+
+impl Events {
+    /// Nothing said yet.
+    pub fn new(out: mpsc::Sender<Event>) -> Events {
+        Events { out, network: None, mine: None, troubles: BTreeMap::new() }
+    }
+
+    /// Until nobody listens.
+    pub async fn closed(&self) {
+        self.out.closed().await;
+    }
+
+    /// The network's configuration, if it is another than before.
+    pub async fn network(&mut self, text: String) -> Result<(), Closed> {
+        self.well(Topic::Network).await?;
+        if self.network.as_ref() == Some(&text) {
+            return Ok(());
+        }
+        self.network = Some(text.clone());
+        self.say(Event::Network(text)).await
+    }
+
+    /// This node's own lease, if it is another than before.
+    pub async fn mine(&mut self, lease: Lease) -> Result<(), Closed> {
+        if self.mine.as_ref() != Some(&lease) {
+            self.mine = Some(lease.clone());
+            self.say(Event::Mine(lease)).await?;
+        }
+        self.well(Topic::Claim).await?;
+        self.well(Topic::Taken).await
+    }
+
+    /// This node gave its lease back.
+    pub async fn released(&mut self) -> Result<(), Closed> {
+        self.mine = None;
+        self.well(Topic::Claim).await?;
+        self.well(Topic::Taken).await?;
+        self.say(Event::Released).await
+    }
+
+    /// All leases.
+    pub async fn snapshot(&mut self, records: Vec<Record>) -> Result<(), Closed> {
+        self.say(Event::Snapshot(records)).await
+    }
+
+    /// What changed, if anything.
+    pub async fn changed(&mut self, records: Vec<Record>) -> Result<(), Closed> {
+        if records.is_empty() { Ok(()) } else { self.say(Event::Changed(records)).await }
+    }
+
+    /// A trouble begins, or has another reason now.
+    pub async fn trouble(&mut self, topic: Topic, sentence: String) -> Result<(), Closed> {
+        if self.troubles.insert(topic, sentence.clone()).as_ref() == Some(&sentence) {
+            return Ok(());
+        }
+        self.say(Event::Trouble(sentence)).await
+    }
+
+    /// A trouble is over; what else there is is said again.
+    pub async fn well(&mut self, topic: Topic) -> Result<(), Closed> {
+        if self.troubles.remove(&topic).is_none() {
+            return Ok(());
+        }
+        let next = self.troubles.values().next().cloned();
+        self.say(next.map_or(Event::Well, Event::Trouble)).await
+    }
+
+    async fn say(&mut self, event: Event) -> Result<(), Closed> {
+        self.out.send(event).await.map_err(|_| Closed)
+    }
+}
