@@ -166,3 +166,20 @@ pub(crate) fn towpath_configuration(subnet_file: &std::path::Path, ledger: &std:
         "dataDir": ledger,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::addresses_in;
+    use serde_json::json;
+
+    #[test]
+    fn the_first_address_of_each_family_is_the_pod_s() {
+        let result =
+            json!({"ips": [{"address": "fd00::2/64"}, {"address": "10.1.0.2/24"}, {"address": "10.1.0.3/24"}]});
+        assert_eq!(addresses_in(&result).unwrap().unwrap().to_string(), "10.1.0.2 fd00::2");
+        for wrong in [json!({}), json!({"ips": []}), json!({"ips": [{"address": "10.1.0.2"}]})] {
+            assert!(addresses_in(&wrong).is_err(), "{wrong}");
+        }
+    }
+}

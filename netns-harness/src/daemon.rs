@@ -163,13 +163,7 @@ impl Daemon {
     /// # Errors
     /// When the daemon does not answer.
     pub fn metric(&self, name: &str) -> Result<Option<f64>> {
-        let page = self.get("/metrics")?;
-        let values = page.body.lines().filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            let ours = rest.starts_with('{') || rest.starts_with(' ');
-            if ours { rest.rsplit_once(' ')?.1.parse::<f64>().ok() } else { None }
-        });
-        Ok(values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value)))
+        Ok(sum(&self.get("/metrics")?.body, name))
     }
 
     /// The project's own plugin, for pods of this node.
@@ -201,10 +195,31 @@ impl Daemon {
     }
 }
 
+/// The sum of a metric's samples in a page of Prometheus text (without timestamps).
+fn sum(page: &str, name: &str) -> Option<f64> {
+    let values = page.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let same = rest.starts_with('{') || rest.starts_with(' ');
+        if same { rest.rsplit_once(' ')?.1.parse::<f64>().ok() } else { None }
+    });
+    values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
+}
+
 /// Log, signals, restart are the process's.
 impl Deref for Daemon {
     type Target = Process;
     fn deref(&self) -> &Process {
         &self.process
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sum;
+
+    #[test]
+    fn a_metric_is_the_sum_over_its_labels_and_of_no_other_name() {
+        let page = "# HELP x_total X.\nx_total{a=\"1 2\"} 3\nx_total{a=\"b\"} 4\nx_total_more 8\ny 0\n";
+        assert_eq!((sum(page, "x_total"), sum(page, "y"), sum(page, "z")), (Some(7.0), Some(0.0), None));
     }
 }

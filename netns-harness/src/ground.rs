@@ -41,7 +41,7 @@ impl Ground {
     }
 
     pub fn life(&self) -> Life {
-        if self.record.kept { Life::BeyondTheLab } else { Life::WithTheLab }
+        if self.record.kept { Life::BeyondOwner } else { Life::WithOwner }
     }
 
     /// Makes a namespace of this lab: its name begins with the lab's id, which is how it is found again.

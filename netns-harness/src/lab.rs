@@ -12,6 +12,7 @@ use crate::ground::Ground;
 use crate::node::Node;
 use crate::prerequisites::check_machine;
 use crate::record::{Record, sweep};
+use crate::spawner::Life;
 use crate::station::Station;
 use crate::switch::{Passage, Switch};
 
@@ -63,7 +64,7 @@ impl Lab {
     /// # Errors
     /// What the machine lacks: root, a capability, a package.
     pub fn new(name: &str) -> Result<Lab> {
-        Lab::create(name, Keep::No)
+        Lab::create(name, Life::WithOwner)
     }
 
     /// Like [`Lab::new`], but it stays when it is dropped and when the process ends, its programs running, until
@@ -72,15 +73,15 @@ impl Lab {
     /// # Errors
     /// As [`Lab::new`].
     pub fn to_keep(name: &str) -> Result<Lab> {
-        Lab::create(name, Keep::Yes)
+        Lab::create(name, Life::BeyondOwner)
     }
 
-    fn create(name: &str, keep: Keep) -> Result<Lab> {
+    fn create(name: &str, life: Life) -> Result<Lab> {
         check_machine()?;
         if let Err(error) = sweep() {
             eprintln!("netns-harness: {error:#}");
         }
-        let ground = Ground::new(Record::write(name, next_number(), keep == Keep::Yes)?);
+        let ground = Ground::new(Record::write(name, next_number(), life)?);
         let switch = Switch::create(&ground).or_else(|error| {
             ground.remove()?;
             Err(error)
@@ -190,12 +191,6 @@ impl Drop for Lab {
             eprintln!("netns-harness: {error:#}");
         }
     }
-}
-
-#[derive(PartialEq, Eq)]
-enum Keep {
-    Yes,
-    No,
 }
 
 /// Labs of one process are numbered.

@@ -60,7 +60,6 @@ pub use process::Process;
 pub use reach::{Cell, Matrix, Transport};
 pub use record::{labs, remove_lab, sweep};
 pub use rustix::process::{Pid, Signal};
-pub use spawner::Life;
 pub use station::Station;
 pub use stream::{Pace, Report, Stream};
 pub use switch::Switch;

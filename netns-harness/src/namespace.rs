@@ -101,7 +101,7 @@ impl Namespace {
     /// # Errors
     /// When it cannot be started or does not end within a minute (it is killed then).
     pub fn output(&self, mut command: Command, input: &str) -> Result<Output> {
-        spawner::prepare(&mut command, Life::WithTheLab);
+        spawner::prepare(&mut command, Life::WithOwner);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let typed = spawner::words(&command);
         let (_, child) = spawner::spawn(&self.path, command).with_context(|| format!("in {}", self.name))?;
@@ -150,7 +150,7 @@ fn command<W: AsRef<OsStr>>(words: impl IntoIterator<Item = W>) -> Result<Comman
 pub(crate) fn finish(command: &mut Command, input: Option<&str>) -> Result<String> {
     let typed = spawner::words(command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    spawner::prepare(command, Life::BeyondTheLab);
+    spawner::prepare(command, Life::BeyondOwner);
     let child = command.spawn().with_context(|| format!("cannot start {typed}"))?;
     let output = collect(child, input.unwrap_or_default()).with_context(|| typed.clone())?;
     read(&typed, &output)

@@ -13,6 +13,7 @@ use rustix::process::{Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::namespace::{NAMES, Namespace};
+use crate::spawner::Life;
 use crate::wait_for;
 
 const RECORDS: &str = "/run/netns-harness";
@@ -34,7 +35,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// A record of this process, on disk in one step (rename), with its directory.
-    pub fn write(name: &str, number: u32, kept: bool) -> Result<Record> {
+    pub fn write(name: &str, number: u32, life: Life) -> Result<Record> {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         ensure!(
             !name.is_empty() && name.len() <= 24 && name.chars().all(plain),
@@ -44,7 +45,7 @@ impl Record {
         let id = format!("{PREFIX}{name}-{pid}-{number}");
         let start = start_time(pid).context("cannot read this process's own start time from /proc")?;
         let directory = std::env::temp_dir().join(&id);
-        let record = Record { id, owner: (pid, start), kept, directory };
+        let record = Record { id, owner: (pid, start), kept: life == Life::BeyondOwner, directory };
         std::fs::create_dir_all(RECORDS).with_context(|| format!("cannot make {RECORDS}"))?;
         let draft = record.path().with_extension("draft");
         std::fs::write(&draft, serde_json::to_vec(&record)?)?;

@@ -16,20 +16,20 @@ use anyhow::{Context, Result, anyhow};
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// How long a started program may live.
+/// How long something lives, compared with the process that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// It is killed when the process that started it ends, in whatever way.
-    WithTheLab,
-    /// It goes on: the lab is to stay.
-    BeyondTheLab,
+pub(crate) enum Life {
+    /// It ends when that process ends, in whatever way.
+    WithOwner,
+    /// It goes on.
+    BeyondOwner,
 }
 
 /// Makes a command obey `life`, and its own process group, so that a terminal's Ctrl-C does not reach it and all that
 /// it starts can be ended together. To be called once per command.
 pub(crate) fn prepare(command: &mut Command, life: Life) {
     command.process_group(0);
-    if life == Life::BeyondTheLab {
+    if life == Life::BeyondOwner {
         return;
     }
     let parent = getpid();

@@ -170,3 +170,31 @@ impl Deref for Switch {
         &self.station
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{Faults, underlay_address};
+
+    #[test]
+    fn both_families_of_an_underlay_address_have_the_same_digits() {
+        assert_eq!(underlay_address(1).to_string(), "192.0.2.1/24 2001:db8::1/64");
+        assert_eq!(underlay_address(123).to_string(), "192.0.2.123/24 2001:db8::123/64");
+    }
+
+    #[test]
+    fn a_fault_works_in_both_directions() {
+        let mut faults = Faults::default();
+        faults.loss.insert("alpha".to_owned(), 20);
+        faults.partitions.insert(("alpha".to_owned(), "beta".to_owned()));
+        let text = faults.ruleset().unwrap();
+        for rule in [
+            "iifname \"alpha\" numgen random mod 100 < 20 drop",
+            "oifname \"alpha\" numgen random mod 100 < 20 drop",
+            "iifname \"alpha\" oifname \"beta\" drop",
+            "iifname \"beta\" oifname \"alpha\" drop",
+        ] {
+            assert!(text.contains(rule), "no {rule} in {text}");
+        }
+    }
+}
