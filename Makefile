@@ -68,4 +68,4 @@ docs-check: deps-build toolchain
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
 tidy: deps-build toolchain
-	$(CARGO) test -q -p promises --lib --test tidy --test fence --test licences
+	$(CARGO) test -q -p promises --lib --test tidy --test fence --test licences --test manual
