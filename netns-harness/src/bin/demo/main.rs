@@ -8,7 +8,6 @@ mod after;
 mod path;
 mod stage;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -38,7 +37,7 @@ enum Order {
 }
 
 fn main() -> ExitCode {
-    let stage = Stage::new(std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    let stage = Stage::standard();
     match order(std::env::args().skip(1)).and_then(|order| obey(order, &stage)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

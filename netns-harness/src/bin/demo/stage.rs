@@ -1,5 +1,6 @@
 //! [`Stage`]: how the demo looks on a terminal: headings, tables, colour only where it is shown.
 
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// Where things are printed, and since when.
@@ -9,7 +10,9 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new(colour: bool) -> Stage {
+    /// Standard output: in colour when a person watches who has not asked for none (NO_COLOR).
+    pub fn standard() -> Stage {
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Stage { colour, begin: Instant::now() }
     }
 
