@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod lease;
+pub mod ledger;
 pub mod mac;
 pub mod node;
 pub mod pool;

@@ -1,0 +1,184 @@
+//! The ledger's files, one call each. What they mean together is not decided here.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the one place of this crate that touches files"
+)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::LedgerError;
+
+/// One network's directory.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+}
+
+/// What an address's file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Nothing: somebody is about to write, under the lock, or was killed before.
+    Empty,
+    /// Without white space around it.
+    Text(String),
+}
+
+impl Content {
+    pub(super) fn says(&self, text: &str) -> bool {
+        matches!(self, Content::Text(content) if content == text)
+    }
+}
+
+/// The lock, held until this is dropped (or the process dies).
+#[derive(Debug)]
+pub(super) struct Lock(#[allow(dead_code, reason = "held for its drop")] File);
+
+/// The file that says what a set gave last.
+#[derive(Debug)]
+pub(super) struct LastGiven {
+    path: PathBuf,
+    file: File,
+    text: String,
+}
+
+impl Directory {
+    pub(super) fn new(path: PathBuf) -> Directory {
+        Directory { path }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the lock that host-local takes (`flock` on `lock`), and makes it and the directory when they are not there.
+    pub(super) fn lock(&self) -> Result<Lock, LedgerError> {
+        let path = self.path.join("lock");
+        // Reading is enough for flock, so a lock that is there can be taken on a file system that is read-only.
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.path).map_err(failure("create", &self.path))?;
+                OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(&path)
+            }
+            opened => opened,
+        };
+        let file = file.map_err(failure("open", &path))?;
+        file.lock().map_err(failure("lock", &path))?;
+        Ok(Lock(file))
+    }
+
+    /// Makes an address's file. `false` when something of that name is there already.
+    pub(super) fn create(&self, address: IpAddr, text: &str) -> Result<bool, LedgerError> {
+        let path = self.file(address);
+        let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            opened => opened.map_err(failure("create", &path))?,
+        };
+        if let Err(error) = file.write_all(text.as_bytes()) {
+            self.remove(address)?;
+            return Err(failure("write", &path)(error));
+        }
+        Ok(true)
+    }
+
+    /// Removes an address's file. One that is not there any more is as good as removed.
+    pub(super) fn remove(&self, address: IpAddr) -> Result<(), LedgerError> {
+        let path = self.file(address);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failure("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What an address's file says; `None` when there is none, or something that is not a file (to open a FIFO would wait
+    /// for ever).
+    pub(super) fn content(&self, address: IpAddr) -> Result<Option<Content>, LedgerError> {
+        let path = self.file(address);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_file() => read(&path),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failure("read", &path)(error)),
+        }
+    }
+
+    /// Visits every address's file. Whatever else lies in the directory is not ours to judge.
+    pub(super) fn for_each(
+        &self,
+        mut visit: impl FnMut(IpAddr, Content) -> Result<(), LedgerError>,
+    ) -> Result<(), LedgerError> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(failure("list", &self.path))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(failure("list", &self.path))?;
+            let Some(address) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let kind = entry.file_type().map_err(failure("read", &entry.path()))?;
+            if !kind.is_file() {
+                continue;
+            }
+            if let Some(content) = read(&entry.path())? {
+                visit(address, content)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the note of what set number `set` gave last, empty when it never gave anything.
+    pub(super) fn last_given(&self, set: usize) -> Result<LastGiven, LedgerError> {
+        let path = self.path.join(format!("last_reserved_ip.{set}"));
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
+        let file = opened.map_err(failure("open", &path))?;
+        let mut buffer = [0; 64];
+        let length = file.read_at(&mut buffer, 0).map_err(failure("read", &path))?;
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        Ok(LastGiven { path, file, text })
+    }
+
+    fn file(&self, address: IpAddr) -> PathBuf {
+        self.path.join(address.to_string())
+    }
+}
+
+impl LastGiven {
+    /// The address; `None` when the file is new or says something else. Only the order of giving is lost then.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.text.parse().ok()
+    }
+
+    /// Notes another address.
+    pub(super) fn store(&mut self, address: IpAddr) -> Result<(), LedgerError> {
+        let text = address.to_string();
+        if text.len() < self.text.len() {
+            self.file.set_len(0).map_err(failure("write", &self.path))?;
+        }
+        self.file.write_all_at(text.as_bytes(), 0).map_err(failure("write", &self.path))?;
+        self.text = text;
+        Ok(())
+    }
+}
+
+/// Reads a file that somebody else may be removing.
+fn read(path: &Path) -> Result<Option<Content>, LedgerError> {
+    // An owner is a container's id and an interface's name. What is longer than a page is no owner that we would match.
+    let mut buffer = [0; 4096];
+    let length = match File::open(path).and_then(|mut file| file.read(&mut buffer)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        length => length.map_err(failure("read", path))?,
+    };
+    let text = String::from_utf8_lossy(&buffer[..length]);
+    Ok(Some(match text.trim() {
+        "" => Content::Empty,
+        text => Content::Text(text.to_owned()),
+    }))
+}
+
+fn failure(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LedgerError {
+    let path = path.to_owned();
+    move |source| LedgerError::File { action, path, source }
+}
