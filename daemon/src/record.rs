@@ -78,7 +78,7 @@ impl Record {
             return;
         }
         if drift {
-            self.repaired(plan, now);
+            self.repaired(plan, &outcome, now);
         } else if outcome.done > 0 {
             tracing::info!("made {} changes to bring the kernel to what is desired", outcome.done);
         }
@@ -103,10 +103,13 @@ impl Record {
         self.failures = failures;
     }
 
-    fn repaired(&mut self, plan: &Plan, now: Moment) {
-        let count = plan.changes.len();
+    fn repaired(&mut self, plan: &Plan, outcome: &Outcome, now: Moment) {
+        // Failures come in the plan's order: what the kernel refused was not put back.
+        let mut refused = outcome.failures.iter().map(|failure| &failure.change).peekable();
+        let made: Vec<_> = plan.changes.iter().filter(|change| refused.next_if(|it| it == change).is_none()).collect();
+        let count = made.len();
         self.repaired += count as u64;
-        for change in plan.changes.iter().take(REMEMBERED) {
+        for change in made.into_iter().take(REMEMBERED) {
             let change = first_line(change);
             tracing::warn!("somebody changed what is ours; put back: {change}");
             self.repairs.push_back(Repair { at: now, change });

@@ -1,0 +1,142 @@
+//! [`Ask`]: a question that somebody outside has for the run loop, and [`answer`], which is all that the loop does with it.
+//!
+//! The loop owns the [`Reconciler`] and the kernel, so only it can answer; an answer is plain data. How it is turned into
+//! text, JSON or HTTP is the business of those who ask (`status_socket`, `http`), in their own tasks.
+
+mod clock;
+#[cfg(test)]
+pub(crate) mod fixture;
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use backends::Plan;
+use backends::diff::diff;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::explain::Explanation;
+use crate::metrics::Figures;
+use crate::reconcile::{Kernel, Reconciler};
+use crate::status::{Readiness, Status};
+
+pub use clock::Clock;
+
+/// A question with the place where the answer goes.
+#[derive(Debug)]
+pub struct Ask {
+    /// What is asked.
+    pub question: Question,
+    /// Who asked may be gone by then: nobody misses the answer.
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// All that an operator may want to know.
+    Status,
+    /// What a look at the whole kernel would change now.
+    Plan,
+    /// Where packets to this address go, and whether the kernel has what that needs.
+    Explain(IpAddr),
+    /// Whether this node is ready for pods.
+    Ready,
+    /// Figures for Prometheus.
+    Metrics,
+    /// Give the lease back: not a question, but it comes the same way.
+    Release,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Question::Status`].
+    Status(Box<Status>),
+    /// To [`Question::Plan`]; or why there is none.
+    Plan(Result<Plan, String>),
+    /// To [`Question::Explain`]; or why the kernel could not be asked.
+    Explanation(Result<Box<Explanation>, String>),
+    /// To [`Question::Ready`].
+    Ready(Readiness),
+    /// To [`Question::Metrics`].
+    Metrics(Box<Figures>),
+    /// To [`Question::Release`]: what happens now, in one sentence.
+    Release(String),
+}
+
+/// What the run loop knows of itself beside the reconciler's facts. Made once, at start.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Where leases are kept, as an operator would say it: `directory /var/lib/towpath/store`.
+    pub store: String,
+    /// The instant that every [`Moment`](crate::trigger::Moment) is counted from.
+    pub started: Instant,
+}
+
+/// Answers a question from what is known now; only [`Question::Plan`] and [`Question::Explain`] look at the kernel, and
+/// none of them changes it.
+pub fn answer(question: Question, reconciler: &mut Reconciler, kernel: &mut impl Kernel, about: &About) -> Answer {
+    let clock = || Clock::at(about.started.elapsed());
+    match question {
+        Question::Status => Answer::Status(Box::new(Status::new(reconciler, &about.store, &clock()))),
+        Question::Plan => Answer::Plan(plan(reconciler, kernel)),
+        Question::Explain(address) => Answer::Explanation(Explanation::new(address, reconciler, kernel).map(Box::new)),
+        Question::Ready => Answer::Ready(Readiness::of(reconciler)),
+        Question::Metrics => Answer::Metrics(Box::new(Figures::new(reconciler, &clock()))),
+        Question::Release => Answer::Release(release(reconciler)),
+    }
+}
+
+/// Why this node is not ready: one sentence each; empty when it is.
+pub fn reasons_not_ready(reconciler: &Reconciler) -> Vec<String> {
+    Readiness::of(reconciler).reasons
+}
+
+fn plan(reconciler: &Reconciler, kernel: &mut impl Kernel) -> Result<Plan, String> {
+    let (Some(desired), Some(scope)) = (reconciler.desired(), reconciler.node.scope()) else {
+        let reasons = reasons_not_ready(reconciler).join("; ");
+        return Err(format!("there is no plan yet, because it is not known what the kernel should hold: {reasons}"));
+    };
+    let observed = kernel.observe(&scope).map_err(|reason| format!("the kernel's state cannot be read: {reason}"))?;
+    Ok(diff(&observed, desired.state()))
+}
+
+fn release(reconciler: &mut Reconciler) -> String {
+    reconciler.node.release();
+    let name = reconciler.node.name();
+    let after = "restart towpathd on it to claim one again";
+    match reconciler.node.own() {
+        Some(lease) => format!("node {name} gives its lease {} ({}) back; {after}", lease.key, lease.subnets()),
+        None => format!("node {name} holds no lease, and claims none from now on; {after}"),
+    }
+}
+
+/// How long the run loop may take. A look at 15,000 peers takes a tenth of a second; more than this is trouble.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// The run loop has ended.
+    #[error("towpathd is stopping and answers no more")]
+    Stopping,
+    /// The run loop is busy or stuck.
+    #[error("towpathd did not answer within {} s: see its log for what it is busy with", PATIENCE.as_secs())]
+    Busy,
+}
+
+/// Asks the run loop and waits for its answer.
+///
+/// # Errors
+/// [`Unanswered`] when none comes within a few seconds.
+pub async fn ask(asks: &mpsc::Sender<Ask>, question: Question) -> Result<Answer, Unanswered> {
+    let (sender, receiver) = oneshot::channel();
+    let answered = async {
+        asks.send(Ask { question, answer: sender }).await.map_err(|_| Unanswered::Stopping)?;
+        receiver.await.map_err(|_| Unanswered::Stopping)
+    };
+    tokio::time::timeout(PATIENCE, answered).await.unwrap_or(Err(Unanswered::Busy))
+}
+
+#[cfg(test)]
+mod tests;

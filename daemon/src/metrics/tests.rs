@@ -1,0 +1,88 @@
+//! The metrics page, as it is served.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use crate::ask::fixture::{newborn, noon, route, settled, tell};
+use crate::store::Event;
+
+const PROCESS: Process = Process { cpu: Duration::from_millis(1250), resident: Some(9_437_184), open_files: Some(17) };
+
+fn page(reconciler: &Reconciler) -> String {
+    Figures::new(reconciler, &noon()).page(PROCESS).unwrap()
+}
+
+/// The values alone, without help texts and types.
+fn values(page: &str) -> Vec<&str> {
+    page.lines().filter(|line| !line.starts_with('#')).collect()
+}
+
+#[test]
+fn a_node_that_is_well() {
+    let (reconciler, _) = settled();
+    assert_eq!(
+        values(&page(&reconciler)),
+        [
+            concat!("towpath_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            "towpath_node_info{node=\"a\",backend=\"vxlan\"} 1",
+            "towpath_own_lease{subnet=\"10.244.1.0/24\",family=\"ipv4\"} 1",
+            "towpath_own_lease{subnet=\"fd00:10:244:1::/64\",family=\"ipv6\"} 1",
+            "towpath_leases 3",
+            "towpath_peers 2",
+            "towpath_lease_faults 0",
+            "towpath_ready 1",
+            "towpath_converged 1",
+            "towpath_kernel_changes_total 26",
+            "towpath_kernel_refusals_total 0",
+            "towpath_kernel_failing 0",
+            "towpath_repairs_total 0",
+            "towpath_looks_total 1",
+            "towpath_last_look_timestamp_seconds 1795262390.0",
+            "towpath_store_up 1",
+            "towpath_store_trouble_seconds 0.0",
+            "process_start_time_seconds 1795258800.0",
+            "process_cpu_seconds_total 1.25",
+            "process_resident_memory_bytes 9437184",
+            "process_open_fds 17",
+        ]
+    );
+}
+
+#[test]
+fn trouble_is_counted() {
+    let (mut reconciler, mut kernel) = settled();
+    tell(&mut reconciler, Event::Trouble("etcd does not answer".into()));
+    kernel.state.routes.remove(&route(2));
+    reconciler.look_again();
+    reconciler.turn(&mut kernel, noon().now - Duration::from_secs(2));
+    kernel.state.ruleset = None;
+    kernel.refused = Some("nft");
+    reconciler.look_again();
+    reconciler.turn(&mut kernel, noon().now - Duration::from_secs(1));
+    let page = page(&reconciler);
+    for line in [
+        "towpath_ready 0",
+        "towpath_converged 0",
+        "towpath_repairs_total 1",
+        "towpath_kernel_refusals_total 1",
+        "towpath_kernel_failing 1",
+        "towpath_looks_total 3",
+        "towpath_store_up 0",
+        "towpath_store_trouble_seconds 600.0",
+    ] {
+        assert!(values(&page).contains(&line), "{line} is not in\n{page}");
+    }
+}
+
+/// OpenMetrics 1.0: every metric has its type and help text before it, and the page ends in `# EOF`.
+#[test]
+fn the_page_is_whole_from_the_first_moment() {
+    let (reconciler, _) = newborn();
+    let page = page(&reconciler);
+    assert!(page.ends_with("# EOF\n"), "{page}");
+    for value in values(&page) {
+        let name = value.split(['{', ' ']).next().unwrap();
+        let family = name.trim_end_matches("_total").trim_end_matches("_info");
+        assert!(page.contains(&format!("# TYPE {family} ")), "{name}");
+        assert!(page.contains(&format!("# HELP {family} ")), "{name}");
+    }
+}

@@ -1,0 +1,88 @@
+//! [`Readiness`]: whether a pod that starts on this node now would get an address and reach its peers; and if not, why.
+
+use serde::Serialize;
+
+use crate::node::Node;
+use crate::reconcile::Reconciler;
+use crate::record::Record;
+use crate::store::Wish;
+
+/// Yes or no, with the reasons.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Whether nothing is missing.
+    pub ready: bool,
+    /// What is missing: one sentence each. Empty when ready.
+    pub reasons: Vec<String>,
+    /// What is wrong and harms no pod yet: one sentence each.
+    pub degraded: Vec<String>,
+}
+
+/// How many of the kernel's refusals are spelt out: one reason tends to refuse all that is like it.
+const SHOWN: usize = 8;
+
+impl Readiness {
+    /// As it is now.
+    pub fn of(reconciler: &Reconciler) -> Readiness {
+        let (node, record) = (&reconciler.node, &reconciler.record);
+        let mut readiness = Readiness::default();
+        readiness.weigh_network(node);
+        readiness.weigh_uplink(node);
+        readiness.weigh_leases(node);
+        readiness.weigh_kernel(record);
+        readiness.ready = readiness.reasons.is_empty();
+        readiness
+    }
+
+    fn weigh_network(&mut self, node: &Node) {
+        let trouble = node.network_trouble.as_ref().map(|trouble| trouble.reason.clone());
+        match (node.network(), trouble) {
+            (Some(_), None) => {}
+            (Some(_), Some(trouble)) => self.degraded.push(format!("{trouble}; the last good one is used")),
+            (None, Some(trouble)) => self.reasons.push(trouble),
+            (None, None) => {
+                self.reasons.push("no network configuration yet: put net-conf.json into the store".to_owned());
+            }
+        }
+    }
+
+    fn weigh_uplink(&mut self, node: &Node) {
+        match (node.uplink(), &node.uplink_trouble) {
+            (Some(_), None) => {}
+            (_, Some(trouble)) => self.reasons.push(format!("no uplink: {}", trouble.reason)),
+            // Which one it is depends on the network's families: it is looked for once they are known.
+            (None, None) => self.reasons.push("no uplink yet: it is looked for once the network is known".to_owned()),
+        }
+    }
+
+    fn weigh_leases(&mut self, node: &Node) {
+        let store = node.store_trouble.as_ref().map(|trouble| trouble.reason.as_str());
+        if node.own().is_none() {
+            self.reasons.push(match (node.wish(), store) {
+                (Wish::Release, _) => "the lease was given back: restart towpathd to claim one again".to_owned(),
+                (_, Some(trouble)) => format!("no lease held: the store cannot be used: {trouble}"),
+                (Wish::Watch, None) => "no lease held: none is claimed before network and uplink are known".to_owned(),
+                (Wish::Hold(_), None) => "no lease held yet: the store has been asked for one".to_owned(),
+            });
+        }
+        if !node.peers_known() {
+            self.reasons.push("the peers are not known yet: the store has not told its leases".to_owned());
+        }
+        if let (Some(_), Some(trouble)) = (node.own(), store) {
+            self.degraded.push(format!("the store cannot be used, what it said last is kept: {trouble}"));
+        }
+    }
+
+    fn weigh_kernel(&mut self, record: &Record) {
+        if let Some(reason) = &record.blind {
+            self.reasons.push(format!("the kernel's state cannot be read: {reason}"));
+        }
+        self.reasons.extend(record.failures.iter().take(SHOWN).map(|failure| format!("the kernel refuses: {failure}")));
+        if record.failures.len() > SHOWN {
+            self.reasons.push(format!("the kernel refuses {} more changes", record.failures.len() - SHOWN));
+        }
+        if !record.settled && record.failures.is_empty() && record.blind.is_none() {
+            self.reasons.push("the kernel has not been brought to what is desired yet".to_owned());
+        }
+    }
+}

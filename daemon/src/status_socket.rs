@@ -1,0 +1,88 @@
+//! The status socket: `towpathctl` sends one line of JSON, the daemon answers one line of JSON and closes. The daemon
+//! renders, `towpathctl` prints: the two need not be of one version.
+//!
+//! Only root may connect (mode 0600). It asks the run loop and knows nothing itself.
+
+mod place;
+mod reply;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+
+use crate::ask::Ask;
+pub use place::SocketError;
+use reply::{Reply, Request};
+
+/// How many clients are heard at a time; others wait in the kernel's queue.
+const CLIENTS: usize = 16;
+
+/// Octets of a request. The longest that makes sense has a hundred.
+const LONGEST_REQUEST: u64 = 4096;
+
+/// How long a client may take to ask, and to take the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Serves for as long as the process runs.
+///
+/// # Errors
+/// [`SocketError`] at once when the socket cannot be made, or another daemon has it. The daemon does well without.
+pub async fn serve(path: &Path, asks: mpsc::Sender<Ask>) -> Result<(), SocketError> {
+    let listener = place::listen(path)?;
+    accept(&listener, &asks).await;
+    Ok(())
+}
+
+/// Answers each client in a task of its own.
+async fn accept(listener: &UnixListener, asks: &mpsc::Sender<Ask>) {
+    let clients = Arc::new(Semaphore::new(CLIENTS));
+    while let Ok(turn) = Arc::clone(&clients).acquire_owned().await {
+        match listener.accept().await {
+            Ok((client, _)) => {
+                let asks = asks.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = talk(client, &asks).await {
+                        tracing::debug!("a client of the status socket is gone: {error}");
+                    }
+                    drop(turn);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: the client stays in the queue until some are free again.
+                tracing::warn!("the status socket cannot take a client: {error}");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// One request, one reply.
+async fn talk(mut client: UnixStream, asks: &mpsc::Sender<Ask>) -> io::Result<()> {
+    let reply = match timeout(PATIENCE, read_line(&mut client)).await {
+        Ok(Ok(line)) => match Request::parse(&line) {
+            Ok(request) => request.answer(asks).await,
+            Err(reason) => Reply::error(reason),
+        },
+        Ok(Err(error)) => return Err(error),
+        Err(_) => Reply::error(format!("no request came within {} s", PATIENCE.as_secs())),
+    };
+    let line = serde_json::to_string(&reply)? + "\n";
+    timeout(PATIENCE, client.write_all(line.as_bytes())).await??;
+    client.shutdown().await
+}
+
+/// The first line, or as much of it as there may be: what is longer does not parse.
+async fn read_line(client: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    BufReader::new(client.take(LONGEST_REQUEST)).read_until(b'\n', &mut line).await?;
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests;

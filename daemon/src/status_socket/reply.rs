@@ -1,0 +1,112 @@
+//! [`Request`] and [`Reply`]: the two lines of the status socket's protocol, and how an answer becomes text.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::ask::{Answer, Ask, Question, ask};
+
+/// `{"ask":"explain","address":"10.244.3.7","output":"json"}`
+#[derive(Debug, Deserialize)]
+pub struct Request {
+    ask: String,
+    address: Option<String>,
+    #[serde(default)]
+    output: Output,
+}
+
+/// How the answer shall look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// `{"text":"…","exit":0}`
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Reply {
+    /// What to print: to standard output, or to standard error when `exit` is 2.
+    text: String,
+    /// The exit status: 0 yes, 1 no (something to do, something missing, not ready), 2 the question was not answered.
+    exit: u8,
+}
+
+impl Request {
+    /// Takes a line.
+    pub fn parse(line: &[u8]) -> Result<Request, String> {
+        serde_json::from_slice(line).map_err(|error| format!("the request is not understood: {error}"))
+    }
+
+    /// Asks the run loop.
+    pub async fn answer(&self, asks: &mpsc::Sender<Ask>) -> Reply {
+        let question = match self.question() {
+            Ok(question) => question,
+            Err(reason) => return Reply::error(reason),
+        };
+        match ask(asks, question).await {
+            Ok(answer) => Reply::from(answer, self.output),
+            Err(reason) => Reply::error(reason),
+        }
+    }
+
+    fn question(&self) -> Result<Question, String> {
+        match (self.ask.as_str(), &self.address) {
+            ("status", _) => Ok(Question::Status),
+            ("plan", _) => Ok(Question::Plan),
+            ("release", _) => Ok(Question::Release),
+            ("explain", Some(address)) => match address.parse::<IpAddr>() {
+                // A pod's address is the same whether or not it is written as if mapped into IPv6.
+                Ok(address) => Ok(Question::Explain(address.to_canonical())),
+                Err(_) => Err(format!("`{address}` is not an IP address")),
+            },
+            ("explain", None) => Err("`explain` needs an `address`".to_owned()),
+            (other, _) => {
+                Err(format!("`{other}` is not something to ask: there are `status`, `plan`, `explain` and `release`"))
+            }
+        }
+    }
+}
+
+impl Reply {
+    /// The question was not answered.
+    pub fn error(reason: impl Display) -> Reply {
+        Reply { text: format!("{reason}\n"), exit: 2 }
+    }
+
+    /// What the run loop said, as it is printed.
+    pub fn from(answer: Answer, output: Output) -> Reply {
+        match answer {
+            Answer::Status(status) => Reply::of(&status, &*status, output, u8::from(!status.readiness.ready)),
+            Answer::Plan(Ok(plan)) => {
+                let commands: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
+                let text = if plan.is_empty() { "nothing to do\n".to_owned() } else { plan.to_string() };
+                Reply::of(&text, &json!({ "changes": commands }), output, u8::from(!plan.is_empty()))
+            }
+            Answer::Explanation(Ok(explanation)) => {
+                Reply::of(&explanation, &*explanation, output, u8::from(!explanation.complete))
+            }
+            Answer::Plan(Err(reason)) | Answer::Explanation(Err(reason)) => Reply::error(reason),
+            Answer::Release(sentence) => {
+                Reply::of(&format!("{sentence}\n"), &json!({ "release": sentence }), output, 0)
+            }
+            Answer::Ready(_) | Answer::Metrics(_) => Reply::error("towpathd answered another question"),
+        }
+    }
+
+    fn of(text: &impl Display, value: &impl Serialize, output: Output, exit: u8) -> Reply {
+        match output {
+            Output::Text => Reply { text: text.to_string(), exit },
+            Output::Json => match serde_json::to_string_pretty(value) {
+                Ok(text) => Reply { text: text + "\n", exit },
+                Err(error) => Reply::error(error),
+            },
+        }
+    }
+}
