@@ -164,13 +164,15 @@ impl Lab {
         Ok(directory)
     }
 
-    /// The names of its namespaces.
+    /// The names of its namespaces, sorted.
     ///
     /// # Errors
     /// When they cannot be listed.
     pub fn namespaces(&self) -> Result<Vec<String>> {
         let namespaces = crate::record::namespaces(self.id())?;
-        Ok(namespaces.iter().map(|namespace| namespace.name().to_owned()).collect())
+        let mut names: Vec<String> = namespaces.iter().map(|namespace| namespace.name().to_owned()).collect();
+        names.sort();
+        Ok(names)
     }
 
     /// Ends it, kept or not, and says what could not be removed. A drop does the same and can only print it.

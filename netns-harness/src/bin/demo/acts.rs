@@ -116,7 +116,9 @@ impl<'a> Cluster<'a> {
             }
             stage.table(&rows);
         }
-        stage.line(&stage.dim("   = on the same node   ~ through the tunnel"));
+        stage.line(
+            &stage.dim("   · itself   = same node, over the bridge cni0   ~ other node, through the tunnel flannel.1"),
+        );
         stage.heading("The paths behind it, as the nodes' kernels tell them");
         let mut rows = vec![["from", "to", "IPv4", "IPv6"].map(str::to_owned).to_vec()];
         for from in self.daemons.iter().map(Daemon::node) {
@@ -140,7 +142,11 @@ impl<'a> Cluster<'a> {
 
     fn mark(&self, cell: &Cell) -> String {
         let node = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
-        let mark = if node(&cell.from) == node(&cell.to) { '=' } else { '~' };
+        let mark = match (cell.from == cell.to, node(&cell.from) == node(&cell.to)) {
+            (true, _) => '·',
+            (_, true) => '=',
+            _ => '~',
+        };
         cell.outcome.as_ref().map_or("no answer".to_owned(), |took| format!("{mark} {}", brief(*took)))
     }
 
