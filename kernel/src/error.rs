@@ -13,7 +13,7 @@ pub const ENOTSUPP: i32 = 524;
 pub struct Refusal {
     /// The error number, positive (`errno`).
     pub errno: i32,
-    /// The kernel's own words (extended acknowledgement, `NLMSGERR_ATTR_MSG`), where it has any.
+    /// The kernel's own words (extended acknowledgement, `NLMSGERR_ATTR_MSG`), or ours where we know more.
     pub words: Option<String>,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Refusal {
             errno => io::Error::from_raw_os_error(errno).fmt(f)?,
         }
         if let Some(words) = &self.words {
-            write!(f, ", the kernel says: {words}")?;
+            write!(f, ": {words}")?;
         }
         if self.errno == libc::EPERM {
             f.write_str("; the process lacks the capability CAP_NET_ADMIN in this network namespace")?;

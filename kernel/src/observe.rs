@@ -155,13 +155,14 @@ impl Hand {
             if entry.mac == Mac([0; 6]) && !entry.tagged {
                 continue;
             }
+            let key = FdbKey { link: seen.name, mac: entry.mac };
+            if !entry.tagged {
+                self.index.note_untagged(key);
+            }
             let Some(tag) = seen.owner(entry.tagged) else { continue };
             // What says more than a destination is none of ours, whatever the destination: it must differ.
             let remote = entry.address.filter(|_| !entry.detour).unwrap_or(seen.nowhere);
-            if tag == Tag::Adopted {
-                self.index.note_untagged(FdbKey { link: seen.name, mac: entry.mac });
-            }
-            into.push((FdbKey { link: seen.name, mac: entry.mac }, Fdb { remote, tag }));
+            into.push((key, Fdb { remote, tag }));
         }
         Ok(())
     }
@@ -202,7 +203,7 @@ fn survey_links(
     };
     let mut seen = Vec::new();
     for (name, tag, entry) in links {
-        let kind = vxlan::read(entry.kind, entry.data, entry.below.and_then(below));
+        let kind = vxlan::read(&entry, below);
         let nowhere = vxlan::nowhere(&kind);
         seen.push(Seen { name, index: entry.index, tag, nowhere });
         let mac = entry.mac.unwrap_or(Mac([0; 6]));

@@ -146,8 +146,8 @@ fn meaning(change: &Change, refusal: &Refusal) -> Meaning {
         Change::FdbSet(..) if errno == libc::ENOENT => Meaning::Done,
         Change::NexthopAdd(_) if errno == libc::EEXIST => Meaning::Stale,
         Change::RouteSet(..) if errno == libc::EEXIST => Meaning::Taken,
-        // "Nexthop id does not exist"
-        Change::RouteSet(_, Route { via: Via::Object(_), .. }) if errno == libc::EINVAL => Meaning::Stale,
+        // "Invalid device index", "Nexthop id does not exist"
+        Change::NexthopAdd(_) | Change::RouteSet(_, Route { via: Via::Object(_), .. }) if errno == libc::EINVAL => Meaning::Stale,
         _ if errno == libc::ENODEV => Meaning::Stale,
         _ => Meaning::Failed,
     }

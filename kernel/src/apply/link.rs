@@ -44,7 +44,7 @@ pub(super) fn make(hand: &mut Hand, scope: &Scope, name: LinkName, link: &Link) 
 fn stands(hand: &mut Hand, scope: &Scope, (name, link): (LinkName, &Link), refusal: Refusal) -> Result<()> {
     let doing = format!("making the link {name}");
     let same = |entry: &Entry<'_>| {
-        let kind = vxlan::read(entry.kind, entry.data, None);
+        let kind = vxlan::read(entry, |_| None);
         let alike = match (&kind, &link.kind) {
             (LinkKind::Vxlan(there), LinkKind::Vxlan(wanted)) => {
                 there.can_become(wanted) && there.local == wanted.local

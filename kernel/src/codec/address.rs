@@ -27,6 +27,10 @@ pub struct Entry {
     pub net: IpNet,
     /// Who put it there (`IFA_PROTO`), 0 when the kernel does not say.
     pub protocol: u8,
+    /// How far it is valid: `RT_SCOPE_*`.
+    pub scope: u8,
+    /// `IFA_F_*`.
+    pub flags: u32,
     /// Whether it is of global scope and not made up by autoconfiguration.
     pub lasting: bool,
 }
@@ -53,6 +57,8 @@ impl Entry {
             // With a peer, IFA_ADDRESS is the peer's and IFA_LOCAL ours.
             net: IpNet::new(local.or(address)?, prefix).ok()?,
             protocol,
+            scope,
+            flags,
             lasting: flags & libc::IFA_F_PERMANENT != 0 && scope == libc::RT_SCOPE_UNIVERSE,
         })
     }

@@ -33,6 +33,10 @@ pub struct Entry<'a> {
     pub name: Option<LinkName>,
     /// `IFF_UP`.
     pub up: bool,
+    /// `IFF_LOWER_UP`: the other end is there.
+    pub carrier: bool,
+    /// `IFF_LOOPBACK`.
+    pub loopback: bool,
     /// Link-layer address; `None` when it has none of six octets.
     pub mac: Option<Mac>,
     /// Octets of payload.
@@ -43,8 +47,8 @@ pub struct Entry<'a> {
     pub kind: Option<&'a str>,
     /// The attributes of its kind.
     pub data: Attributes<'a>,
-    /// The index of the link below it, when that is in this namespace.
-    pub below: Option<u32>,
+    /// Whether what is below it is in another network namespace.
+    pub elsewhere: bool,
     /// Whether the kernel makes up IPv6 link-local addresses for it.
     pub link_local: bool,
 }
@@ -56,27 +60,28 @@ impl<'a> Entry<'a> {
             return None;
         }
         let [_, _, _, _, i0, i1, i2, i3, f0, f1, f2, f3, _, _, _, _] = message.fixed()?;
+        let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
         let mut entry = Entry {
             index: u32::from_ne_bytes([i0, i1, i2, i3]),
             name: None,
-            up: u32::from_ne_bytes([f0, f1, f2, f3]) & libc::IFF_UP as u32 != 0,
+            up: flags & libc::IFF_UP as u32 != 0,
+            carrier: flags & libc::IFF_LOWER_UP as u32 != 0,
+            loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
             mac: None,
             mtu: 0,
             alias: None,
             kind: None,
             data: Attributes::default(),
-            below: None,
+            elsewhere: false,
             link_local: false,
         };
-        let mut elsewhere = false;
         for attribute in message.attributes(16) {
             match attribute.kind {
                 libc::IFLA_IFNAME => entry.name = attribute.text().and_then(|name| LinkName::new(name).ok()),
                 libc::IFLA_ADDRESS => entry.mac = attribute.mac(),
                 libc::IFLA_MTU => entry.mtu = attribute.u32()?,
                 libc::IFLA_IFALIAS => entry.alias = attribute.text(),
-                libc::IFLA_LINK => entry.below = attribute.u32().filter(|index| *index != 0),
-                libc::IFLA_LINK_NETNSID => elsewhere = true,
+                libc::IFLA_LINK_NETNSID => entry.elsewhere = true,
                 INFO => {
                     entry.kind = attribute.nested().get(INFO_KIND).and_then(|kind| kind.text());
                     entry.data = attribute.nested().get(INFO_DATA).map(|data| data.nested()).unwrap_or_default();
@@ -88,9 +93,6 @@ impl<'a> Entry<'a> {
                 }
                 _ => {}
             }
-        }
-        if elsewhere {
-            entry.below = None;
         }
         Some(entry)
     }

@@ -66,6 +66,12 @@ impl Entry {
     }
 }
 
+/// The link and the address that a notice is about: an entry that is going has no link-layer address any more.
+pub fn subject(message: &Message<'_>) -> Option<(u32, IpAddr)> {
+    let [_, _, _, _, i0, i1, i2, i3, ..]: [u8; 12] = message.fixed()?;
+    Some((u32::from_ne_bytes([i0, i1, i2, i3]), message.attributes(12).get(libc::NDA_DST)?.address()?))
+}
+
 /// The neighbours of one link, both families.
 pub fn of_link(body: &mut Body<'_>, link: u32) {
     // The strict check wants the filter as an attribute here (`neigh_valid_dump_req`).

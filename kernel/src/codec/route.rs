@@ -8,7 +8,7 @@ use ipam::Family;
 use ipnet::IpNet;
 
 use super::family;
-use crate::netlink::{Body, Message};
+use crate::netlink::{Attributes, Body, Message};
 
 /// `RTM_NEWROUTE`.
 pub const NEW: u16 = libc::RTM_NEWROUTE;
@@ -103,6 +103,8 @@ impl Entry {
 /// Which routes of a family to list. The kernel filters where it can (since Linux 4.20), [`Entry`] tells in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
+    /// All.
+    Any,
     /// Those that carry our tag.
     Tagged,
     /// Those through the device of this index.
@@ -120,6 +122,31 @@ pub fn of_family(body: &mut Body<'_>, family: Family, which: Which) {
     if let Which::Through(link) = which {
         body.u32(libc::RTA_OIF, link);
     }
+}
+
+/// The route that a packet to this address would take, whatever rules and tables say. `ip route get ADDRESS`
+pub fn towards(body: &mut Body<'_>, address: IpAddr) {
+    let family_bits = if address.is_ipv4() { 32 } else { 128 };
+    body.fixed(&[family(address), family_bits, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    body.address(libc::RTA_DST, address);
+}
+
+/// Index of the device that the answer to [`towards`] leads through.
+pub fn device(message: &Message<'_>) -> Option<u32> {
+    message.attributes(12).get(libc::RTA_OIF)?.u32()
+}
+
+/// The next hops of a route to several (`RTA_MULTIPATH`): index of the device, and the gateway if there is one.
+pub fn hops<'a>(message: &Message<'a>) -> impl Iterator<Item = (u32, Option<IpAddr>)> + use<'a> {
+    let mut rest = message.attributes(12).get(libc::RTA_MULTIPATH).map(|hops| hops.bytes).unwrap_or_default();
+    std::iter::from_fn(move || {
+        // `struct rtnexthop`: length, flags, weight, device; then attributes.
+        let [l0, l1, _, _, i0, i1, i2, i3]: [u8; 8] = rest.get(..8)?.try_into().ok()?;
+        let length = usize::from(u16::from_ne_bytes([l0, l1]));
+        let attributes = Attributes::new(rest.get(8..length)?);
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((u32::from_ne_bytes([i0, i1, i2, i3]), attributes.get(libc::RTA_GATEWAY).and_then(|a| a.address())))
+    })
 }
 
 /// `ip route add DESTINATION metric M proto 84 …` with `nhid ID`, `via GATEWAY dev … onlink` or as `blackhole`.

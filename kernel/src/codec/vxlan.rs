@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use backends::LinkName;
 use backends::state::{Link, LinkKind, Vxlan};
 
-use super::link::{INFO, INFO_DATA, INFO_KIND, head};
-use crate::netlink::{Attributes, Body};
+use super::link::{Entry, INFO, INFO_DATA, INFO_KIND, head};
+use crate::netlink::Body;
 
 const ID: u16 = 1;
 const GROUP: u16 = 2;
@@ -93,20 +93,22 @@ pub fn change(body: &mut Body<'_>, index: u32, (from, to): (&Vxlan, &Vxlan), und
     });
 }
 
-/// What a link is, from its kind and its kind's attributes; `underlay` is the name of the link below it.
-pub fn read(kind: Option<&str>, data: Attributes<'_>, underlay: Option<LinkName>) -> LinkKind {
-    if kind != Some(KIND) {
-        return LinkKind::Other(kind.unwrap_or("hardware").to_owned());
+/// What a link is; `name` gives the name of the link below it, by index.
+pub fn read(entry: &Entry<'_>, name: impl Fn(u32) -> Option<LinkName>) -> LinkKind {
+    if entry.kind != Some(KIND) {
+        return LinkKind::Other(entry.kind.unwrap_or("hardware").to_owned());
     }
-    let mut vxlan =
-        Vxlan { vni: 0, port: 0, underlay, local: IpAddr::V4(Ipv4Addr::UNSPECIFIED), learning: false, gbp: false };
-    for attribute in data {
+    let local = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let mut vxlan = Vxlan { vni: 0, port: 0, underlay: None, local, learning: false, gbp: false };
+    for attribute in entry.data {
         // A group is there or not; the others are there with 0 or 1, or are flags without a value.
         let on = attribute.bytes.iter().any(|byte| *byte != 0) || attribute.bytes.is_empty();
         if let Some((_, mode)) = FOREIGN.iter().find(|(kind, _)| *kind == attribute.kind && on) {
             return LinkKind::Other(format!("{KIND} {mode}"));
         }
         match attribute.kind {
+            // An index of another namespace says nothing here.
+            LINK if !entry.elsewhere => vxlan.underlay = attribute.u32().and_then(&name),
             ID => vxlan.vni = attribute.u32().unwrap_or(0),
             PORT => vxlan.port = attribute.be16().unwrap_or(0),
             LOCAL | LOCAL6 => vxlan.local = attribute.address().unwrap_or(vxlan.local),

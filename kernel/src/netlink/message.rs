@@ -200,6 +200,8 @@ impl Body<'_> {
 pub struct Message<'a> {
     /// Its header.
     pub header: Header,
+    /// `nlmsg_pid`: in a notice, the port of the socket whose request caused it, 0 when it was nobody's.
+    pub port: u32,
     /// What follows the header.
     pub body: &'a [u8],
 }
@@ -264,7 +266,7 @@ impl<'a> Iterator for Messages<'a> {
 
     fn next(&mut self) -> Option<Message<'a>> {
         let head: [u8; HEADER_LEN] = first(self.0)?;
-        let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..] = head;
+        let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, p0, p1, p2, p3] = head;
         let length = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).ok()?;
         let body = self.0.get(HEADER_LEN..length)?;
         self.0 = self.0.get(aligned(length)..).unwrap_or_default();
@@ -273,7 +275,7 @@ impl<'a> Iterator for Messages<'a> {
             flags: u16::from_ne_bytes([f0, f1]),
             sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
         };
-        Some(Message { header, body })
+        Some(Message { header, port: u32::from_ne_bytes([p0, p1, p2, p3]), body })
     }
 }
 
