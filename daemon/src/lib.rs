@@ -14,3 +14,5 @@ pub mod store;
 pub mod subnet_file;
 pub mod trigger;
 pub mod whole_file;
+#[cfg(test)]
+mod scratch;

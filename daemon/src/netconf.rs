@@ -3,6 +3,7 @@
 //! Keys match without regard to case and the last of several wins, because flannel's parser does so and users bring
 //! its files. Keys that nobody knows are warned about, not refused. Where the text comes from is the store's business.
 
+mod backend;
 mod family;
 mod json;
 mod object;
@@ -13,7 +14,6 @@ use ipam::{Family, Pool, Stack};
 use ipnet::IpNet;
 
 use crate::config::{Mistake, Mistakes};
-use crate::spelling;
 use json::Value;
 use object::{Findings, Object};
 
@@ -82,47 +82,8 @@ fn network(fields: &[(String, Value)], findings: &mut Findings) -> Option<(Stack
     }
     let backend = top.take("Backend");
     top.finish();
-    let backend = backend_of(backend, families.unwrap_or(Stack::V4(())), findings);
+    let backend = backend::read(backend, families.unwrap_or(Stack::V4(())), findings);
     pools.zip(backend)
-}
-
-/// Flannel's other backends, each of which a later release may bring.
-const LATER: [&str; 8] = ["alloc", "extension", "host-gw", "ipip", "ipsec", "tencent-vpc", "udp", "wireguard"];
-
-fn backend_of(value: Option<&Value>, families: Stack<()>, findings: &mut Findings) -> Option<Backend> {
-    // Absent means vxlan, as flannel documents (its code takes udp, which nobody wants).
-    let empty = [];
-    let fields: &[(String, Value)] = match value {
-        None | Some(Value::Null) => return vxlan::settings(&mut Object::new("Backend.", &empty, findings), families),
-        Some(Value::Object(fields)) => fields,
-        Some(other) => {
-            let why = format!("it is {}, not an object", other.kind());
-            findings.mistakes.push(Mistake::of("Backend", &other.to_string(), (why, r#"write {"Type": "vxlan"}"#)));
-            return None;
-        }
-    };
-    let mut backend = Object::new("Backend.", fields, findings);
-    let fix = "write \"vxlan\", the one that exists now";
-    let known = backend.holds("Type");
-    let Some(name) = backend.text("Type") else {
-        if !known {
-            backend.mistake("Type", "", ("it is missing", fix));
-        }
-        return None;
-    };
-    match name.to_lowercase().as_str() {
-        "vxlan" => vxlan::settings(&mut backend, families),
-        later if LATER.contains(&later) => {
-            backend.mistake("Type", name, ("this backend is not in this release", fix));
-            None
-        }
-        other => {
-            let near = spelling::nearest(other, ["vxlan"]).map(|near| format!("; did you mean {near}?"));
-            let why = format!("there is no such backend{}", near.unwrap_or_default());
-            backend.mistake("Type", name, (why, fix));
-            None
-        }
-    }
 }
 
 #[cfg(test)]

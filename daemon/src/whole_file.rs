@@ -58,13 +58,15 @@ fn draft_of(path: &Path) -> PathBuf {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::replace;
+    use crate::scratch::Scratch;
     use std::fs;
     use std::io::Error;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_failed_write_leaves_the_old_file_and_no_draft() {
-        let root = std::env::temp_dir().join(format!("towpathd-whole-file-{}", std::process::id()));
+        let scratch = Scratch::new("whole-file");
+        let root = &scratch.0;
         let path = root.join("a/b");
         replace(&path, 0o644, |out| out.write_all(b"old")).unwrap();
         let failed = replace(&path, 0o644, |out| out.write_all(b"half").and(Err(Error::other("disk full"))));
@@ -77,6 +79,5 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666, "the umask does not count");
         assert_eq!(fs::metadata(root.join("a")).unwrap().permissions().mode() & 0o777, 0o755);
         assert_eq!(fs::read_dir(root.join("a")).unwrap().count(), 1);
-        fs::remove_dir_all(&root).unwrap();
     }
 }

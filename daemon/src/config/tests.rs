@@ -3,6 +3,7 @@
 
 use super::{EtcdUser, Invocation, Mistakes, Order, Settings, StoreSettings, check, read};
 use super::{InterfaceId, LogFormat, LogLevel};
+use crate::scratch::Scratch;
 use backends::LinkName;
 use backends::cluster::OwnSubnetRoute;
 use backends::masquerade::{Forward, Masquerade};
@@ -313,23 +314,6 @@ fn no_secret_is_in_the_settings_debug_output() {
     assert!(!format!("{settings:?} {}", settings.store.identity()).contains("hunter2"));
 }
 
-/// A directory of its own that is gone with the value.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("towpathd-config-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
 fn checked(scratch: &Scratch, arguments: &str) -> Result<String, String> {
     let root = scratch.0.display();
     let places = format!(
@@ -343,7 +327,7 @@ fn checked(scratch: &Scratch, arguments: &str) -> Result<String, String> {
 
 #[test]
 fn check_config_looks_at_files_and_changes_none() {
-    let scratch = Scratch::new("files");
+    let scratch = Scratch::new("config-files");
     let write = |name: &str, text: &str| std::fs::write(scratch.0.join(name), text).unwrap();
     let notes = checked(&scratch, "--store-directory=ROOT/none").unwrap();
     assert!(notes.contains("none/net-conf.json is not there yet; the daemon will wait for it\n"), "{notes:?}");

@@ -6,6 +6,7 @@ use crate::config::Mistakes;
 use backends::Backend;
 use backends::vxlan::VxlanSettings;
 use ipam::Family;
+use proptest::prelude::*;
 
 fn good(text: &str) -> Network {
     read(text).unwrap_or_else(|mistakes| panic!("{text}: {mistakes}"))
@@ -254,5 +255,45 @@ fn what_is_no_json_object_is_said_to_be_none() {
         let found = wrong(text);
         assert!(found.len() == 1 && found[0].contains(expected), "{:.40}: {found:?}", text);
         assert!(found[0].starts_with("net-conf.json: "), "{found:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in ".{0,200}", cut in 0_usize..300, put in any::<char>()) {
+        drop(read(&text));
+        let whole = with(r#""SubnetMin": "10.244.1.0", "Backend": {"Type": "vxlan", "VNI": 1, "MTU": 9000}"#);
+        let (before, after): (String, String) = (whole.chars().take(cut).collect(), whole.chars().skip(cut + 1).collect());
+        drop(read(&format!("{before}{put}{after}")));
+        drop(read(&before));
+    }
+
+    #[test]
+    fn a_pool_that_is_taken_lies_aligned_in_its_network(
+        (v6, address, prefix, length) in (any::<bool>(), any::<u128>(), 0_u8..=130, 0_u8..=130),
+    ) {
+        let network = match v6 {
+            true => format!("{}/{prefix}", std::net::Ipv6Addr::from(address)),
+            false => format!("{}/{prefix}", std::net::Ipv4Addr::from(address as u32)),
+        };
+        let text = match v6 {
+            true => format!(r#"{{"EnableIPv4": false, "EnableIPv6": true, "IPv6Network": "{network}", "IPv6SubnetLen": {length}}}"#),
+            false => format!(r#"{{"Network": "{network}", "SubnetLen": {length}}}"#),
+        };
+        let network = match read(&text) {
+            Err(Mistakes(mistakes)) => {
+                prop_assert!(!mistakes.is_empty());
+                return Ok(());
+            }
+            Ok(network) => network,
+        };
+        for pool in network.pools.values() {
+            prop_assert_eq!(pool.network, pool.network.trunc());
+            prop_assert!(pool.length >= pool.network.prefix_len() + 2 && pool.first <= pool.last);
+            for subnet in [pool.first, pool.last] {
+                prop_assert!(pool.network.contains(&subnet) && subnet == subnet.trunc());
+                prop_assert_eq!(subnet.prefix_len(), pool.length);
+            }
+        }
     }
 }

@@ -3,30 +3,15 @@
 
 use super::{CHECKSUM, LastKnown, Owner, load, save};
 use crate::fingerprint::Fingerprint;
+use crate::scratch::Scratch;
 use ipam::{BackendData, Endpoint, Lease, LeaseKey, Mac, NodeName, Stack};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("towpathd-state-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Scratch(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("sub/n1.json")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
+fn file(scratch: &Scratch) -> PathBuf {
+    scratch.0.join("sub/n1.json")
 }
 
 fn owner() -> Owner {
@@ -64,79 +49,79 @@ fn summed(body: &str) -> String {
 
 #[test]
 fn what_was_saved_is_loaded_and_it_is_json_for_people_too() {
-    let scratch = Scratch::new("loaded");
-    assert_eq!(load(&scratch.file(), &owner()).unwrap(), None);
+    let scratch = Scratch::new("state-loaded");
+    assert_eq!(load(&file(&scratch), &owner()).unwrap(), None);
     for state in [LastKnown::default(), state(1), state(3)] {
-        save(&scratch.file(), &owner(), &state).unwrap();
-        assert_eq!(load(&scratch.file(), &owner()).unwrap(), Some(state));
+        save(&file(&scratch), &owner(), &state).unwrap();
+        assert_eq!(load(&file(&scratch), &owner()).unwrap(), Some(state));
     }
-    let text = fs::read_to_string(scratch.file()).unwrap();
+    let text = fs::read_to_string(file(&scratch)).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((json["format"].as_u64(), json["node"].as_str()), (Some(1), Some("n1")));
     assert!(json["saved_at"].as_u64().unwrap() > 1_700_000_000);
     assert_eq!(json["leases"].as_array().unwrap().len(), 3);
-    assert_eq!(fs::metadata(scratch.file()).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(file(&scratch)).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
 fn fifteen_thousand_leases_come_back() {
-    let scratch = Scratch::new("many");
+    let scratch = Scratch::new("state-many");
     let state = state(15_000);
-    save(&scratch.file(), &owner(), &state).unwrap();
-    assert_eq!(load(&scratch.file(), &owner()).unwrap(), Some(state));
+    save(&file(&scratch), &owner(), &state).unwrap();
+    assert_eq!(load(&file(&scratch), &owner()).unwrap(), Some(state));
 }
 
 #[test]
 fn a_file_cut_short_or_altered_anywhere_is_refused_as_damaged() {
-    let scratch = Scratch::new("damaged");
-    save(&scratch.file(), &owner(), &state(2)).unwrap();
-    let whole = fs::read(scratch.file()).unwrap();
+    let scratch = Scratch::new("state-damaged");
+    save(&file(&scratch), &owner(), &state(2)).unwrap();
+    let whole = fs::read(file(&scratch)).unwrap();
     // `{"format":1` is looked at before the checksum: altered there it is another format, which is refused as well.
     let beginning = "{\"format\":1".len();
     for length in 0..whole.len() {
-        fs::write(scratch.file(), &whole[..length]).unwrap();
-        let error = load(&scratch.file(), &owner()).unwrap_err().to_string();
+        fs::write(file(&scratch), &whole[..length]).unwrap();
+        let error = load(&file(&scratch), &owner()).unwrap_err().to_string();
         assert!(length == beginning - 1 || error.contains("is damaged and not used"), "{length}: {error}");
     }
     for position in 0..whole.len() {
         let mut altered = whole.clone();
         altered[position] ^= 0x11;
-        fs::write(scratch.file(), &altered).unwrap();
-        let error = load(&scratch.file(), &owner()).unwrap_err().to_string();
+        fs::write(file(&scratch), &altered).unwrap();
+        let error = load(&file(&scratch), &owner()).unwrap_err().to_string();
         assert!(position == beginning - 1 || error.contains("is damaged and not used"), "{position}: {error}");
     }
-    fs::write(scratch.file(), b"\xff\xfe{}").unwrap();
-    assert!(load(&scratch.file(), &owner()).unwrap_err().to_string().contains("it does not begin as one"));
+    fs::write(file(&scratch), b"\xff\xfe{}").unwrap();
+    assert!(load(&file(&scratch), &owner()).unwrap_err().to_string().contains("it does not begin as one"));
 }
 
 #[test]
 fn what_another_release_wrote_is_refused_by_its_number() {
-    let scratch = Scratch::new("format");
-    fs::create_dir_all(scratch.file().parent().unwrap()).unwrap();
-    fs::write(scratch.file(), "{\"format\":2,\"everything\":\"else\"}").unwrap();
-    let error = load(&scratch.file(), &owner()).unwrap_err().to_string();
+    let scratch = Scratch::new("state-format");
+    fs::create_dir_all(file(&scratch).parent().unwrap()).unwrap();
+    fs::write(file(&scratch), "{\"format\":2,\"everything\":\"else\"}").unwrap();
+    let error = load(&file(&scratch), &owner()).unwrap_err().to_string();
     assert!(error.contains("its format is 2, this release reads 1; it is written anew"), "{error}");
 }
 
 #[test]
 fn what_is_another_nodes_or_another_stores_is_refused() {
-    let scratch = Scratch::new("foreign");
+    let scratch = Scratch::new("state-foreign");
     let other_node = Owner { node: NodeName::new("n2").unwrap(), ..owner() };
     let other_store = Owner { store: "directory /x".to_owned(), ..owner() };
     for (written_by, expected) in [
         (other_node, "it is of node `n2`, not `n1`"),
         (other_store, "it is of store `directory /x`, not `etcd /coreos.com/network http://127.0.0.1:2379`"),
     ] {
-        save(&scratch.file(), &written_by, &state(1)).unwrap();
-        let error = load(&scratch.file(), &owner()).unwrap_err().to_string();
+        save(&file(&scratch), &written_by, &state(1)).unwrap();
+        let error = load(&file(&scratch), &owner()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
 
 #[test]
 fn garbage_with_a_right_checksum_is_refused_with_the_place() {
-    let scratch = Scratch::new("garbage");
-    fs::create_dir_all(scratch.file().parent().unwrap()).unwrap();
+    let scratch = Scratch::new("state-garbage");
+    fs::create_dir_all(file(&scratch).parent().unwrap()).unwrap();
     let head = format!("{{\"format\":1,\"node\":\"n1\",\"store\":\"{}\",\"saved_at\":1", owner().store);
     for (body, expected) in [
         (format!("{head},\"network\":null,\"own\":null,\"leases\":[{{}}]"), "missing field"),
@@ -144,17 +129,17 @@ fn garbage_with_a_right_checksum_is_refused_with_the_place() {
         ("{\"format\":1".to_owned(), "missing field `node`"),
         (format!("{head} nonsense"), "expected"),
     ] {
-        fs::write(scratch.file(), summed(&body)).unwrap();
-        let error = load(&scratch.file(), &owner()).unwrap_err().to_string();
+        fs::write(file(&scratch), summed(&body)).unwrap();
+        let error = load(&file(&scratch), &owner()).unwrap_err().to_string();
         assert!(error.contains("is damaged and not used") && error.contains(expected), "{body}: {error}");
     }
 }
 
 #[test]
 fn what_the_system_refuses_is_named_with_the_file() {
-    let scratch = Scratch::new("system");
+    let scratch = Scratch::new("state-system");
     fs::write(scratch.0.join("sub"), "a file").unwrap();
-    let error = save(&scratch.file(), &owner(), &state(1)).unwrap_err().to_string();
+    let error = save(&file(&scratch), &owner(), &state(1)).unwrap_err().to_string();
     assert!(error.contains("sub/n1.json cannot be written") && error.contains("--state-directory"), "{error}");
     let error = load(&scratch.0, &owner()).unwrap_err().to_string();
     assert!(error.contains("cannot be read"), "{error}");

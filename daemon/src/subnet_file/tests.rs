@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::{SubnetFile, read, write};
+use crate::scratch::Scratch;
 use ipam::Stack;
 use ipnet::IpNet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()
@@ -23,22 +23,6 @@ fn dual() -> SubnetFile {
         subnets: Stack::Dual { v4: net("10.244.7.0/24"), v6: net("fd00:10:244:7::/64") },
         mtu: 1430,
         masquerade: false,
-    }
-}
-
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("towpathd-subnet-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
     }
 }
 
@@ -61,7 +45,7 @@ fn the_text_is_flannels_to_the_byte() {
 
 #[test]
 fn what_was_written_is_read_again() {
-    let scratch = Scratch::new("again");
+    let scratch = Scratch::new("subnet-again");
     let path = scratch.0.join("run/subnet.env");
     assert_eq!(read(&path).unwrap(), None);
     for file in [v4(), dual()] {
@@ -73,7 +57,7 @@ fn what_was_written_is_read_again() {
 
 #[test]
 fn it_is_rewritten_only_when_it_says_something_else_or_is_not_readable() {
-    let scratch = Scratch::new("rewritten");
+    let scratch = Scratch::new("subnet-rewritten");
     let path = scratch.0.join("subnet.env");
     let inode = || fs::metadata(&path).unwrap().ino();
     write(&path, &v4()).unwrap();
@@ -90,7 +74,7 @@ fn it_is_rewritten_only_when_it_says_something_else_or_is_not_readable() {
 
 #[test]
 fn reading_is_tolerant() {
-    let scratch = Scratch::new("tolerant");
+    let scratch = Scratch::new("subnet-tolerant");
     let path = scratch.0.join("subnet.env");
     let previous = |text: &[u8]| {
         fs::write(&path, text).unwrap();
@@ -110,7 +94,7 @@ fn reading_is_tolerant() {
 
 #[test]
 fn what_is_wrong_in_it_is_named() {
-    let scratch = Scratch::new("wrong");
+    let scratch = Scratch::new("subnet-wrong");
     let path = scratch.0.join("subnet.env");
     for (text, expected) in [
         ("FLANNEL_SUBNET=10.1.1.1", r#"has FLANNEL_SUBNET="10.1.1.1", which is not an IPv4 network with its length"#),
