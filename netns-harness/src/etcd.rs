@@ -92,7 +92,10 @@ impl Etcd {
             let address = (member.station.address(Family::V4)?, CLIENTS).into();
             member.process.wait_ready(limit, || {
                 if self.scheme == "https" {
-                    ensure!(member.process.log().contains("serving client traffic"), "it does not serve yet");
+                    ensure!(
+                        member.process.log_of_this_run().contains("serving client traffic"),
+                        "it does not serve yet"
+                    );
                     return Ok(());
                 }
                 let page = member.station.get(address, "/health")?;

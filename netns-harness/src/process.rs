@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::namespace::{Namespace, child_pid, wait_exit};
@@ -33,6 +33,8 @@ struct Run {
     child: Option<Child>,
     ended: Option<ExitStatus>,
     started: Instant,
+    /// Where in the log this run begins, octets.
+    log_begin: usize,
 }
 
 /// What a program is to be started with, besides its command.
@@ -50,7 +52,7 @@ impl Process {
         let file = file.with_context(|| format!("cannot write the log {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         spawner::prepare(&mut command, start.life);
-        let run = Run { command: Some(command), child: None, ended: None, started: Instant::now() };
+        let run = Run { command: Some(command), child: None, ended: None, started: Instant::now(), log_begin: 0 };
         let run = Arc::new(Mutex::new(run));
         let process = Process { name: start.name.to_owned(), log, namespace: namespace.clone(), run };
         process.restart()?;
@@ -65,10 +67,11 @@ impl Process {
         self.kill()?;
         let mut run = self.lock();
         let command = run.command.take().with_context(|| format!("{} could not be started before", self.name))?;
+        run.log_begin = self.log_bytes().len();
         run.started = Instant::now();
         let (command, child) =
             spawner::spawn(self.namespace.path(), command).with_context(|| format!("in {}", self.namespace.name()))?;
-        *run = Run { command: Some(command), child: Some(child), ended: None, started: run.started };
+        *run = Run { command: Some(command), child: Some(child), ended: None, ..*run };
         Ok(())
     }
 
@@ -84,7 +87,7 @@ impl Process {
             (_, ended) => {
                 drop(run);
                 let how = ended.map_or("was never started".to_owned(), |status| format!("ended with {status}"));
-                anyhow::bail!("{} {how}; its log ends:\n{}", self.name, self.log_tail(20))
+                bail!("{} in {} {how}; its log ends:\n{}", self.name, self.namespace.name(), self.log_tail(20))
             }
         }
     }
@@ -148,7 +151,7 @@ impl Process {
     /// # Errors
     /// What was last seen, or how the program ended; with the end of its log.
     pub fn wait_ready<T>(&self, limit: Duration, mut look: impl FnMut() -> Result<T>) -> Result<T> {
-        let what = format!("{} to be ready", self.name);
+        let what = format!("{} in {} to be ready", self.name, self.namespace.name());
         // The outer result waits, the inner one is the answer.
         let seen = wait_for(&what, limit, || match look() {
             Ok(seen) => Ok(Ok(seen)),
@@ -165,7 +168,13 @@ impl Process {
 
     /// All that it has written so far, to standard output and standard error, over all its runs.
     pub fn log(&self) -> String {
-        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        String::from_utf8_lossy(&self.log_bytes()).into_owned()
+    }
+
+    /// What it has written since it was last started.
+    pub fn log_of_this_run(&self) -> String {
+        let begin = self.lock().log_begin;
+        String::from_utf8_lossy(self.log_bytes().get(begin..).unwrap_or_default()).into_owned()
     }
 
     /// The last lines of the log.
@@ -175,13 +184,13 @@ impl Process {
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
-    /// Waits until the log has this text.
+    /// Waits until the log of this run has this text.
     ///
     /// # Errors
     /// As [`Process::wait_ready`].
     pub fn wait_log(&self, text: &str, limit: Duration) -> Result<()> {
         self.wait_ready(limit, || {
-            ensure!(self.log().contains(text), "no `{text}` in the log");
+            ensure!(self.log_of_this_run().contains(text), "no `{text}` in the log");
             Ok(())
         })
     }
@@ -194,6 +203,10 @@ impl Process {
     /// The file with its log.
     pub fn log_path(&self) -> &Path {
         &self.log
+    }
+
+    fn log_bytes(&self) -> Vec<u8> {
+        std::fs::read(&self.log).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Run> {

@@ -4,7 +4,6 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::ensure;
 use ipam::Family;
 use netns_harness::{EtcdOptions, Lab, Plugin, wait_for};
 use serde_json::json;
@@ -46,11 +45,9 @@ fn a_program_is_waited_for_signalled_and_started_again() {
     assert!(error.contains("exit status: 3") && error.contains("bye"), "{error}");
     program.restart().unwrap();
     assert_ne!(program.pid().unwrap(), first);
-    wait_for("the second greeting", LIMIT, || {
-        ensure!(program.log().matches("hello").count() == 2, "{}", program.log());
-        Ok(())
-    })
-    .unwrap();
+    program.wait_log("hello", LIMIT).unwrap();
+    assert_eq!(program.log().matches("hello").count(), 2);
+    assert!(!program.log_of_this_run().contains("bye"), "that was the run before");
     program.kill().unwrap();
     program.kill().unwrap();
 }
