@@ -87,7 +87,7 @@ pub(super) fn seconds(text: &str, range: RangeInclusive<u64>) -> Parsed<Duration
 }
 
 pub(super) fn port(text: &str) -> Parsed<u16> {
-    whole(text, 0..=u16::MAX, "(a port)")
+    whole(text, 0..=u16::MAX, "as a port")
 }
 
 fn whole<T: FromStr + PartialOrd + Display>(text: &str, range: RangeInclusive<T>, unit: &str) -> Parsed<T> {
