@@ -9,9 +9,11 @@ pub mod codec;
 pub mod error;
 pub mod hand;
 mod index;
+pub mod inventory;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod notices;
 pub mod observe;
 pub mod sysctl;
 

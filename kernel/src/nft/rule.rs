@@ -173,7 +173,7 @@ fn compile_address(address: &Address, family: &mut Option<Family>, out: &mut Vec
     }
     let bits = address.net.prefix_len();
     // nft loads only the octets that a prefix covers, if it ends at an octet; otherwise the whole address under a mask.
-    let masked = bits == 0 || bits % 8 != 0;
+    let masked = bits == 0 || !bits.is_multiple_of(8);
     let length = if masked { named.bits() } else { bits } / 8;
     let (base, offset) = (Base::Network, address.end.offset(named));
     out.push(Expression::Payload { base, offset, length: length.into() });

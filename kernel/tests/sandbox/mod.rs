@@ -1,5 +1,6 @@
 //! Network namespaces for tests: fresh, entered by threads, gone with the last reference. The host's own is never used.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_types, reason = "no process on a node; here `ip` and `nft` are the judges")]
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;

@@ -1,0 +1,230 @@
+//! [`Notices`]: "look again", said by the kernel: somebody changed a link, an address, a route, a neighbour, the ruleset, a
+//! setting. To be waited for by a thread of its own.
+//!
+//! Each [`Notice`] carries what is there now, so that whoever holds the desired state can tell at once whether it
+//! agrees ([`Notice::agrees`]) and only then looks at everything. What our own [`Hand`] did is not told. Nothing is repaired
+//! here, and nothing may be concluded from silence: a slow timer must look as well.
+
+mod book;
+mod notice;
+mod settings;
+
+pub use notice::Notice;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use crate::error::{Error, Result};
+use crate::hand::Hand;
+use crate::netlink::{Protocol, Socket};
+use crate::nft::{self, Table};
+use book::Book;
+use settings::Settings;
+
+/// `RTNLGRP_LINK`, `_NEIGH`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, `_IPV4_NETCONF`, `_IPV6_NETCONF`.
+const GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
+/// `RTNLGRP_NEXTHOP`, since Linux 5.3.
+const NEXTHOP_GROUP: u32 = 32;
+/// `NFNLGRP_NFTABLES`
+const NFTABLES_GROUP: u32 = 7;
+/// `RTM_NEWNETCONF`: one of a few settings changed, which are read then.
+const NETCONF: u16 = 80;
+
+/// Settings have no notices worth the name, so they are read this often.
+const SETTINGS_PERIOD: Duration = Duration::from_secs(1);
+/// One wait returns about this many notices at most, so that a flood costs its reader little memory.
+const MOST_NOTICES: usize = 4096;
+
+const LISTENING: &str = "listening to the kernel";
+
+/// The kernel's notices for one instance, from the network namespace of the thread that opened it, which must also be
+/// the one that waits (settings are files, and belong to the namespace of whoever opens them).
+#[derive(Debug)]
+pub struct Notices {
+    routing: Socket,
+    /// For questions: answers must not be mixed with notices.
+    asking: Socket,
+    /// `None` on a kernel without nftables.
+    ruleset: Option<RulesetWatch>,
+    book: Book,
+    settings: Settings,
+    settings_due: Instant,
+    shared: Arc<Shared>,
+}
+
+/// Listens to all nftables, and asks about ours.
+#[derive(Debug)]
+struct RulesetWatch {
+    listening: Socket,
+    table: Table,
+    name: String,
+}
+
+/// What reaches a [`Notices`] that is being waited for, from another thread.
+#[derive(Clone, Debug)]
+pub struct Remote(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    event: OwnedFd,
+    /// Settings to watch from now on, until they are taken over.
+    watch: Mutex<Option<Vec<String>>>,
+}
+
+impl Notices {
+    /// Begins to listen; what happens from now on is told. `hand` is whose changes are not told, `alias` and `table` are
+    /// the instance's ([`backends::state::Scope`]). `ip monitor`, `bridge monitor`, `nft monitor`
+    ///
+    /// # Errors
+    /// When there are no sockets to be had.
+    pub fn open(hand: &Hand, alias: &str, table: &str) -> Result<Notices> {
+        let routing = Socket::open(Protocol::Route)?;
+        GROUPS.iter().try_for_each(|group| routing.join(*group))?;
+        if hand.nexthop_objects() {
+            routing.join(NEXTHOP_GROUP)?;
+        }
+        let ruleset = match RulesetWatch::open(table) {
+            Err(Error::Unsupported { .. }) => None,
+            other => Some(other?),
+        };
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| system(error.into()))?;
+        let mut notices = Notices {
+            routing,
+            asking: Socket::open(Protocol::Route)?,
+            ruleset,
+            book: Book::new(alias, hand.socket.port()),
+            settings: Settings::default(),
+            settings_due: Instant::now(),
+            shared: Arc::new(Shared { event, watch: Mutex::default() }),
+        };
+        notices.book.load(&mut notices.asking)?;
+        Ok(notices)
+    }
+
+    /// A way to reach it from other threads while it is waited for.
+    pub fn remote(&self) -> Remote {
+        Remote(Arc::clone(&self.shared))
+    }
+
+    /// Waits until something happened, [`Remote::wake`] was called, or `patience` is over; says what happened, in
+    /// order, perhaps nothing.
+    ///
+    /// # Errors
+    /// When the sockets fail. That some notices were lost is no error but [`Notice::Overrun`].
+    pub fn wait(&mut self, patience: Duration) -> Result<Vec<Notice>> {
+        let deadline = Instant::now() + patience;
+        let mut seen = Vec::new();
+        loop {
+            let until = if self.settings.is_empty() { deadline } else { deadline.min(self.settings_due) };
+            let woken = self.poll(until)?;
+            let settings_touched = self.hear_routing(&mut seen)?;
+            if let Some(ruleset) = &mut self.ruleset {
+                ruleset.hear(&mut seen)?;
+            }
+            let asked = self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let changed = asked.map(|paths| self.settings.watch(&paths)).is_some();
+            if changed || settings_touched || Instant::now() >= self.settings_due {
+                self.settings.read(&mut seen);
+                self.settings_due = Instant::now() + SETTINGS_PERIOD;
+            }
+            if woken || !seen.is_empty() || Instant::now() >= deadline {
+                return Ok(seen);
+            }
+        }
+    }
+
+    /// Waits for a socket or a wake-up; says whether it was one.
+    fn poll(&self, until: Instant) -> Result<bool> {
+        let rest = until.saturating_duration_since(Instant::now());
+        // A second is more than any wait here, and always fits.
+        let timeout = Timespec::try_from(rest).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+        let rulesets = self.ruleset.as_ref().map_or(self.routing.as_fd(), |ruleset| ruleset.listening.as_fd());
+        let fds = [self.shared.event.as_fd(), self.routing.as_fd(), rulesets];
+        let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        match poll(&mut fds, Some(&timeout)) {
+            // A signal came; it is some other thread's.
+            Err(rustix::io::Errno::INTR) | Ok(0) => return Ok(false),
+            Err(error) => return Err(system(error.into())),
+            Ok(_) => {}
+        }
+        // Reading takes the count back to nothing; EAGAIN says that there was none.
+        Ok(rustix::io::read(&self.shared.event, &mut [0; 8]).is_ok())
+    }
+
+    /// Reads what lies ready; says whether a setting changed.
+    fn hear_routing(&mut self, seen: &mut Vec<Notice>) -> Result<bool> {
+        let mut settings = false;
+        while seen.len() < MOST_NOTICES {
+            match self.routing.receive_now(LISTENING) {
+                Ok(None) => break,
+                Ok(Some(messages)) => {
+                    for message in messages {
+                        settings |= message.header.kind == NETCONF;
+                        self.book.hear(&message, seen);
+                    }
+                }
+                Err(Error::Overrun { .. }) => {
+                    seen.push(Notice::Overrun);
+                    self.book.load(&mut self.asking)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(settings)
+    }
+}
+
+impl RulesetWatch {
+    fn open(table: &str) -> Result<RulesetWatch> {
+        let (name, table) = (table.to_owned(), Table::open(table)?);
+        let listening = Socket::open(Protocol::Netfilter)?;
+        listening.join(NFTABLES_GROUP)?;
+        Ok(RulesetWatch { listening, table, name })
+    }
+
+    /// Reads what lies ready; looks at our table if somebody touched it, we ourselves included: what it is now tells
+    /// more than who it was.
+    fn hear(&mut self, seen: &mut Vec<Notice>) -> Result<()> {
+        let mut touched = false;
+        loop {
+            match self.listening.receive_now(LISTENING) {
+                Ok(None) => break,
+                Ok(Some(mut messages)) => {
+                    touched = messages.any(|message| nft::touches(&message, &self.name)) || touched
+                }
+                Err(Error::Overrun { .. }) => touched = true,
+                Err(error) => return Err(error),
+            }
+        }
+        if touched {
+            seen.push(match self.table.observe() {
+                Ok(now) => Notice::Ruleset { now: now.map(Box::new) },
+                Err(Error::Unsettled { .. }) => Notice::Overrun,
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Remote {
+    /// Watches these settings, by path below /proc/sys, and no others. Each is told once as it is now.
+    pub fn watch(&self, sysctls: &[String]) {
+        *self.0.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(sysctls.to_vec());
+        self.wake();
+    }
+
+    /// Makes [`Notices::wait`] return.
+    pub fn wake(&self) {
+        // Refused (EAGAIN) only when 2^64 wakes are pending, and one is enough.
+        rustix::io::write(&self.0.event, &1_u64.to_ne_bytes()).unwrap_or_default();
+    }
+}
+
+fn system(source: io::Error) -> Error {
+    Error::System { doing: LISTENING.to_owned(), source }
+}

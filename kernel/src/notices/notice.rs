@@ -1,0 +1,110 @@
+//! [`Notice`]: one thing that changed, and whether it is as desired.
+
+use backends::LinkName;
+use backends::ruleset::Ruleset;
+use backends::state::{Fdb, FdbKey, KernelState, Link, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Tag, Via};
+use ipnet::IpNet;
+
+/// What changed. `now` is what is there now and could be ours; `None` when that is gone, or somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A link, ours or not.
+    Link {
+        /// Which.
+        name: LinkName,
+        /// As it is; with [`Tag::Adopted`] when it does not carry our alias.
+        now: Option<Box<Link>>,
+    },
+    /// An address on a link of ours.
+    Address {
+        /// Which link.
+        link: LinkName,
+        /// Which address.
+        net: IpNet,
+        /// Whether it is there, with our tag.
+        now: Option<Tag>,
+    },
+    /// A next-hop object with our tag.
+    Nexthop {
+        /// Which.
+        nexthop: Nexthop,
+        /// Whether it is there.
+        now: Option<Tag>,
+    },
+    /// A route with our tag, or one that took its place.
+    Route {
+        /// Which.
+        key: RouteKey,
+        /// What is there with our tag.
+        now: Option<Route>,
+    },
+    /// A neighbour on a link of ours.
+    Neighbour {
+        /// Which.
+        key: NeighbourKey,
+        /// What is there for good, with our tag.
+        now: Option<Neighbour>,
+    },
+    /// A forwarding entry on a link of ours.
+    Fdb {
+        /// Which.
+        key: FdbKey,
+        /// What is there for good, with our tag.
+        now: Option<Fdb>,
+    },
+    /// A watched setting.
+    Sysctl {
+        /// Path below /proc/sys.
+        path: String,
+        /// Its value; `None` when there is no such setting any more.
+        now: Option<String>,
+    },
+    /// Our nftables table.
+    Ruleset {
+        /// As it is; `None` when it is gone.
+        now: Option<Box<Ruleset>>,
+    },
+    /// A link that is not ours changed that has an address, or such an address, or a default route: another uplink may
+    /// have to be chosen.
+    Uplink,
+    /// Some notices were lost.
+    Overrun,
+}
+
+impl Notice {
+    /// Whether what is there now is as desired, as far as it is our business. If not, look at everything.
+    pub fn agrees(&self, desired: &KernelState) -> bool {
+        let ours = |link: &LinkName| desired.links.contains_key(link);
+        match self {
+            Notice::Link { name, now } => match desired.links.get(name) {
+                Some(link) => now.as_deref() == Some(link),
+                None => now.as_ref().is_none_or(|link| link.tag != Tag::Ours),
+            },
+            Notice::Address { link, net, now } => {
+                let desired = desired.addresses.get(&(*link, *net));
+                desired == now.as_ref() || !ours(link)
+            }
+            Notice::Nexthop { nexthop, now } => desired.nexthops.get(nexthop) == now.as_ref() || !ours(&nexthop.link),
+            Notice::Route { key, now } => match (desired.routes.get(key), now) {
+                (None, Some(Route { via: Via::Object(nexthop) | Via::Gateway(nexthop), .. })) => !ours(&nexthop.link),
+                (desired, now) => desired == now.as_ref(),
+            },
+            Notice::Neighbour { key, now } => desired.neighbours.get(key) == now.as_ref() || !ours(&key.link),
+            Notice::Fdb { key, now } => desired.fdb.get(key) == now.as_ref() || !ours(&key.link),
+            Notice::Sysctl { path, now } => {
+                desired.sysctls.get(path).is_none_or(|desired| Some(desired) == now.as_ref())
+            }
+            Notice::Ruleset { now } => desired.ruleset.as_ref() == now.as_deref(),
+            Notice::Uplink => true,
+            Notice::Overrun => false,
+        }
+    }
+
+    /// Whether the choice of the uplink may have to be another one now.
+    pub fn concerns_uplink(&self) -> bool {
+        matches!(self, Notice::Uplink | Notice::Overrun)
+    }
+}
+
+#[cfg(test)]
+mod tests;
