@@ -55,7 +55,8 @@ impl DeviceLocks {
 }
 
 fn take(device: LinkName) -> Result<UnixListener, DeviceLockError> {
-    let bound = SocketAddr::from_abstract_name(format!("towpath/{device}")).and_then(|name| UnixListener::bind_addr(&name));
+    let bound =
+        SocketAddr::from_abstract_name(format!("towpath/{device}")).and_then(|name| UnixListener::bind_addr(&name));
     bound.map_err(|source| match source.kind() {
         std::io::ErrorKind::AddrInUse => DeviceLockError::Held { device },
         _ => DeviceLockError::Failed { device, source },

@@ -4,10 +4,11 @@ use backends::cluster::RouteStyle;
 use backends::state::Scope;
 use backends::{KernelState, Outcome, Plan, Uplink};
 use ipam::Family;
+use kernel::notices::Notices;
 
-use crate::config::InterfaceWish;
+use crate::config::{Instance, InterfaceWish};
 use crate::reconcile::Kernel;
-use crate::uplink;
+use crate::uplink::{self, Facts};
 
 /// The kernel of the namespace in which the daemon runs.
 pub struct Hand {
@@ -22,6 +23,14 @@ impl Hand {
     /// One sentence: the kernel could not be spoken to.
     pub fn open(wish: InterfaceWish) -> Result<Hand, kernel::Error> {
         Ok(Hand { kernel: kernel::Hand::open()?, wish })
+    }
+
+    /// What the kernel says of itself from now on, our own changes excepted.
+    ///
+    /// # Errors
+    /// When there are no sockets to be had.
+    pub fn notices(&self, instance: &Instance) -> Result<Notices, kernel::Error> {
+        Notices::open(&self.kernel, &instance.alias, &instance.table)
     }
 
     /// How this kernel wants routes to many peers.
@@ -40,7 +49,10 @@ impl Kernel for Hand {
     }
 
     fn uplink(&mut self, families: &[Family]) -> Result<Uplink, String> {
-        let facts = kernel::inventory::read().map_err(|error| error.to_string())?;
-        uplink::choose(&self.wish, &facts, families).map_err(|error| error.to_string())
+        let inventory = kernel::inventory::read().map_err(|error| error.to_string())?;
+        let reach =
+            self.wish.can_reach.map(kernel::inventory::route_to).transpose().map_err(|error| error.to_string())?;
+        let facts = Facts { inventory: &inventory, reach: reach.flatten() };
+        uplink::choose(&self.wish, facts, families).map_err(|error| error.to_string())
     }
 }

@@ -1,18 +1,31 @@
 //! THE SHELL `towpathd`: stores, trigger, reconcile, health, metrics, status socket.
 #![forbid(unsafe_code)]
 
+pub mod ask;
 pub mod config;
+pub mod device_lock;
+pub mod explain;
+pub mod files;
 pub mod fingerprint;
+pub mod hand;
+pub mod http;
+pub mod logging;
+pub mod metrics;
 pub mod netconf;
 pub mod node;
+pub mod notify_socket;
 pub mod reconcile;
 pub mod record;
+pub mod run;
+#[cfg(test)]
+mod scratch;
 pub mod secret;
 pub mod spelling;
 pub mod state_file;
+pub mod status;
+pub mod status_socket;
 pub mod store;
 pub mod subnet_file;
 pub mod trigger;
+pub mod uplink;
 pub mod whole_file;
-#[cfg(test)]
-mod scratch;

@@ -164,7 +164,7 @@ impl Node {
                 tracing::info!("node {} {what}: {} at {publics}", lease.node, lease.subnets());
             }
             Record::Gone(_) => {
-                for lease in before {
+                if let Some(lease) = before {
                     tracing::info!("node {} left: {} is free", lease.node, lease.subnets());
                 }
             }

@@ -75,6 +75,11 @@ impl Reconciler {
         self.target.as_ref().map(|target| &target.desired)
     }
 
+    /// What of the kernel is ours, once everything needed for it is known.
+    pub fn scope(&self) -> Option<&Scope> {
+        self.target.as_ref().map(|target| &target.scope)
+    }
+
     /// Somebody saw something in the kernel that is not as desired.
     pub fn look_again(&mut self) {
         self.trigger.look_again();

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use backends::sum::Desired;
-use backends::{Outcome, Plan, Uplink};
+use backends::{Change, Outcome, Plan, Uplink};
 use ipam::{LeaseKey, LeaseTable};
 
 use crate::trigger::Moment;
@@ -159,7 +159,10 @@ impl Record {
     }
 }
 
-fn first_line(change: &backends::Change) -> String {
-    let text = change.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
+/// A change in one line: a ruleset is too long to repeat.
+fn first_line(change: &Change) -> String {
+    match change {
+        Change::RulesetSet(Some(_)) => "the whole nftables table (nft list table inet towpath)".to_owned(),
+        change => change.to_string(),
+    }
 }

@@ -14,7 +14,7 @@
 
 use std::time::{Duration, Instant};
 
-use kernel::notices::{Notice, Notices};
+use kernel::notices::{Notice, Notices, Remote};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -56,11 +56,10 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     if !kernel::inventory::net_admin() {
         return Err(RunError::NoPermission);
     }
-    let mut daemon = Daemon::new(&settings)?;
+    let (mut daemon, mut notices) = Daemon::new(&settings)?;
     let (wish, wishes) = watch::channel(Wish::Watch);
     let (tell, mut events) = mpsc::channel::<Event>(64);
-    tokio::spawn(Store::new(&settings).run(wishes, tell));
-    let mut notices = watch_kernel(&settings)?;
+    tokio::spawn(Store::new(&settings.store, settings.lease_renew_margin).run(wishes, tell));
     let (ask, mut asks) = mpsc::channel::<Ask>(16);
     serve(&settings, &ask);
     let mut stop = Stop::new().map_err(RunError::Signals)?;
@@ -74,7 +73,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             Some(Ask { question, answer: reply }) = asks.recv() => {
                 let said = answer(question, &mut daemon.reconciler, &mut daemon.kernel, &daemon.about);
                 if reply.send(said).is_err() {
-                    tracing::debug!("whoever asked {question:?} did not wait for the answer");
+                    tracing::debug!("whoever asked did not wait for the answer");
                 }
             }
             () = due => {}
@@ -92,6 +91,9 @@ struct Daemon {
     began: Instant,
     reconciler: Reconciler,
     kernel: Hand,
+    remote: Remote,
+    /// Sysctls that the notices watch.
+    watched: Vec<String>,
     files: Files,
     locks: DeviceLocks,
     about: About,
@@ -99,8 +101,10 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn new(settings: &Settings) -> Result<Daemon, RunError> {
+    fn new(settings: &Settings) -> Result<(Daemon, mpsc::Receiver<Vec<Notice>>), RunError> {
         let mut kernel = Hand::open(settings.interface.clone())?;
+        let notices = kernel.notices(&settings.instance)?;
+        let remote = notices.remote();
         let identity = Identity::new(settings, kernel.route_style());
         let owner = state_file::Owner::new(settings);
         let last_known = state_file::load(&settings.state_file, &owner).unwrap_or_else(|error| {
@@ -117,7 +121,7 @@ impl Daemon {
             StoreSettings::Etcd(etcd) => format!("etcd {}{}", etcd.endpoints.join(","), etcd.prefix),
         };
         let began = Instant::now();
-        Ok(Daemon {
+        let daemon = Daemon {
             began,
             reconciler: Reconciler::new(node, settings.resync.max(HEARTBEAT), Duration::ZERO),
             kernel,
@@ -125,7 +129,10 @@ impl Daemon {
             locks: DeviceLocks::default(),
             about: About { store, started: began },
             announced: false,
-        })
+            remote,
+            watched: Vec::new(),
+        };
+        Ok((daemon, listen(notices)?))
     }
 
     fn now(&self) -> Duration {
@@ -170,6 +177,11 @@ impl Daemon {
             *wish = wanted;
             changed
         });
+        let sysctls = self.reconciler.scope().map(|scope| &scope.sysctls);
+        if let Some(sysctls) = sysctls.filter(|sysctls| **sysctls != self.watched) {
+            self.watched.clone_from(sysctls);
+            self.remote.watch(&self.watched);
+        }
         self.files.keep(&mut self.reconciler, now);
         if !self.announced && crate::ask::reasons_not_ready(&self.reconciler).is_empty() {
             self.announced = true;
@@ -181,9 +193,8 @@ impl Daemon {
 }
 
 /// The thread that waits for the kernel's notices. It ends with the process.
-fn watch_kernel(settings: &Settings) -> Result<mpsc::Receiver<Vec<Notice>>, RunError> {
+fn listen(mut notices: Notices) -> Result<mpsc::Receiver<Vec<Notice>>, RunError> {
     let (tell, hear) = mpsc::channel(64);
-    let mut notices = Notices::open(&settings.instance.table)?;
     let watch = move || {
         loop {
             match notices.wait(Duration::from_secs(1)) {

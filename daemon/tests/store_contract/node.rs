@@ -1,0 +1,191 @@
+//! [`Node`]: a daemon's place in these tests: it wishes, listens, and keeps what it heard.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipam::table::Record;
+use ipam::{BackendData, Family, Lease, LeaseKey, Mac, NodeName, Pool, Stack};
+use ipnet::IpNet;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+use towpathd::store::{Claim, Event, Published, Store, Wish};
+
+/// How long something may take that should take milliseconds: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub const NETWORK: &str = r#"{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}"#;
+
+pub struct Node {
+    pub wishes: watch::Sender<Wish>,
+    events: mpsc::Receiver<Event>,
+    pub network: Option<String>,
+    pub mine: Option<Lease>,
+    pub records: BTreeMap<LeaseKey, Record>,
+    pub trouble: Option<String>,
+    /// Everything heard, in short.
+    pub log: Vec<String>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Node {
+    pub fn start(store: Store) -> Node {
+        Node::start_with(store, Wish::Watch)
+    }
+
+    pub fn start_with(store: Store, wish: Wish) -> Node {
+        let (wishes, wished) = watch::channel(wish);
+        let (told, events) = mpsc::channel(16);
+        let running = tokio::spawn(store.run(wished, told));
+        let (network, mine, trouble) = (None, None, None);
+        Node { wishes, events, network, mine, records: BTreeMap::new(), trouble, log: Vec::new(), running }
+    }
+
+    /// A node that holds a lease.
+    pub async fn holding(store: Store, claim: Claim) -> Node {
+        let mut node = Node::start_with(store, Wish::Hold(claim));
+        node.until("a lease of its own", |node| node.mine.is_some()).await;
+        node
+    }
+
+    pub fn wish(&self, wish: Wish) {
+        self.wishes.send(wish).unwrap();
+    }
+
+    /// Ends the store at once, as a kill would.
+    pub fn kill(self) {
+        self.running.abort();
+    }
+
+    /// Listens until something is so.
+    pub async fn until(&mut self, what: &str, so: impl Fn(&Node) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !so(self) {
+            let event = timeout_at(deadline, self.events.recv()).await;
+            let event = event.unwrap_or_else(|_| panic!("waited in vain for {what}; heard {:#?}", self.log));
+            self.hear(event.unwrap_or_else(|| panic!("the store ended while waiting for {what}")));
+        }
+    }
+
+    /// The next event.
+    pub async fn next(&mut self) -> Event {
+        let event = timeout_at(Instant::now() + PATIENCE, self.events.recv()).await;
+        let event = event.unwrap_or_else(|_| panic!("nothing more is told; heard {:#?}", self.log)).unwrap();
+        self.hear(event.clone());
+        event
+    }
+
+    /// What was told already and not listened to yet.
+    pub fn heard_already(&mut self) -> Vec<Event> {
+        let mut all = Vec::new();
+        while let Ok(event) = self.events.try_recv() {
+            self.hear(event.clone());
+            all.push(event);
+        }
+        all
+    }
+
+    fn hear(&mut self, event: Event) {
+        self.log.push(match &event {
+            Event::Snapshot(records) => format!("snapshot of {}", records.len()),
+            other => format!("{other:?}").chars().take(600).collect(),
+        });
+        match event {
+            Event::Network(text) => self.network = Some(text),
+            Event::Mine(lease) => self.mine = Some(lease),
+            Event::Released => self.mine = None,
+            Event::Snapshot(records) => {
+                self.records = records.into_iter().map(|record| (record.key().clone(), record)).collect();
+            }
+            Event::Changed(records) => {
+                for record in records {
+                    match record {
+                        Record::Gone(key) => _ = self.records.remove(&key),
+                        record => _ = self.records.insert(record.key().clone(), record),
+                    }
+                }
+            }
+            Event::Trouble(sentence) => self.trouble = Some(sentence),
+            Event::Well => self.trouble = None,
+        }
+    }
+
+    pub fn lease(&self) -> &Lease {
+        self.mine.as_ref().unwrap()
+    }
+
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.records.values().filter_map(|record| match record {
+            Record::Lease(lease) => Some(lease),
+            _ => None,
+        })
+    }
+
+    /// The lease of a node, as it was told.
+    pub fn lease_of(&self, name: &str) -> Option<&Lease> {
+        self.leases().find(|lease| lease.node.as_str() == name)
+    }
+
+    pub fn garbage(&self) -> Vec<&str> {
+        let reason = |record| if let &Record::Garbage(_, ref reason) = record { Some(reason.as_str()) } else { None };
+        self.records.values().filter_map(reason).collect()
+    }
+
+    pub fn subnet(&self, family: Family) -> IpNet {
+        self.lease().subnet(family).unwrap()
+    }
+}
+
+pub fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+pub fn name(number: u16) -> String {
+    format!("node-{number}")
+}
+
+pub fn public(number: u16) -> std::net::IpAddr {
+    let [high, low] = number.to_be_bytes();
+    [192, 168, high, low].into()
+}
+
+pub fn mac(number: u16) -> Mac {
+    let [high, low] = number.to_be_bytes();
+    Mac([2, 0, 0, 0, high, low])
+}
+
+pub fn data(number: u16) -> BackendData {
+    BackendData::Vxlan { vni: 1, mac: mac(number) }
+}
+
+pub fn pool4() -> Pool {
+    let (first, last) = (net("10.244.1.0/24"), net("10.244.255.0/24"));
+    Pool { network: net("10.244.0.0/16"), length: 24, first, last }
+}
+
+pub fn pool6() -> Pool {
+    let (first, last) = (net("fd00:1:0:1::/64"), net("fd00:1:0:ffff::/64"));
+    Pool { network: net("fd00:1::/48"), length: 64, first, last }
+}
+
+/// A node's claim in the network above.
+pub fn claim(number: u16) -> Claim {
+    Claim {
+        node: NodeName::new(&name(number)).unwrap(),
+        pools: Stack::V4(pool4()),
+        published: Stack::V4(Published { public: public(number), data: data(number) }),
+        previous: None,
+    }
+}
+
+/// The same in both families.
+pub fn dual_claim(number: u16) -> Claim {
+    let v6 = Published { public: format!("2001:db8::{number:x}").parse().unwrap(), data: data(number) };
+    let v4 = Published { public: public(number), data: data(number) };
+    let pools = Stack::Dual { v4: pool4(), v6: pool6() };
+    Claim { pools, published: Stack::Dual { v4, v6 }, ..claim(number) }
+}
+
+/// A claim that held a subnet before.
+pub fn claim_before(number: u16, subnet: &str) -> Claim {
+    Claim { previous: Some(Stack::V4(net(subnet))), ..claim(number) }
+}
