@@ -67,12 +67,12 @@ pub fn read(text: &str) -> Result<Network, Mistakes> {
 fn network(fields: &[(String, Value)], findings: &mut Findings) -> Option<(Stack<Pool>, Backend)> {
     let mut top = Object::new("", fields, findings);
     let enabled = |top: &mut Object<'_, '_>, family| match family {
-        Family::V4 => top.boolean("EnableIPv4", true),
-        Family::V6 => top.boolean("EnableIPv6", false),
+        Family::V4 => top.boolean("EnableIPv4").unwrap_or(true),
+        Family::V6 => top.boolean("EnableIPv6").unwrap_or(false),
     };
     let wanted = Family::ALL.map(|family| enabled(&mut top, family).then_some(()));
     // flannel's choice between iptables and nftables; here it is always nftables.
-    top.boolean("EnableNFTables", false);
+    top.boolean("EnableNFTables");
     let [v4, v6] = Family::ALL;
     let pools = Stack::from_options(family::pool(&mut top, v4, wanted[0]), family::pool(&mut top, v6, wanted[1]));
     let families = Stack::from_options(wanted[0], wanted[1]);

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use backends::cluster::OwnSubnetRoute;
+use backends::instance::{self, Instance};
 use backends::masquerade::{Firewall, Forward, Masquerade};
 use ipam::{NodeName, Stack};
 
 use super::endpoint::{Endpoint, Scheme};
 use super::flags::Wrong;
-use super::instance;
 use super::mistake::{Mistake, Mistakes};
 use super::settings::{
     ClientCertificate, EtcdSettings, EtcdUser, InterfaceWish, LogFormat, LogLevel, Logging, Settings, StoreSettings,
@@ -98,11 +98,9 @@ impl Meant {
         (meant, mistakes)
     }
 
-    /// A command was asked for.
-    pub fn ask(&mut self, command: Command, asked: bool) {
-        if asked {
-            self.command = self.command.min(command);
-        }
+    /// A command was asked for, or none.
+    pub fn ask(&mut self, command: Option<Command>) {
+        self.command = command.map_or(self.command, |command| command.min(self.command));
     }
 
     /// Which store is meant, and the flag that says so.
@@ -150,7 +148,7 @@ impl Meant {
                 [node.as_str(), &store.identity()],
                 &self.subnet_file,
             ),
-            instance: instance::of_subnet_file(&self.subnet_file),
+            instance: Instance::of_subnet_file(&self.subnet_file),
             node,
             store,
             interface: InterfaceWish { public, ..self.interface },

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use backends::LinkName;
+use backends::Instance;
 use backends::cluster::OwnSubnetRoute;
 use backends::masquerade::Firewall;
 use ipam::{NodeName, Stack};
@@ -45,6 +46,84 @@ pub struct Settings {
     /// How long before its end a lease is renewed: 1 to 1439 minutes.
     pub lease_renew_margin: Duration,
     /// What is logged, and how.
+    pub logging: Logging,
+}
+
+/// Where leases are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreSettings {
+    /// A directory on this host, or one that all nodes share.
+    Directory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// etcd, API version 3.
+    Etcd(EtcdSettings),
+}
+
+/// How etcd is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdSettings {
+    /// URLs, at least one, all `http` or all `https`.
+    pub endpoints: Vec<String>,
+    /// What all keys begin with, without a slash at its end: `/coreos.com/network`.
+    pub prefix: String,
+    /// Certificates.
+    pub tls: TlsFiles,
+    /// User name and password; `None`: no authentication.
+    pub user: Option<EtcdUser>,
+}
+
+/// Who we are to etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdUser {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// PEM files for TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Who may vouch for the server; without it the system's own list.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+}
+
+/// How the uplink is chosen: in this order, the first that finds something.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InterfaceWish {
+    /// `--iface`, in order.
+    pub interfaces: Vec<InterfaceId>,
+    /// `--iface-regex`, in order.
+    pub patterns: Vec<Pattern>,
+    /// `--iface-can-reach`.
+    pub can_reach: Option<IpAddr>,
+    /// `--public-ip`, `--public-ipv6`.
+    pub public: Option<Stack<IpAddr>>,
+}
+
+/// What names an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InterfaceId {
+    /// The interface that has this address.
+    Address(IpAddr),
+    /// The interface of this name.
+    Name(LinkName),
+}
+
+/// What is logged, and how.
     pub logging: Logging,
 }
 

@@ -48,13 +48,13 @@ impl<'a, 'f> Object<'a, 'f> {
     }
 
     /// A switch.
-    pub fn boolean(&mut self, key: &'static str, default: bool) -> bool {
-        match self.take(key) {
-            None | Some(Value::Null) => default,
-            Some(Value::Boolean(value)) => *value,
-            Some(other) => {
+    pub fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        match self.take(key)? {
+            Value::Null => None,
+            Value::Boolean(value) => Some(*value),
+            other => {
                 self.mistyped(key, other, "write true or false, without quotes");
-                default
+                None
             }
         }
     }

@@ -20,9 +20,9 @@ pub(super) fn settings(backend: &mut Object<'_, '_>, families: Stack<()>) -> Opt
         let why = "the tunnel's headers leave too little for pods";
         backend.mistake("MTU", &mtu.to_string(), (why, format!("write at least {least}, or leave it out")));
     }
-    let gbp = backend.boolean("GBP", false);
-    let learning = backend.boolean("Learning", false);
-    if backend.boolean("DirectRouting", false) {
+    let gbp = backend.boolean("GBP").unwrap_or(false);
+    let learning = backend.boolean("Learning").unwrap_or(false);
+    if backend.boolean("DirectRouting").unwrap_or(false) {
         let sentence = "Backend.DirectRouting: this release reaches every peer through the tunnel, also those on the \
                         same link; what they send directly is accepted";
         backend.warn(sentence.to_owned());

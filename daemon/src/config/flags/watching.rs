@@ -11,14 +11,14 @@ pub(super) const COMMANDS: &[Flag] = &[
         shape: Command,
         default: "",
         help: "Print this and end.",
-        set: |meant, text| boolean(text).map(|on| meant.ask(Does::Help, on)),
+        set: |meant, text| boolean(text).map(|on| meant.ask(on.then_some(Does::Help))),
     },
     Flag {
         name: "version",
         shape: Command,
         default: "",
         help: "Print the version and end.",
-        set: |meant, text| boolean(text).map(|on| meant.ask(Does::Version, on)),
+        set: |meant, text| boolean(text).map(|on| meant.ask(on.then_some(Does::Version))),
     },
     Flag {
         name: "check-config",
@@ -26,14 +26,14 @@ pub(super) const COMMANDS: &[Flag] = &[
         default: "",
         help: "Check the flags, the environment, the files they name and (directory store) net-conf.json, say what is \
                wrong or that nothing is, and end: exit status 0 or 2.",
-        set: |meant, text| boolean(text).map(|on| meant.ask(Does::Check, on)),
+        set: |meant, text| boolean(text).map(|on| meant.ask(on.then_some(Does::Check))),
     },
     Flag {
         name: "print-config",
         shape: Command,
         default: "",
         help: "Print every setting, and where it comes from, and end.",
-        set: |meant, text| boolean(text).map(|on| meant.ask(Does::Print, on)),
+        set: |meant, text| boolean(text).map(|on| meant.ask(on.then_some(Does::Print))),
     },
 ];
 
