@@ -5,6 +5,8 @@
 
 pub mod cluster;
 pub mod diff;
+pub mod fingerprint;
+pub mod instance;
 pub mod masquerade;
 pub mod plan;
 pub mod render;
@@ -14,5 +16,6 @@ pub mod sum;
 pub mod vxlan;
 
 pub use cluster::{Backend, Cluster, Uplink};
+pub use instance::Instance;
 pub use plan::{Change, Failure, Outcome, Plan};
 pub use state::{KernelState, LinkName, PROTOCOL, Scope};

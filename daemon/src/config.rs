@@ -10,7 +10,6 @@ mod check;
 mod endpoint;
 mod flags;
 mod help;
-mod instance;
 mod invocation;
 mod meant;
 pub mod mistake;
@@ -20,11 +19,12 @@ pub mod settings;
 mod value;
 mod written;
 
+pub use backends::Instance;
 pub use check::check;
 pub use invocation::Invocation;
 pub use mistake::{Mistake, Mistakes};
 pub use settings::{
-    ClientCertificate, EtcdSettings, EtcdUser, Instance, InterfaceId, InterfaceWish, LogFormat, LogLevel, Logging,
+    ClientCertificate, EtcdSettings, EtcdUser, InterfaceId, InterfaceWish, LogFormat, LogLevel, Logging,
     Settings, StoreSettings, TlsFiles,
 };
 

@@ -6,7 +6,6 @@ pub mod config;
 pub mod device_lock;
 pub mod explain;
 pub mod files;
-pub mod fingerprint;
 pub mod hand;
 pub mod http;
 pub mod logging;

@@ -8,11 +8,11 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use backends::fingerprint::Fingerprint;
 use ipam::{Lease, NodeName};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Settings;
-use crate::fingerprint::Fingerprint;
 use crate::whole_file;
 
 /// What the store last said.

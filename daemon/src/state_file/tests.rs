@@ -1,8 +1,9 @@
 //! What is promised of the state file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use backends::fingerprint::Fingerprint;
+
 use super::{CHECKSUM, LastKnown, Owner, load, save};
-use crate::fingerprint::Fingerprint;
 use crate::scratch::Scratch;
 use ipam::{BackendData, Endpoint, Lease, LeaseKey, Mac, NodeName, Stack};
 use std::fs;
