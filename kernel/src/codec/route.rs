@@ -184,7 +184,7 @@ pub struct Only {
 
 /// `ip route delete DESTINATION metric M proto P …`
 pub fn delete(body: &mut Body<'_>, key: RouteKey, only: Only) {
-    head(body, key, (only.protocol, 0, 0));
+    head(body, key, (only.protocol, libc::RTN_UNSPEC, 0));
     if let Some(link) = only.link {
         body.u32(libc::RTA_OIF, link);
     }
@@ -195,8 +195,8 @@ pub fn delete(body: &mut Body<'_>, key: RouteKey, only: Only) {
 
 fn head(body: &mut Body<'_>, key: RouteKey, (protocol, kind, flags): (u8, u8, u32)) {
     let net = key.destination;
-    // A deletion matches any scope with RT_SCOPE_NOWHERE; what is added is of scope universe, as it has a gateway.
-    let scope = if kind == 0 { libc::RT_SCOPE_NOWHERE } else { libc::RT_SCOPE_UNIVERSE };
+    // To a deletion, of any type, RT_SCOPE_NOWHERE means any scope; what is added has a gateway, so it is universe.
+    let scope = if kind == libc::RTN_UNSPEC { libc::RT_SCOPE_NOWHERE } else { libc::RT_SCOPE_UNIVERSE };
     let [f0, f1, f2, f3] = flags.to_ne_bytes();
     body.fixed(&[
         family(net.addr()),
@@ -220,17 +220,10 @@ fn head(body: &mut Body<'_>, key: RouteKey, (protocol, kind, flags): (u8, u8, u3
 
 /// `struct rtvia`: a gateway of the other family than the route's.
 fn via(body: &mut Body<'_>, gateway: IpAddr) {
-    let [a, b] = u16::from(family(gateway)).to_ne_bytes();
+    let mut octets = u16::from(family(gateway)).to_ne_bytes().to_vec();
     match gateway {
-        IpAddr::V4(v4) => {
-            let [c, d, e, f] = v4.octets();
-            body.bytes(VIA, &[a, b, c, d, e, f]);
-        }
-        IpAddr::V6(v6) => {
-            let mut octets = [0; 18];
-            octets[..2].copy_from_slice(&[a, b]);
-            octets[2..].copy_from_slice(&v6.octets());
-            body.bytes(VIA, &octets);
-        }
+        IpAddr::V4(v4) => octets.extend(v4.octets()),
+        IpAddr::V6(v6) => octets.extend(v6.octets()),
     }
+    body.bytes(VIA, &octets);
 }
