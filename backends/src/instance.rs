@@ -4,36 +4,35 @@
 use std::path::{Path, PathBuf};
 
 use crate::fingerprint::Fingerprint;
+use crate::state::LinkName;
 
 /// What tells one daemon's kernel objects from another's on the same node. It follows from the subnet file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     /// The alias of our links: `ip link set … alias`.
     pub alias: String,
-    /// The nftables table, family `inet`.
+    /// The nftables table, family `inet`: [`COMMON_TABLE`] where no other instance has it, else one named after the
+    /// subnet file.
     pub table: String,
 }
 
 /// What our aliases begin with; the rest is the subnet file.
 pub const ALIAS_PREFIX: &str = "towpath ";
 
-/// Whose table is simply called `towpath`; all others' begin with `towpath_`.
-pub const DEFAULT_SUBNET_FILE: &str = "/run/flannel/subnet.env";
+/// The table of a node's only instance; a second one's begins with `towpath_`.
+pub const COMMON_TABLE: &str = "towpath";
 
-/// Octets of an interface's alias (the kernel's IFALIASZ, less the final zero).
-const LONGEST_ALIAS: usize = 255;
+/// Octets of an interface's alias (the kernel's IFALIASZ, less the final zero), and of an nftables comment.
+const LONGEST_ALIAS: usize = 254;
 
 /// Octets of our table's name: `nft list ruleset` stays readable.
 const LONGEST_TABLE: usize = 63;
 
 impl Instance {
-    /// Alias and table of the daemon that writes this subnet file.
+    /// Alias of the daemon that writes this subnet file, and the table that is its own whatever else runs on the node.
     pub fn of_subnet_file(path: &Path) -> Instance {
         let path = path.to_string_lossy();
         let alias = shortened(&format!("{ALIAS_PREFIX}{path}"), LONGEST_ALIAS);
-        if path == DEFAULT_SUBNET_FILE {
-            return Instance { alias, table: "towpath".to_owned() };
-        }
         // What nft takes as an identifier without quotes (its scanner.l): a path mostly is one.
         let allowed = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
         let plain: String = path.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
@@ -45,6 +44,12 @@ impl Instance {
         let digest = Fingerprint::of([path.as_ref()]).short();
         Instance { alias, table: format!("{}_{digest}", prefix_of(&name, LONGEST_TABLE - digest.len() - 1)) }
     }
+}
+
+/// The abstract unix socket (unix(7)) that a daemon holds for each of its devices as long as it lives, so that no other
+/// takes it. `ss -xlp` shows it as `@towpath/flannel.1`.
+pub fn device_lock(device: LinkName) -> String {
+    format!("towpath/{device}")
 }
 
 /// The file of this daemon's last known state: another node, store or subnet file has another.
@@ -75,9 +80,12 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn the_default_file_gives_the_plain_names() {
+    fn alias_and_private_table_follow_from_the_file() {
         let instance = Instance::of_subnet_file(Path::new("/run/flannel/subnet.env"));
-        assert_eq!((instance.alias.as_str(), instance.table.as_str()), ("towpath /run/flannel/subnet.env", "towpath"));
+        assert_eq!(
+            (instance.alias.as_str(), instance.table.as_str()),
+            ("towpath /run/flannel/subnet.env", "towpath_run/flannel/subnet.env")
+        );
     }
 
     #[test]

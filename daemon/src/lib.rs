@@ -25,6 +25,7 @@ pub mod status;
 pub mod status_socket;
 pub mod store;
 pub mod subnet_file;
+pub mod table_choice;
 pub mod trigger;
 pub mod uplink;
 pub mod whole_file;

@@ -36,11 +36,11 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// From the daemon's settings and what was probed.
-    pub fn new(settings: &Settings, routes: RouteStyle) -> Identity {
+    /// From the daemon's settings and what was found out about the kernel.
+    pub fn new(settings: &Settings, instance: &Instance, routes: RouteStyle) -> Identity {
         Identity {
             name: settings.node.clone(),
-            instance: settings.instance.clone(),
+            instance: instance.clone(),
             firewall: settings.firewall,
             own_subnet_route: settings.own_subnet_route,
             routes,

@@ -26,6 +26,7 @@ use crate::hand::Hand;
 use crate::node::{Identity, Node};
 use crate::reconcile::Reconciler;
 use crate::store::{Event, Store, Wish};
+use crate::table_choice::Chosen;
 use crate::{http, notify_socket, state_file, status_socket, subnet_file};
 
 /// Why the daemon cannot run. Everything else is waited for and tried again.
@@ -96,6 +97,8 @@ struct Daemon {
     watched: Vec<String>,
     files: Files,
     locks: DeviceLocks,
+    /// Holds the lock on the table's name.
+    _table: Chosen,
     about: About,
     announced: bool,
 }
@@ -103,9 +106,10 @@ struct Daemon {
 impl Daemon {
     fn new(settings: &Settings) -> Result<(Daemon, mpsc::Receiver<Vec<Notice>>), RunError> {
         let mut kernel = Hand::open(settings.interface.clone())?;
-        let notices = kernel.notices(&settings.instance)?;
+        let table = Chosen::new(settings.instance.clone())?;
+        let notices = kernel.notices(&table.instance)?;
         let remote = notices.remote();
-        let identity = Identity::new(settings, kernel.route_style());
+        let identity = Identity::new(settings, &table.instance, kernel.route_style());
         let owner = state_file::Owner::new(settings);
         let last_known = state_file::load(&settings.state_file, &owner).unwrap_or_else(|error| {
             tracing::warn!("{error}");
@@ -127,6 +131,7 @@ impl Daemon {
             kernel,
             files: Files::new(settings, owner),
             locks: DeviceLocks::default(),
+            _table: table,
             about: About { store, started: began },
             announced: false,
             remote,

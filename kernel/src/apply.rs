@@ -75,7 +75,7 @@ impl Course<'_> {
             }
             Change::RulesetSet(ruleset) => {
                 self.hand.writes += 1;
-                self.hand.table(&self.scope.table)?.replace(ruleset.as_ref())
+                self.hand.table(self.scope)?.replace(ruleset.as_ref())
             }
             _ => Ok(()),
         }

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use backends::state::RouteKey;
+use backends::state::{RouteKey, Scope};
 
 use crate::codec::nexthop;
 use crate::error::{Error, Result};
@@ -56,13 +56,13 @@ impl Hand {
         self.writes
     }
 
-    /// The ruleset of this name, kept open: closing it after a change waits for the kernel.
-    pub(crate) fn table(&mut self, name: &str) -> Result<&mut Table> {
-        let kept = self.table.take().filter(|(kept, _)| kept == name);
+    /// The scope's ruleset, kept open: closing it after a change waits for the kernel.
+    pub(crate) fn table(&mut self, scope: &Scope) -> Result<&mut Table> {
+        let kept = self.table.take().filter(|(kept, _)| *kept == scope.table);
         let table = match kept {
             Some((_, table)) => table,
-            None => Table::open(name)?,
+            None => Table::open(&scope.table)?.owned_by(&scope.alias),
         };
-        Ok(&mut self.table.insert((name.to_owned(), table)).1)
+        Ok(&mut self.table.insert((scope.table.clone(), table)).1)
     }
 }

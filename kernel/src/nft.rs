@@ -6,12 +6,14 @@
 
 mod chain;
 mod expression;
+mod listing;
 mod observation;
 mod rule;
 mod transaction;
 
 use backends::ruleset::Ruleset;
 
+pub use listing::tables;
 pub(crate) use observation::touches;
 pub use transaction::FULLY_RANDOM;
 
@@ -25,6 +27,8 @@ use crate::netlink::{Protocol, Socket};
 #[derive(Debug)]
 pub struct Table {
     name: String,
+    /// Stands in the table as its comment, for people and for [`Table::owner`].
+    owner: String,
     socket: Socket,
 }
 
@@ -41,7 +45,20 @@ impl Table {
             }
             other => other,
         })?;
-        Ok(Table { name: name.to_owned(), socket })
+        Ok(Table { name: name.to_owned(), owner: "towpath".to_owned(), socket })
+    }
+
+    /// The same, to be written in somebody's name: an instance's alias.
+    pub fn owned_by(self, owner: &str) -> Table {
+        Table { owner: owner.to_owned(), ..self }
+    }
+
+    /// In whose name the table was written: its comment, empty when it has none. `None` when there is no table.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on a kernel without nftables.
+    pub fn owner(&mut self) -> Result<Option<String>> {
+        observation::comment(&mut self.socket, &self.name)
     }
 
     /// Swaps the table for another, in one transaction: no packet sees it missing, half, or double. `None` removes it;
@@ -51,7 +68,7 @@ impl Table {
     /// The first thing that was refused is named, with the kernel's words, and nothing was changed.
     /// [`Error::Unsupported`] says what the kernel lacks: nftables, a chain type, an expression, or [`FULLY_RANDOM`].
     pub fn replace(&mut self, ruleset: Option<&Ruleset>) -> Result<()> {
-        transaction::replace(&mut self.socket, &self.name, ruleset)
+        transaction::replace(&mut self.socket, (&self.name, &self.owner), ruleset)
     }
 
     /// The table as it is, `None` when there is none. `nft list table inet NAME`

@@ -88,7 +88,7 @@ impl Hand {
                 state.sysctls.insert(path.clone(), value);
             }
         }
-        state.ruleset = match self.table(&scope.table).and_then(|table| table.observe()) {
+        state.ruleset = match self.table(scope).and_then(|table| table.observe()) {
             Err(Error::Unsupported { .. }) => None,
             other => other?,
         };

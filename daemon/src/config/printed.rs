@@ -1,5 +1,7 @@
 //! `--print-config`: every setting and where it comes from, secrets hidden.
 
+use backends::instance::COMMON_TABLE;
+
 use super::flags::Shape;
 use super::meant::StoreKind;
 use super::settings::Settings;
@@ -24,7 +26,10 @@ pub(super) fn text(written: &Written, settings: &Settings, store: (StoreKind, Op
     }
     let follows = "follows from --subnet-file";
     lines.push((format!("(alias of links) = {}", settings.instance.alias), follows.to_owned()));
-    lines.push((format!("(nftables table) = inet {}", settings.instance.table), follows.to_owned()));
+    lines.push((
+        format!("(nftables table) = inet {COMMON_TABLE}, or inet {} beside another instance", settings.instance.table),
+        follows.to_owned(),
+    ));
     let origin = "follows from --state-directory, --node-name, --subnet-file and the store";
     lines.push((format!("(state file) = {}", settings.state_file.display()), origin.to_owned()));
     let width =

@@ -298,7 +298,10 @@ fn print_config_says_every_value_and_its_origin_and_no_secret() {
         ("ip-masq = true", "environment FLANNELD_IP_MASQ"),
         ("log-level = debug", "follows from --v"),
         ("node-name = host-1", "host name"),
-        ("(nftables table) = inet towpath", "follows from --subnet-file"),
+        (
+            "(nftables table) = inet towpath, or inet towpath_run/flannel/subnet.env beside another instance",
+            "follows from --subnet-file",
+        ),
     ] {
         let line = text.lines().find(|line| line.starts_with(&format!("{setting} ")));
         assert!(line.is_some_and(|line| line.ends_with(&format!("# {origin}"))), "{setting}: {text}");

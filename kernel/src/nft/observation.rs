@@ -6,7 +6,7 @@ use super::chain::{self, CHAIN_NAME, CHAIN_TABLE};
 use super::expression::Expression;
 use super::{
     GENERIC, INET, Kind, LIST_ELEMENT, NO_NFTABLES, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, TABLE_FLAGS, TABLE_NAME,
-    rule,
+    TABLE_USERDATA, rule,
 };
 use crate::error::{Error, Result};
 use crate::netlink::{Attributes, Message, Request, Socket};
@@ -31,6 +31,22 @@ pub(super) fn observe(socket: &mut Socket, table: &str) -> Result<Option<Ruleset
         }
     }
     Err(Error::Unsettled { doing, attempts: ATTEMPTS })
+}
+
+/// See [`super::Table::owner`].
+pub(super) fn comment(socket: &mut Socket, table: &str) -> Result<Option<String>> {
+    let doing = format!("reading the nftables table inet {table}");
+    let mut reader = Reader { socket, table, doing: &doing };
+    reader.about_table(|attributes| attributes.get(TABLE_USERDATA).map_or_else(String::new, |data| text_of(data.bytes)))
+}
+
+/// The text of a comment in userdata: type 0, length, text, NUL (see `transaction::comment`).
+fn text_of(userdata: &[u8]) -> String {
+    let text = match userdata {
+        [0, length, text @ ..] => text.get(..usize::from(*length)).unwrap_or_default(),
+        _ => &[],
+    };
+    String::from_utf8_lossy(text.strip_suffix(&[0]).unwrap_or(text)).into_owned()
 }
 
 /// Whether a notice of the nftables group is about this table of ours.
@@ -76,6 +92,11 @@ impl<'a> Reader<'a> {
 
     /// The table's flags, `None` when there is no table.
     fn flags(&mut self) -> Result<Option<u32>> {
+        self.about_table(|attributes| attributes.get(TABLE_FLAGS).and_then(|flags| flags.be32()).unwrap_or(0))
+    }
+
+    /// Something that the kernel says of the table itself, `None` when there is no table.
+    fn about_table<T: Default>(&mut self, tell: impl Fn(Attributes<'_>) -> T) -> Result<Option<T>> {
         let (request, table) = (self.request(Kind::GetTable), self.table);
         let answers = self.socket.query(&request, |body| {
             body.fixed(&GENERIC);
@@ -83,8 +104,8 @@ impl<'a> Reader<'a> {
         });
         match answers {
             Ok(mut answers) => {
-                let flags = answers.find_map(|message| message.attributes(GENERIC_LEN).get(TABLE_FLAGS)?.be32());
-                Ok(Some(flags.unwrap_or(0)))
+                let told = answers.next().map(|message| tell(message.attributes(GENERIC_LEN)));
+                Ok(Some(told.unwrap_or_default()))
             }
             // No such table, or not even such a family.
             Err(Error::Refused { refusal, .. }) if refusal.errno == libc::ENOENT => Ok(None),

@@ -16,13 +16,23 @@ const END: u16 = 0x11;
 /// `struct nfgenmsg` of the two: no family, and the subsystem in network byte order.
 const BATCH: [u8; 4] = [0, 0, 0, (SUBSYSTEM >> 8) as u8];
 
-/// The comment on our table and on each of our rules, for people who read `nft list ruleset`. A TLV in the userdata, as
-/// libnftnl writes it: type `NFTNL_UDATA_…_COMMENT` (0), length, text, NUL.
-const COMMENT: &[u8] = b"\0\x08towpath\0";
+/// The comment on each of our rules, for people who read `nft list ruleset`.
+const COMMENT: &str = "towpath";
+
+/// Octets of a comment: its length with the NUL is one octet.
+const LONGEST_COMMENT: usize = 254;
+
+/// A comment as libnftnl writes it into the userdata: type `NFTNL_UDATA_…_COMMENT` (0), length, text, NUL.
+pub(super) fn comment(text: &str) -> Vec<u8> {
+    let text = &text.as_bytes()[..text.len().min(LONGEST_COMMENT)];
+    // At most 255.
+    let length = (text.len() + 1) as u8;
+    [&[0, length], text, &[0]].concat()
+}
 
 /// See [`super::Table::replace`].
-pub(super) fn replace(socket: &mut Socket, table: &str, ruleset: Option<&Ruleset>) -> Result<()> {
-    let mut transaction = Transaction::begin(socket, table);
+pub(super) fn replace(socket: &mut Socket, (table, owner): (&str, &str), ruleset: Option<&Ruleset>) -> Result<()> {
+    let mut transaction = Transaction::begin(socket, (table, owner));
     match ruleset {
         Some(ruleset) => transaction.swap(ruleset)?,
         None => transaction.push(Step::Removal, Kind::DeleteTable, 0),
@@ -46,6 +56,7 @@ enum Step<'a> {
 
 struct Transaction<'a> {
     table: &'a str,
+    owner: &'a str,
     messages: Datagram,
     /// The first message's number; the steps' are the ones from there on.
     first: u32,
@@ -53,12 +64,12 @@ struct Transaction<'a> {
 }
 
 impl<'a> Transaction<'a> {
-    fn begin(socket: &mut Socket, table: &'a str) -> Transaction<'a> {
+    fn begin(socket: &mut Socket, (table, owner): (&'a str, &'a str)) -> Transaction<'a> {
         let first = socket.next_sequence();
         let mut messages = Datagram::default();
         let header = Header { kind: BEGIN, flags: libc::NLM_F_REQUEST as u16, sequence: first };
         messages.push(header, |body| body.fixed(&BATCH));
-        Transaction { table, messages, first, steps: vec![Step::Whole] }
+        Transaction { table, owner, messages, first, steps: vec![Step::Whole] }
     }
 
     /// Create, delete, create: the deletion succeeds whether there was a table or not, and takes everything in it along.
@@ -83,7 +94,7 @@ impl<'a> Transaction<'a> {
     fn push(&mut self, step: Step<'a>, kind: Kind, flags: i32) {
         let flags = (flags | libc::NLM_F_REQUEST) as u16;
         let header = Header { kind: kind.number(), flags, sequence: self.sequence(self.steps.len()) };
-        let table = self.table;
+        let (table, owner) = (self.table, self.owner);
         self.messages.push(header, |body| {
             body.fixed(&GENERIC);
             match step {
@@ -91,7 +102,7 @@ impl<'a> Transaction<'a> {
                 Step::Removal => body.text(TABLE_NAME, table),
                 Step::Table => {
                     body.text(TABLE_NAME, table);
-                    body.bytes(TABLE_USERDATA, COMMENT);
+                    body.bytes(TABLE_USERDATA, &comment(owner));
                 }
                 Step::Chain(kind) => {
                     body.text(CHAIN_TABLE, table);
@@ -105,7 +116,7 @@ impl<'a> Transaction<'a> {
                             list.nest(LIST_ELEMENT, |element| expression.encode(element));
                         }
                     });
-                    body.bytes(RULE_USERDATA, COMMENT);
+                    body.bytes(RULE_USERDATA, &comment(COMMENT));
                 }
             }
         });
