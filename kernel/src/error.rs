@@ -123,3 +123,25 @@ impl Error {
 
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_a_feature_is_told_from_a_refusal() {
+        let refusal = Refusal { errno: libc::EOPNOTSUPP, words: Some("Unknown device type".to_owned()) };
+        assert!(refusal.is_unsupported());
+        let doing = "making the link flannel.1".to_owned();
+        let error = Error::Unsupported { doing, feature: "VXLAN: it needs the module vxlan", refusal };
+        let sentence = "making the link flannel.1: this kernel has no VXLAN: it needs the module vxlan";
+        assert_eq!((error.to_string().as_str(), error.errno()), (sentence, libc::EOPNOTSUPP));
+    }
+
+    #[test]
+    fn a_missing_capability_is_named() {
+        let refusal = Refusal { errno: libc::EPERM, words: None };
+        assert!(refusal.to_string().contains("CAP_NET_ADMIN"));
+        assert!(!Refusal { errno: libc::EEXIST, words: None }.to_string().contains("CAP_NET_ADMIN"));
+    }
+}

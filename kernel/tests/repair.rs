@@ -136,7 +136,7 @@ fn a_route_of_somebody_elses_in_the_way_is_named_and_left() {
         );
         assert!(matches!(&failure.change, Change::RouteSet(key, _) if key.destination == net("10.0.2.0/24")));
         let is = hand.observe(&scope()).unwrap();
-        assert_eq!(diff(&is, &peers()).changes, [failure.change.clone()]);
+        assert_eq!(diff(&is, &peers()).changes, std::slice::from_ref(&failure.change));
     });
     assert_eq!(node.sh("ip route show 10.0.2.0/24"), "10.0.2.0/24 via 192.0.2.9 dev u0 \n");
 }

@@ -22,18 +22,20 @@ pub(super) fn make(hand: &mut Hand, scope: &Scope, name: LinkName, link: &Link) 
     };
     let underlay = wanted.underlay.map(|underlay| find(hand, underlay, &doing, |entry| entry.index)).transpose()?;
     let made = write(hand, (codec::NEW, MAKE), &doing, |body| vxlan::make(body, name, (link, wanted), underlay));
-    match made {
+    let known = match made {
+        Ok(()) => Attributed::default(),
         Err(Error::Refused { refusal, .. }) if refusal.errno == libc::EEXIST => {
-            stands(hand, scope, (name, link), refusal)?
+            stands(hand, scope, (name, link), refusal)?;
+            Attributed { mac: Some(link.mac), mtu: Some(link.mtu), alias: None }
         }
         Err(Error::Refused { doing, refusal }) if refusal.is_unsupported() => {
             return Err(Error::Unsupported { doing, feature: NO_VXLAN, refusal });
         }
-        other => other?,
-    }
+        Err(error) => return Err(error),
+    };
     let index = find(hand, name, &doing, |entry| entry.index)?;
-    let all = Attributed { mac: Some(link.mac), mtu: Some(link.mtu), alias: Some(&scope.alias) };
-    write(hand, (codec::NEW, 0), &doing, |body| codec::set(body, index, all))?;
+    let alias = Attributed { alias: Some(&scope.alias), ..known };
+    write(hand, (codec::NEW, 0), &doing, |body| codec::set(body, index, alias))?;
     generate(hand, index, link, &doing)?;
     set_flags(hand, index, link, &doing)?;
     hand.index.note_link(name, index);
