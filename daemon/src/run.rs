@@ -36,13 +36,13 @@ pub enum RunError {
     #[error("towpathd lacks CAP_NET_ADMIN: run it as root, or give the container `capabilities: add: [NET_ADMIN]`")]
     NoPermission,
     /// Netlink or signals could not be had.
-    #[error("{0}")]
+    #[error(transparent)]
     Kernel(#[from] kernel::Error),
     /// Signals could not be had.
-    #[error("signals cannot be received: {0}")]
-    Signals(std::io::Error),
+    #[error("signals cannot be received, or threads not be started")]
+    Signals(#[source] std::io::Error),
     /// A device is another daemon's.
-    #[error("{0}")]
+    #[error(transparent)]
     Device(#[from] DeviceLockError),
 }
 
