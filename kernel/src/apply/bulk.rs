@@ -147,7 +147,9 @@ fn meaning(change: &Change, refusal: &Refusal) -> Meaning {
         Change::NexthopAdd(_) if errno == libc::EEXIST => Meaning::Stale,
         Change::RouteSet(..) if errno == libc::EEXIST => Meaning::Taken,
         // "Invalid device index", "Nexthop id does not exist"
-        Change::NexthopAdd(_) | Change::RouteSet(_, Route { via: Via::Object(_), .. }) if errno == libc::EINVAL => Meaning::Stale,
+        Change::NexthopAdd(_) | Change::RouteSet(_, Route { via: Via::Object(_), .. }) if errno == libc::EINVAL => {
+            Meaning::Stale
+        }
         _ if errno == libc::ENODEV => Meaning::Stale,
         _ => Meaning::Failed,
     }

@@ -1,3 +1,4 @@
+//! Layout, reading back, and reading what nobody should send.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::IpAddr;
