@@ -82,17 +82,20 @@ impl Known {
         self.0.iter().filter(|(_, entry)| is_own(entry)).map(|(key, _)| key.clone()).collect()
     }
 
-    /// What is taken under other keys than these.
-    pub fn taken(&self, but: &[LeaseKey]) -> Taken {
+    /// What is taken under other keys than these. What takes up a whole network is no lease, whatever it is: it must not
+    /// keep everybody from having one.
+    pub fn taken(&self, claim: &Claim, but: &[LeaseKey]) -> Taken {
+        let whole = |net: &IpNet| claim.pools.values().any(|pool| net.contains(&pool.network));
         let others = self.0.iter().filter(|(key, _)| !but.contains(key));
-        others.filter_map(|(_, entry)| entry.subnets.as_ref()).flat_map(Stack::values).collect()
+        let subnets = others.filter_map(|(_, entry)| entry.subnets.as_ref()).flat_map(Stack::values);
+        subnets.filter(|net| !whole(net)).collect()
     }
 
-    /// Whether another key claims a part of these subnets.
+    /// Whether another key's lease has a part of these subnets.
     pub fn has_rival(&self, own: &LeaseKey, subnets: &Stack<IpNet>) -> bool {
         let clash = |other: &IpNet| subnets.values().any(|net| net.contains(other) || other.contains(net));
         let clashes = |entry: &Entry| entry.subnets.as_ref().is_some_and(|subnets| subnets.values().any(clash));
-        self.0.iter().any(|(key, entry)| key != own && clashes(entry))
+        self.0.iter().any(|(key, entry)| key != own && entry.holder.is_some() && clashes(entry))
     }
 
     /// Whether anything would be judged otherwise than it was, now that it is known what fits.

@@ -17,6 +17,11 @@ impl Terms {
     pub fn of_a_day(margin: Duration) -> Terms {
         Terms { validity: Duration::from_secs(24 * 60 * 60), margin }
     }
+
+    /// The margin; of a lease that is shorter than that, half of it.
+    pub fn effective_margin(&self) -> Duration {
+        if self.margin < self.validity { self.margin } else { self.validity / 2 }
+    }
 }
 
 const SHORTEST: Duration = Duration::from_millis(100);

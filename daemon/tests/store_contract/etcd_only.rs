@@ -11,7 +11,7 @@ use towpathd::store::etcd::{Etcd, Patience};
 use towpathd::store::{Event, Store, Wish};
 
 use crate::etcd_server::{EtcdCluster, EtcdServer, free_ports};
-use crate::node::{NETWORK, Node, claim, claim_before, dual_claim, mac, net, public};
+use crate::node::{NETWORK, Node, claim, claim_before, dual_claim, mac, net, public, until};
 use crate::place::{PREFIX, Place, a_day, seconds, settings};
 
 /// Many leases in few transactions (etcd takes 128 operations in one).
@@ -104,7 +104,7 @@ async fn an_overwritten_lease_is_put_right_and_ends_again() {
     for foreign in [flannels(9), "scribble".to_owned()] {
         place.put_raw("10.244.7.0-24", &foreign);
         let revision = server.number(&key, "mod_revision");
-        node.until("peace", |_| server.value(&key) == before).await;
+        until("peace", || server.value(&key) == before).await;
         assert!(server.number(&key, "mod_revision") > revision && server.seconds_left(&key) > 80_000);
         place.put_lease("10.244.200.0-24", 200);
         node.until("a sign of life", |node| node.lease_of("node-200").is_some()).await;

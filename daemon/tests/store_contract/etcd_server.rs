@@ -102,10 +102,6 @@ impl EtcdServer {
         format!("{}://127.0.0.1:{}", self.scheme, self.client_port)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
-    }
-
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -135,6 +135,15 @@ impl Node {
     }
 }
 
+/// Lets the stores work until something is so that they do not tell.
+pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 pub fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }

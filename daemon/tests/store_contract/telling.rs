@@ -58,7 +58,7 @@ pub async fn a_renewal_is_nothing_new(place: Place) {
     for _ in 0..5 {
         // As flannel renews: the same text under the same key; or with other spaces.
         place.put_lease("10.244.5.0-24", 5);
-        place.put_raw("10.244.5.0-24", &place.lease_text("10.244.5.0-24", 5).replace(':', ": "));
+        place.put_raw("10.244.5.0-24", &place.lease_text("10.244.5.0-24", 5).replace(",\"", ", \""));
     }
     place.put_lease("10.244.6.0-24", 6);
     let Event::Changed(records) = node.next().await else { panic!("{:#?}", node.log) };

@@ -3,7 +3,6 @@
 
 use std::io;
 
-use ipam::table::Record;
 use ipam::{Lease, LeaseKey, Pool, Stack, pool};
 use ipnet::IpNet;
 
@@ -23,8 +22,6 @@ const ATTEMPTS: usize = 32;
 pub struct Held {
     /// The lease.
     pub lease: Lease,
-    /// What was learnt of other files on the way, and of our own.
-    pub news: Vec<Record>,
     /// One sentence, when the lease that was held until now belongs to another node.
     pub taken: Option<String>,
 }
@@ -36,91 +33,83 @@ impl Leases {
     /// What stands in the way.
     pub fn hold(&mut self, claim: &Claim) -> Result<Held, Trouble> {
         self.claim = Some(claim.clone());
-        let (taken, mut own) = self.own_files(claim)?;
-        let mut previous = claim.previous.clone();
-        let mut news = Vec::new();
-        let mut kept = None;
+        let mut own = self.own_files(claim)?;
         own.sort_by_key(|(key, file)| (!fits(claim, file), file.acquired, key.clone()));
-        for (key, file) in own {
-            if kept.is_none() && fits(claim, &file) {
-                kept = Some((key, file));
-                continue;
-            }
-            // A node has one lease. The subnets of one that does not fit any more are the first choice for the next.
-            previous = previous.or_else(|| file.stack().ok());
-            self.place.remove(key.as_str(), &file).map_err(|error| self.io(error))?;
-            news.extend(self.look_at(&key));
+        let kept = own.first().is_some_and(|(_, file)| fits(claim, file)).then(|| own.remove(0));
+        // A node has one lease. The subnets of one that does not fit any more are the first choice for the next.
+        for (key, file) in &own {
+            self.place.remove(key.as_str(), file).map_err(|error| self.io(error))?;
+            self.look_at(key).map_err(|error| self.io(error))?;
         }
         let (key, file) = match kept {
             Some((key, file)) => self.freshen(claim, key, file)?,
             None => {
-                let previous = match (&self.held, &taken) {
-                    (Some((_, held)), None) => held.stack().ok(),
-                    (_, Some(_)) => None,
-                    (None, None) => previous,
-                };
-                self.held = None;
-                self.acquire(claim, previous, &mut news)?
+                let before = self.held.as_ref().map(|(_, file)| file.clone());
+                let given = claim.previous.clone();
+                let previous = before.and_then(|file| file.stack().ok()).or(given);
+                let previous = previous.or_else(|| own.first().and_then(|(_, file)| file.stack().ok()));
+                self.acquire(claim, previous.as_ref())?
             }
         };
         let lease = file.lease(&key, None).map_err(|reason| Trouble::Refused { reason })?;
-        self.held = Some((key.clone(), file));
-        news.extend(self.look_at(&key));
-        Ok(Held { lease, news, taken })
+        let before = self.held.replace((key.clone(), file));
+        self.look_at(&key).map_err(|error| self.io(error))?;
+        let lost = before.filter(|(before, file)| *before != key && fits(claim, file));
+        Ok(Held { lease, taken: lost.map(|(key, _)| self.taken(&key)) })
+    }
+
+    /// One sentence about a lease that was ours.
+    fn taken(&self, key: &LeaseKey) -> String {
+        let subnet = key.as_str().trim_end_matches(".json").replace('-', "/");
+        let other = match self.place.find(key.as_str()) {
+            Found::Lease(file) => file.node.to_string(),
+            _ => "another node".to_owned(),
+        };
+        format!("{subnet}, held by this node until now, belongs to {other} in {key}: this node took another subnet")
     }
 
     /// Gives the lease back, if there is one.
     ///
     /// # Errors
     /// The file system's.
-    pub fn release(&mut self) -> Result<Vec<Record>, Trouble> {
-        let mut news = Vec::new();
-        self.held = None;
-        let Some(claim) = self.claim.take() else { return Ok(news) };
-        for (key, file) in self.own_files(&claim)?.1 {
+    pub fn release(&mut self) -> Result<(), Trouble> {
+        let Some(claim) = self.claim.clone() else { return Ok(()) };
+        for (key, file) in self.own_files(&claim)? {
             self.place.remove(key.as_str(), &file).map_err(|error| self.io(error))?;
-            news.extend(self.look_at(&key));
+            self.look_at(&key).map_err(|error| self.io(error))?;
         }
-        Ok(news)
+        (self.claim, self.held) = (None, None);
+        Ok(())
     }
 
     /// Whole seconds before the own lease must be renewed.
     pub fn next_renewal(&self) -> Option<std::time::Duration> {
         let (_, file) = self.held.as_ref()?;
-        Some(Utc::now().until(file.expires).saturating_sub(self.terms.margin))
+        Some(Utc::now().until(file.expires).saturating_sub(self.terms.effective_margin()))
     }
 
-    /// The files that carry our name, read again; and if the one that we hold carries another's by now, who has it.
-    fn own_files(&mut self, claim: &Claim) -> Result<(Option<String>, Vec<(LeaseKey, LeaseFile)>), Trouble> {
+    /// The files that carry our name, read again.
+    fn own_files(&mut self, claim: &Claim) -> Result<Vec<(LeaseKey, LeaseFile)>, Trouble> {
         let mut keys = self.known.own(claim);
-        let mut taken = None;
-        if let Some((key, file)) = self.held.clone() {
-            match self.place.find(key.as_str()) {
-                Found::Lease(found) if found.node != claim.node => {
-                    let (subnet, other) = (key.as_str().trim_end_matches(".json").replace('-', "/"), found.node);
-                    taken = Some(format!(
-                        "{subnet}, held by this node until now, belongs to {other} in {key}: taking another subnet"
-                    ));
-                    self.held = None;
-                }
-                // Scribbled over: it was ours a moment ago, and nobody else can have claimed it through that.
-                Found::Garbage(_) => self.place.restore(key.as_str(), &file).map_err(|error| self.io(error))?,
-                Found::Lease(_) | Found::Nothing => {}
+        if let Some((key, file)) = &self.held {
+            // Scribbled over: it was ours a moment ago, and nobody else can have claimed it through that.
+            if matches!(self.place.find(key.as_str()), Found::Garbage(_)) {
+                self.place.restore(key.as_str(), file).map_err(|error| self.io(error))?;
             }
-            if !keys.contains(&key) {
-                keys.push(key);
+            if !keys.contains(key) {
+                keys.push(key.clone());
             }
         }
         let read = |key: LeaseKey| match self.place.find(key.as_str()) {
             Found::Lease(file) if file.node == claim.node && file.lease(&key, None).is_ok() => Some((key, file)),
             _ => None,
         };
-        Ok((taken, keys.into_iter().filter_map(read).collect()))
+        Ok(keys.into_iter().filter_map(read).collect())
     }
 
     /// Writes our lease anew if it must be renewed or says something else than it should.
     fn freshen(&mut self, claim: &Claim, key: LeaseKey, file: LeaseFile) -> Result<(LeaseKey, LeaseFile), Trouble> {
-        let due = Utc::now().until(file.expires) <= self.terms.margin;
+        let due = Utc::now().until(file.expires) <= self.terms.effective_margin();
         let attributes = Attributes { node: None, ..Attributes::of(claim) };
         if !due && file.attributes == attributes {
             return Ok((key, file));
@@ -134,15 +123,10 @@ impl Leases {
     }
 
     /// Takes a subnet: the previous one, one that is free, and only if nothing is left one whose lease has ended.
-    fn acquire(
-        &mut self,
-        claim: &Claim,
-        previous: Option<Stack<IpNet>>,
-        news: &mut Vec<Record>,
-    ) -> Result<(LeaseKey, LeaseFile), Trouble> {
-        let mut taken = self.known.taken(&[]);
+    fn acquire(&mut self, claim: &Claim, previous: Option<&Stack<IpNet>>) -> Result<(LeaseKey, LeaseFile), Trouble> {
+        let mut taken = self.known.taken(claim, &[]);
         for _ in 0..ATTEMPTS {
-            let Some(subnets) = pool::choose(&claim.pools, &taken, previous.as_ref(), dice()) else {
+            let Some(subnets) = pool::choose(&claim.pools, &taken, previous, dice()) else {
                 return self.inherit(claim);
             };
             let (key, file) = self.fresh(claim, &subnets);
@@ -152,13 +136,13 @@ impl Leases {
             }
             // The name protects the first family. Of two nodes that chose one IPv6 subnet at the same moment each one sees the
             // other after its own file is in place; both make way then, since neither knows who looked first.
-            news.extend(self.look(&Look::All).map_err(|error| self.io(error))?);
+            self.look(&Look::All).map_err(|error| self.io(error))?;
             if !self.known.has_rival(&key, &subnets) {
                 return Ok((key, file));
             }
             self.place.remove(key.as_str(), &file).map_err(|error| self.io(error))?;
-            news.extend(self.look_at(&key));
-            taken = self.known.taken(&[]);
+            self.look_at(&key).map_err(|error| self.io(error))?;
+            taken = self.known.taken(claim, &[]);
         }
         Err(Trouble::Busy { key: "every subnet tried".to_owned() })
     }
@@ -179,10 +163,12 @@ impl Leases {
 
     fn fresh(&self, claim: &Claim, subnets: &Stack<IpNet>) -> (LeaseKey, LeaseFile) {
         let now = Utc::now();
+        // What was deleted under our hands and is put back is as old as it was.
+        let before = self.held.as_ref().filter(|(_, file)| file.stack().as_ref() == Ok(subnets));
         let file = LeaseFile {
             node: claim.node.clone(),
             subnets: subnets.values().copied().collect(),
-            acquired: now,
+            acquired: before.map_or(now, |(_, file)| file.acquired),
             renewed: now,
             expires: now.after(self.terms.validity),
             attributes: Attributes { node: None, ..Attributes::of(claim) },

@@ -58,6 +58,8 @@ pub struct Leases {
     pub(super) known: Known,
     seen: BTreeMap<LeaseKey, Seen>,
     networks: Option<Stack<IpNet>>,
+    /// What was learnt and not told yet: it must not get lost with a turn that fails half-way.
+    pub(super) news: Vec<Record>,
     /// The lease that this node holds, as last written or found.
     pub(super) held: Option<(LeaseKey, LeaseFile)>,
     /// Whose lease is shown even when it has expired: the claim last asked for.
@@ -69,7 +71,8 @@ impl Leases {
     pub fn new(directory: &Path, terms: Terms, sweep_after: Duration) -> Leases {
         let place = Place::new(directory.to_owned());
         let (known, seen) = (Known::default(), BTreeMap::new());
-        Leases { place, terms, sweep_after, known, seen, networks: None, held: None, claim: None }
+        let (networks, news, held, claim) = (None, Vec::new(), None, None);
+        Leases { place, terms, sweep_after, known, seen, networks, news, held, claim }
     }
 
     /// Says where leases must lie. Whether files must be looked at again because of it.
@@ -85,14 +88,17 @@ impl Leases {
         unsettled
     }
 
-    /// Looks at files. What is new comes back as records.
+    /// Looks at files.
     ///
     /// # Errors
     /// The directory's; a single file's trouble is a record.
-    pub fn look(&mut self, look: &Look) -> io::Result<Vec<Record>> {
-        let mut records = Vec::new();
+    pub fn look(&mut self, look: &Look) -> io::Result<()> {
         match look {
-            Look::At(names) => records.extend(names.iter().filter_map(|name| self.look_at(&LeaseKey::new(name)))),
+            Look::At(names) => {
+                for name in names {
+                    self.look_at(&LeaseKey::new(name))?;
+                }
+            }
             Look::All => {
                 let mut present = BTreeSet::new();
                 for entry in fs::read_dir(self.place.directory())? {
@@ -106,15 +112,17 @@ impl Leases {
                     let stamp = entry.metadata().ok().map(|metadata| Stamp::of(&metadata));
                     let before = self.seen.get(&key).and_then(|seen| seen.stamp);
                     if stamp.is_none() || stamp != before {
-                        records.extend(self.look_at(&key));
+                        self.look_at(&key)?;
                     }
                     present.insert(key);
                 }
-                records.extend(self.known.others(&present).iter().filter_map(|key| self.look_at(key)));
+                for key in self.known.others(&present) {
+                    self.look_at(&key)?;
+                }
             }
         }
-        records.extend(self.expire());
-        Ok(records)
+        self.expire();
+        Ok(())
     }
 
     /// How long until a lease that is shown ends.
@@ -125,15 +133,22 @@ impl Leases {
     }
 
     /// Looks at one file.
-    pub(super) fn look_at(&mut self, key: &LeaseKey) -> Option<Record> {
+    ///
+    /// # Errors
+    /// The directory is not there, which says nothing of the file.
+    pub(super) fn look_at(&mut self, key: &LeaseKey) -> io::Result<()> {
         let path = self.place.directory().join(key.as_str());
         // The stamp first: if the file changes in between, the next look reads it again.
         let stamp = fs::symlink_metadata(&path).ok().map(|metadata| Stamp::of(&metadata));
         let (verdict, expires) = match read(&path) {
             Found::Nothing => {
+                fs::metadata(self.place.directory())?;
                 self.seen.remove(key);
                 let gone = Record::Gone(key.clone());
-                return self.known.learn(&gone).then_some(gone);
+                if self.known.learn(&gone) {
+                    self.news.push(gone);
+                }
+                return Ok(());
             }
             Found::Garbage(reason) => (Err(reason), None),
             Found::Lease(file) => (file.lease(key, self.networks.as_ref()), Some(file.expires)),
@@ -145,13 +160,15 @@ impl Leases {
             let shown = self.known.shows(key);
             self.known.learn(&record);
             self.known.hide(key);
-            return shown.then(|| Record::Gone(key.clone()));
+            self.news.extend(shown.then(|| Record::Gone(key.clone())));
+        } else if self.known.learn(&record) {
+            self.news.push(record);
         }
-        self.known.learn(&record).then_some(record)
+        Ok(())
     }
 
-    /// Leases that have ended since the last look.
-    fn expire(&mut self) -> Vec<Record> {
+    /// Takes leases back that have ended since the last look.
+    fn expire(&mut self) {
         let now = Utc::now();
         let ended = |(key, seen): (&LeaseKey, &Seen)| {
             let ended =
@@ -159,7 +176,10 @@ impl Leases {
             ended.then(|| key.clone())
         };
         let ended: Vec<LeaseKey> = self.seen.iter().filter_map(ended).collect();
-        ended.into_iter().filter(|key| self.known.hide(key)).map(Record::Gone).collect()
+        for key in ended {
+            self.known.hide(&key);
+            self.news.push(Record::Gone(key));
+        }
     }
 
     fn has_ended(&self, key: &LeaseKey, expires: Option<Utc>, record: &Record) -> bool {

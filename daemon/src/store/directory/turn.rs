@@ -89,7 +89,7 @@ impl Desk {
 
     fn work(&mut self, mut look: Look, wish: &Wish, said: &mut Vec<Said>) -> Result<(), Trouble> {
         self.prepare()?;
-        said.push(self.network());
+        let network = self.network();
         if let Wish::Hold(claim) = wish
             && self.leases.judge_by(claim.pools.map(|_, pool| pool.network))
         {
@@ -98,11 +98,16 @@ impl Desk {
         if !self.told {
             look = Look::All;
         }
-        let directory = || self.root.join("leases");
-        let mut news = self.leases.look(&look).map_err(|source| Trouble::Read { directory: directory(), source })?;
+        let directory = self.root.join("leases");
+        let looked = self.leases.look(&look);
+        looked.or_else(|source| self.prepare().and(Err(Trouble::Read { directory, source })))?;
         self.used = true;
-        let own = self.wish(wish, &mut news);
+        let own = self.wish(wish);
+        // If the directory went away in the middle of this, that is what is wrong, and not what came of it.
+        self.prepare()?;
+        said.push(network);
         said.extend(own);
+        let news = std::mem::take(&mut self.leases.news);
         said.push(Said::Event(if self.told { Event::Changed(news) } else { Event::Snapshot(without_gone(news)) }));
         self.told = true;
         Ok(())
@@ -120,20 +125,16 @@ impl Desk {
         }
     }
 
-    fn wish(&mut self, wish: &Wish, news: &mut Vec<Record>) -> Vec<Said> {
+    fn wish(&mut self, wish: &Wish) -> Vec<Said> {
         let released = std::mem::replace(&mut self.released, matches!(wish, Wish::Release));
         let answer = match wish {
             Wish::Watch => return Vec::new(),
             Wish::Hold(claim) => self.leases.hold(claim).map(|held| {
-                news.extend(held.news);
                 let taken = held.taken.map(Said::Taken);
                 taken.into_iter().chain([Said::Event(Event::Mine(held.lease))]).collect()
             }),
             Wish::Release if released => return Vec::new(),
-            Wish::Release => self.leases.release().map(|gone| {
-                news.extend(gone);
-                vec![Said::Event(Event::Released)]
-            }),
+            Wish::Release => self.leases.release().map(|()| vec![Said::Event(Event::Released)]),
         };
         answer.unwrap_or_else(|trouble| {
             self.released = false;

@@ -116,10 +116,11 @@ impl Office<'_> {
             return Err(Refusal::Ipv6Only);
         }
         for _ in 0..ATTEMPTS {
-            let (mut own, taken) = self.search(claim, held).await?;
+            let mut own = self.search(claim, held).await?;
             own.sort_by_key(|own| (!in_pools(&claim.pools, &own.subnets), own.value.create_revision()));
+            let before = held.map(|held| &held.lease);
             let keys: Vec<LeaseKey> =
-                own.iter().map(|own| own.key.clone()).chain(held.map(|held| held.lease.key.clone())).collect();
+                own.iter().map(|own| &own.key).chain(before.map(|lease| &lease.key)).cloned().collect();
             let kept = own.first().is_some_and(|own| in_pools(&claim.pools, &own.subnets)).then(|| own.remove(0));
             // A node has one lease. The subnets of one that does not fit any more are the first choice for the next.
             for surplus in &own {
@@ -127,17 +128,31 @@ impl Office<'_> {
             }
             if let Some(kept) = kept {
                 match self.freshen(claim, &kept, held).await? {
-                    Some(fresh) => return Ok((fresh, taken)),
+                    Some(fresh) => return Ok((fresh, None)),
                     None => continue,
                 }
             }
-            let last = held.filter(|_| taken.is_none()).map(|held| held.lease.subnets());
-            let before = claim.previous.clone().filter(|_| held.is_none());
-            let previous = last.or(before).or_else(|| own.first().map(|own| own.subnets.clone()));
-            let mut free = self.known.taken(&keys);
-            return Ok((self.acquire(claim, previous.as_ref(), &mut free).await?, taken));
+            let previous = before.map(Lease::subnets).or_else(|| claim.previous.clone());
+            let previous = previous.or_else(|| own.first().map(|own| own.subnets.clone()));
+            let mut taken = self.known.taken(claim, &keys);
+            let fresh = self.acquire(claim, previous.as_ref(), &mut taken).await?;
+            let lost =
+                before.filter(|before| before.key != fresh.lease.key && in_pools(&claim.pools, &before.subnets()));
+            let sentence = match lost {
+                Some(lost) => Some(self.taken(&lost.key).await?),
+                None => None,
+            };
+            return Ok((fresh, sentence));
         }
         Err(Refusal::Busy)
+    }
+
+    /// One sentence about a lease that was ours.
+    async fn taken(&mut self, key: &LeaseKey) -> Result<String, Refusal> {
+        let name = self.keys.of(key);
+        let value = self.client.get(name.as_str(), None).await?.take_kvs().pop();
+        let other = value.map_or("another node".to_owned(), |value| whose(&value));
+        Ok(format!("etcd key {name}, this node's until now, belongs to {other}: this node took another subnet"))
     }
 
     /// Gives the lease back; a reservation stays, it is the operator's.
@@ -145,7 +160,7 @@ impl Office<'_> {
     /// # Errors
     /// The request's.
     pub async fn release(&mut self, claim: &Claim, held: Option<&Held>) -> Result<(), Refusal> {
-        for own in self.search(claim, held).await?.0 {
+        for own in self.search(claim, held).await? {
             if own.value.lease() != 0 && own.foreign.is_none() {
                 self.delete(&own).await?;
             }
@@ -153,40 +168,27 @@ impl Office<'_> {
         Ok(())
     }
 
-    /// Reads the keys that may be ours; and says who has the one that we held, if that is another node's by now.
-    async fn search(&mut self, claim: &Claim, held: Option<&Held>) -> Result<(Vec<Own>, Option<String>), Refusal> {
+    /// Reads the keys that may be ours.
+    async fn search(&mut self, claim: &Claim, held: Option<&Held>) -> Result<Vec<Own>, Refusal> {
         let mut keys = self.known.own(claim);
         let held_key = held.map(|held| &held.lease.key);
         if let Some(key) = held_key.filter(|key| !keys.contains(key)) {
             keys.push(key.clone());
         }
-        let (mut found, mut taken) = (Vec::new(), None);
+        let mut found = Vec::new();
         for key in keys {
-            let name = self.keys.of(&key);
-            let Some(value) = self.client.get(name.as_str(), None).await?.take_kvs().pop() else { continue };
+            let Some(value) = self.client.get(self.keys.of(&key), None).await?.take_kvs().pop() else { continue };
             let Ok(subnets) = subnet_key::parse(key.as_str()) else { continue };
-            let attributes = Attributes::parse(value.value()).ok();
-            let held = held.filter(|held| held.lease.key == key);
-            if attributes.as_ref().is_some_and(|attributes| signs(claim, attributes)) {
-                found.push(Own { key, subnets, value, foreign: None });
-                continue;
-            }
-            let other = attributes.and_then(|attributes| attributes.publisher()).map(|node| node.to_string());
-            let other = other.unwrap_or_else(|| "something that is no lease".to_owned());
-            let since = u64::try_from(value.create_revision()).unwrap_or(0);
-            match held {
-                Some(held) if held.lease.since == since => {
-                    found.push(Own { key, subnets, value, foreign: Some(other) })
-                }
-                Some(_) => {
-                    taken = Some(format!(
-                        "etcd key {name}, this node's until now, belongs to {other}: taking another subnet"
-                    ))
-                }
-                None => {}
+            let signed = Attributes::parse(value.value()).is_ok_and(|attributes| signs(claim, &attributes));
+            // The key that we made and nobody deleted is ours, whatever stands in it.
+            let made =
+                |held: &Held| held.lease.key == key && i64::try_from(held.lease.since) == Ok(value.create_revision());
+            let foreign = if signed { None } else { Some(whose(&value)) };
+            if signed || held.is_some_and(made) {
+                found.push(Own { key, subnets, value, foreign });
             }
         }
-        Ok((found, taken))
+        Ok(found)
     }
 
     /// Writes our lease anew if it must be renewed or says something else than it should; `None` when it changed meanwhile.
@@ -237,11 +239,10 @@ impl Office<'_> {
         Ok((granted.id(), Some(Instant::now() + self.renewal(granted.ttl(), granted.ttl()))))
     }
 
-    /// How long until an etcd lease must be renewed; with a margin that is wider than the lease, half of it.
+    /// How long until an etcd lease must be renewed.
     fn renewal(&self, left: i64, granted: i64) -> Duration {
         let seconds = |ttl| Duration::from_secs(u64::try_from(ttl).unwrap_or(0));
-        let margin = if self.terms.margin < seconds(granted) { self.terms.margin } else { seconds(granted) / 2 };
-        seconds(left).saturating_sub(margin)
+        seconds(left).saturating_sub(Terms { validity: seconds(granted), ..self.terms }.effective_margin())
     }
 
     /// Takes a subnet.
@@ -336,6 +337,12 @@ fn signs(claim: &Claim, attributes: &Attributes) -> bool {
         Some(node) => *node == claim.node,
         None => attributes.public(Family::V4).is_some() && attributes.public(Family::V4) == address(),
     }
+}
+
+/// Whose lease a value is.
+fn whose(value: &KeyValue) -> String {
+    let publisher = Attributes::parse(value.value()).ok().and_then(|attributes| attributes.publisher());
+    publisher.map_or("something that is no lease".to_owned(), |node| node.to_string())
 }
 
 fn overlap(one: &IpNet, other: &IpNet) -> bool {
