@@ -1,6 +1,7 @@
 //! [`Cluster`]: what the demo builds, act by act.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -77,7 +78,7 @@ impl<'a> Cluster<'a> {
         Ok(store)
     }
 
-    fn add_node(&mut self, name: &str, store: &std::path::Path) -> Result<Vec<String>> {
+    fn add_node(&mut self, name: &str, store: &Path) -> Result<Vec<String>> {
         let node = self.lab.node(name)?;
         let daemon = node.towpathd(self.binaries, &DaemonOptions::new(Store::Directory(store.to_owned())))?;
         self.daemons.push(daemon.clone());
@@ -163,7 +164,7 @@ impl<'a> Cluster<'a> {
         Ok(row)
     }
 
-    fn join(&mut self, stage: &Stage, store: &std::path::Path) -> Result<()> {
+    fn join(&mut self, stage: &Stage, store: &Path) -> Result<()> {
         stage.heading("A fourth node joins");
         let begin = Instant::now();
         let row = self.add_node("delta", store)?;
@@ -219,12 +220,17 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
+    /// towpathctl's own verdict counts too: it ends with status 1 when a node is not ready or an object is missing.
     fn show_status(&self, stage: &Stage) -> Result<()> {
-        stage.heading("towpathctl status on alpha");
-        let ctl = self.binaries.find("towpathctl")?;
-        let socket = format!("--socket={}", self.daemons[0].status_socket().display());
-        let told = self.daemons[0].node().run([ctl.as_os_str(), "status".as_ref(), socket.as_ref()])?;
-        told.lines().for_each(|line| stage.line(&format!("   {line}")));
+        let far = self.pods[2].address(Family::V4)?.to_string();
+        for words in [vec!["status"], vec!["explain", &far]] {
+            stage.heading(&format!("towpathctl {} on alpha", words.join(" ")));
+            let ctl = self.binaries.find("towpathctl")?;
+            let socket = format!("--socket={}", self.daemons[0].status_socket().display());
+            let words = words.into_iter().chain([socket.as_str()]).map(OsStr::new);
+            let told = self.daemons[0].node().run([ctl.as_os_str()].into_iter().chain(words))?;
+            told.lines().for_each(|line| stage.line(&format!("   {line}")));
+        }
         Ok(())
     }
 
@@ -240,6 +246,7 @@ impl<'a> Cluster<'a> {
                 self.pods[2].address(Family::V4).map_or("-".into(), |a| a.to_string())
             ),
             format!("ip netns exec {id}.switch tcpdump -nli any udp port 8472"),
+            format!("towpathctl plan --socket={}", self.daemons[0].status_socket().display()),
         ] {
             stage.line(&format!("   {command}"));
         }
