@@ -1,2 +1,84 @@
-//! (skeleton)
-fn main() {}
+//! THE PLUGIN `towpath`: one short life per pod. Environment and standard input in, one JSON object out, by the letter of
+//! the CNI specification 1.1 and down to 0.3.0.
+//!
+//! The way of a request: [`environment`] and [`document`] are what was said, [`network`] what was meant, [`add`],
+//! [`delete`], [`check`] and [`status`] do it with `ipam::ledger` and `kernel::pod`, [`outcome`] and [`error`] are what
+//! is answered. One process, one thread, no daemon needed. Masquerading is the daemon's: `ipMasq` is accepted and means
+//! nothing here.
+#![forbid(unsafe_code)]
+
+mod add;
+mod check;
+mod delete;
+mod dns;
+mod document;
+mod environment;
+mod error;
+mod network;
+mod outcome;
+mod ranges;
+mod status;
+mod subnet_file;
+mod version;
+mod wire;
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use document::Document;
+use environment::{Command, Environment};
+use error::Error;
+use version::Version;
+
+/// A configuration of this many octets, or more, is a mistake or an attack.
+const TOO_LONG: u64 = 1_000_000;
+
+fn main() -> ExitCode {
+    let document = read_input().and_then(|text| Document::parse(&text));
+    // Whatever goes wrong is told in the version that was asked in, if that can be made out.
+    let version = document.as_ref().ok().and_then(|document| document.version().ok()).unwrap_or(Version::NEWEST);
+    let (answer, code) = match answer(&Environment::of_process(), document) {
+        Ok(answer) => (answer, ExitCode::SUCCESS),
+        Err(error) => (Some(error.to_json(version)), ExitCode::FAILURE),
+    };
+    let Some(answer) = answer else { return code };
+    match io::stdout().write_all(format!("{answer}\n").as_bytes()) {
+        Ok(()) => code,
+        // Nobody heard the answer, so it was none: the runtime will ask for DEL.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Does what is asked; the answer is what goes to standard output, if anything.
+fn answer(environment: &Environment, document: Result<Document, Error>) -> Result<Option<Value>, Error> {
+    let command = environment.command()?;
+    if command == Command::Version {
+        let asked = document.ok().and_then(|document| document.asked_version());
+        let asked = asked.unwrap_or_else(|| Version::NEWEST.to_string());
+        return Ok(Some(json!({ "cniVersion": asked, "supportedVersions": Version::ALL.map(Version::as_str) })));
+    }
+    let document = document?;
+    let version = document.version()?;
+    if version < command.since() {
+        return Err(Error::VersionWithoutCommand { command, version });
+    }
+    match command {
+        Command::Version => Ok(None),
+        Command::Add => add::add(&environment.attachment()?, &document, version).map(Some),
+        Command::Del => delete::delete(&environment.attachment()?, &document).map(|()| None),
+        Command::Check => check::check(&environment.attachment()?, &document).map(|()| None),
+        Command::Status => status::status(&document).map(|()| None),
+    }
+}
+
+/// All of standard input; nothing when that is a person's terminal, who would wait for us as we for them.
+fn read_input() -> Result<Vec<u8>, Error> {
+    let stdin = io::stdin().lock();
+    let mut text = Vec::new();
+    if !stdin.is_terminal() {
+        stdin.take(TOO_LONG).read_to_end(&mut text).map_err(|source| Error::Input { source })?;
+    }
+    if text.len() as u64 >= TOO_LONG { Err(Error::InputTooLong { limit: TOO_LONG }) } else { Ok(text) }
+}

@@ -7,6 +7,7 @@ pub mod address;
 pub mod link;
 pub mod neighbour;
 pub mod nexthop;
+pub mod pod;
 pub mod route;
 pub mod vxlan;
 

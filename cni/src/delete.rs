@@ -1,0 +1,63 @@
+//! DEL: whatever ADD made or began to make is gone afterwards, and it is no error when it was gone before.
+//!
+//! The link goes first and the address after it, so that no other pod can get an address that still answers. Pods that the
+//! reference plugins made are deleted as well: their link by its name in the pod, their address by the ledger's files.
+
+use kernel::netns::{Netns, NetnsError};
+use kernel::pod::{Host, Pod, PodError};
+
+use crate::document::Document;
+use crate::environment::Attachment;
+use crate::error::Error;
+use crate::network::Network;
+use crate::wire;
+
+/// Disconnects a pod.
+///
+/// # Errors
+/// When something is left; asking again does the rest.
+pub fn delete(attachment: &Attachment, document: &Document) -> Result<(), Error> {
+    let network = Network::of(document)?;
+    let netns = Sandbox::of(attachment)?;
+    let mut host = Host::open().map_err(PodError::from)?;
+    let name = wire::host_end(&attachment.owner);
+    let found = host.find(name).map_err(PodError::from)?;
+    // Without an alias it is what an ADD that was killed left: nobody else makes a veth of that name.
+    let ours = |alias: &str| alias.is_empty() || alias == wire::alias(&attachment.owner);
+    match (found.filter(|found| found.kind == "veth" && ours(&found.alias)), &netns) {
+        (Some(found), _) => host.delete(found.index, name).map_err(PodError::from)?,
+        (None, Sandbox::There(netns)) => Pod::enter(netns)?.unplug(attachment.ifname)?,
+        (None, Sandbox::Gone | Sandbox::Own) => {}
+    }
+    network.ledger.release(&attachment.owner)?;
+    match netns {
+        Sandbox::Own => Err(attachment.own_netns()),
+        Sandbox::Gone | Sandbox::There(_) => Ok(()),
+    }
+}
+
+/// The pod's namespace, as far as DEL cares.
+enum Sandbox {
+    There(Netns),
+    /// Not given, gone, or only the file is left that it was mounted on, as after a reboot.
+    Gone,
+    /// The host's own, of which nothing is touched.
+    Own,
+}
+
+impl Sandbox {
+    fn of(attachment: &Attachment) -> Result<Sandbox, Error> {
+        let Some(path) = &attachment.netns else { return Ok(Sandbox::Gone) };
+        match Netns::open(path) {
+            Ok(netns) if netns.is_same_as(&Netns::current().map_err(Error::of_netns)?) => Ok(Sandbox::Own),
+            Ok(netns) => Ok(Sandbox::There(netns)),
+            Err(NetnsError::NotANamespace { .. }) => Ok(Sandbox::Gone),
+            Err(NetnsError::Open { source, .. })
+                if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+            {
+                Ok(Sandbox::Gone)
+            }
+            Err(error) => Err(Error::of_netns(error)),
+        }
+    }
+}

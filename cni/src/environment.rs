@@ -1,0 +1,252 @@
+//! [`Environment`]: the `CNI_*` variables, and the [`Attachment`] that they name.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use backends::LinkName;
+use ipam::ledger::{Identifier, Owner};
+use kernel::netns::Netns;
+
+use crate::error::Error;
+use crate::version::Version;
+
+/// What is asked: `CNI_COMMAND`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Connect a container.
+    Add,
+    /// Disconnect it.
+    Del,
+    /// Look whether it is still connected.
+    Check,
+    /// Say which versions are spoken.
+    Version,
+    /// Say whether ADD would work.
+    Status,
+}
+
+impl Command {
+    const ALL: [Command; 5] = [Command::Add, Command::Del, Command::Check, Command::Version, Command::Status];
+
+    /// The first version of the specification that has it, as far as we speak it.
+    pub fn since(self) -> Version {
+        match self {
+            Command::Add | Command::Del | Command::Version => Version::V0_3_0,
+            Command::Check => Version::V0_4_0,
+            Command::Status => Version::V1_1_0,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Command::Add => "ADD",
+            Command::Del => "DEL",
+            Command::Check => "CHECK",
+            Command::Version => "VERSION",
+            Command::Status => "STATUS",
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The variables as they are.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `CNI_COMMAND`
+    pub command: OsString,
+    /// `CNI_CONTAINERID`
+    pub container: OsString,
+    /// `CNI_NETNS`
+    pub netns: OsString,
+    /// `CNI_IFNAME`
+    pub ifname: OsString,
+    /// `CNI_ARGS`
+    pub arguments: OsString,
+}
+
+/// What is to be connected or disconnected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// Container and interface.
+    pub owner: Owner,
+    /// The interface's name in the pod, checked.
+    pub ifname: LinkName,
+    /// Path of the pod's network namespace.
+    pub netns: Option<PathBuf>,
+}
+
+impl Environment {
+    /// That of this process. A variable that is not set is as good as an empty one.
+    pub fn of_process() -> Environment {
+        let variable = |name| env::var_os(name).unwrap_or_default();
+        Environment {
+            command: variable("CNI_COMMAND"),
+            container: variable("CNI_CONTAINERID"),
+            netns: variable("CNI_NETNS"),
+            ifname: variable("CNI_IFNAME"),
+            arguments: variable("CNI_ARGS"),
+        }
+    }
+
+    /// What is asked.
+    ///
+    /// # Errors
+    /// When it is nothing that we do.
+    pub fn command(&self) -> Result<Command, Error> {
+        let known = Command::ALL.into_iter().find(|command| self.command.as_os_str() == command.as_str());
+        known.ok_or_else(|| {
+            let all = Command::ALL.map(Command::as_str).join(", ");
+            let mistake = if self.command.is_empty() {
+                format!(
+                    "CNI_COMMAND is not set: this is a CNI plugin for a container runtime to call, with one of {all}"
+                )
+            } else {
+                format!("CNI_COMMAND is `{}`: expected one of {all}", self.command.to_string_lossy())
+            };
+            Error::Environment { mistakes: vec![mistake] }
+        })
+    }
+
+    /// What the request is about.
+    ///
+    /// # Errors
+    /// Every variable that is missing or wrong, named; or one that asks for what is not done here.
+    pub fn attachment(&self) -> Result<Attachment, Error> {
+        let mut mistakes = Vec::new();
+        let container = read("CNI_CONTAINERID", &self.container, &mut mistakes, |text| {
+            Identifier::new(text).map_err(|error| error.to_string())
+        });
+        let ifname = read("CNI_IFNAME", &self.ifname, &mut mistakes, |text| {
+            LinkName::new(text).map_err(|error| error.to_string())
+        });
+        let arguments = self.arguments.to_str().unwrap_or("=").split(';').filter(|pair| !pair.is_empty());
+        let arguments: Vec<_> = arguments.map(|pair| pair.split_once('=')).collect();
+        if arguments.iter().any(|pair| pair.is_none_or(|(key, _)| key.is_empty())) {
+            let text = self.arguments.to_string_lossy();
+            mistakes.push(format!("CNI_ARGS is `{text}`: expected KEY=value pairs with semicolons between them"));
+        }
+        let (Some(container), Some(ifname), true) = (container, ifname, mistakes.is_empty()) else {
+            return Err(Error::Environment { mistakes });
+        };
+        // Better no pod than one with another address than it was asked for.
+        if let Some((key, value)) = arguments.into_iter().flatten().find(|(key, _)| ["IP", "MAC"].contains(key)) {
+            let (key, instead) = (format!("CNI_ARGS {key}"), "leave it out, addresses are given from the ranges");
+            return Err(Error::UnsupportedField { key, value: value.to_owned(), instead });
+        }
+        let netns = (!self.netns.is_empty()).then(|| PathBuf::from(&self.netns));
+        Ok(Attachment { owner: Owner { container, ifname: ifname.to_string() }, ifname, netns })
+    }
+}
+
+impl Attachment {
+    /// Opens the pod's namespace, for ADD and CHECK.
+    ///
+    /// # Errors
+    /// When it is not given, not there, something else, or the very one that we are in.
+    pub fn open_netns(&self) -> Result<Netns, Error> {
+        let Some(path) = &self.netns else {
+            let mistake = "CNI_NETNS is not set: expected the path of the pod's network namespace".to_owned();
+            return Err(Error::Environment { mistakes: vec![mistake] });
+        };
+        let netns = Netns::open(path).map_err(Error::of_netns)?;
+        if netns.is_same_as(&Netns::current().map_err(Error::of_netns)?) {
+            return Err(self.own_netns());
+        }
+        Ok(netns)
+    }
+
+    /// The refusal to touch the namespace that the plugin itself runs in, the host's.
+    pub fn own_netns(&self) -> Error {
+        let path = self.netns.as_deref().unwrap_or("".as_ref()).display();
+        let mistake = format!("CNI_NETNS {path} is the host's own network namespace: expected the pod's");
+        Error::Environment { mistakes: vec![mistake] }
+    }
+}
+
+fn read<T>(
+    name: &str,
+    value: &OsString,
+    mistakes: &mut Vec<String>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let parsed = match value.to_str() {
+        Some("") => Err("is not set".to_owned()),
+        Some(text) => parse(text).map_err(|error| format!("is wrong: {error}")),
+        None => Err("is not UTF-8 text".to_owned()),
+    };
+    parsed.map_err(|what| mistakes.push(format!("{name} {what}"))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn environment() -> Environment {
+        Environment {
+            command: "ADD".into(),
+            container: "0a1b-c_d.e".into(),
+            netns: "/run/netns/x".into(),
+            ifname: "eth0".into(),
+            arguments: "IgnoreUnknown=1;K8S_POD_NAME=a".into(),
+        }
+    }
+
+    fn refusal(change: impl FnOnce(&mut Environment)) -> (u32, String) {
+        let mut environment = environment();
+        change(&mut environment);
+        let error = environment.attachment().unwrap_err();
+        (error.code(), error.to_string())
+    }
+
+    #[test]
+    fn a_runtimes_environment_is_an_attachment() {
+        let attachment = environment().attachment().unwrap();
+        assert_eq!(attachment.owner.to_string(), "0a1b-c_d.e/eth0");
+        assert_eq!(attachment.netns, Some(PathBuf::from("/run/netns/x")));
+        assert_eq!(environment().command().unwrap(), Command::Add);
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named() {
+        for id in ["", "../x", "-a", "a b", "a/b", "a\nb", "ä"] {
+            let (code, message) = refusal(|environment| environment.container = id.into());
+            assert!(code == 4 && message.starts_with("CNI_CONTAINERID "), "{id:?}: {message}");
+        }
+        for name in ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "0123456789abcdef"] {
+            let (code, message) = refusal(|environment| environment.ifname = name.into());
+            assert!(code == 4 && message.starts_with("CNI_IFNAME "), "{name:?}: {message}");
+        }
+        for arguments in ["a", "=b", "a=b;c"] {
+            let (code, message) = refusal(|environment| environment.arguments = arguments.into());
+            assert!(code == 4 && message.starts_with("CNI_ARGS "), "{arguments:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn all_wrong_variables_are_named_together() {
+        let (_, message) = refusal(|environment| *environment = Environment::default());
+        assert_eq!(message, "CNI_CONTAINERID is not set; CNI_IFNAME is not set");
+    }
+
+    #[test]
+    fn an_address_asked_for_is_refused_rather_than_overlooked() {
+        let (code, message) = refusal(|environment| environment.arguments = "IgnoreUnknown=1;IP=10.1.2.3".into());
+        assert!(code == 2 && message.starts_with("`CNI_ARGS IP` is 10.1.2.3"), "{message}");
+    }
+
+    #[test]
+    fn an_unknown_command_is_told_which_ones_there_are() {
+        for command in ["", "add", "GC", "ADD "] {
+            let error = Environment { command: command.into(), ..Environment::default() }.command().unwrap_err();
+            assert!(error.code() == 4 && error.to_string().contains("one of ADD, DEL, CHECK, VERSION"), "{error}");
+        }
+    }
+}

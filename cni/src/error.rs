@@ -1,0 +1,152 @@
+//! [`Error`]: why a request was not done, and the error object that the specification wants it told by (1.1, section 5).
+
+use std::io;
+use std::path::PathBuf;
+
+use ipam::ledger::LedgerError;
+use kernel::netns::NetnsError;
+use kernel::pod::PodError;
+use serde_json::{Value, json};
+
+use crate::environment::Command;
+use crate::version::Version;
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A version that we do not speak.
+    #[error("cniVersion {version} is not spoken: use one of {}", Version::ALL.map(Version::as_str).join(", "))]
+    Version {
+        /// As written, or `(none)`.
+        version: String,
+    },
+    /// A command that the configuration's version does not have.
+    #[error("CNI {version} has no {command}: it came with {}", command.since())]
+    VersionWithoutCommand {
+        /// What was asked.
+        command: Command,
+        /// In which version.
+        version: Version,
+    },
+    /// Something that is configured and not done here.
+    #[error("`{key}` is {value}, and this version of towpath cannot do that: {instead}")]
+    UnsupportedField {
+        /// The key with the path to it.
+        key: String,
+        /// Its value, cut to a readable length.
+        value: String,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// The pod's namespace is gone, so there is nothing to connect and nothing to clean up.
+    #[error("the container does not exist: there is nothing at CNI_NETNS {}", path.display())]
+    NoContainer {
+        /// `CNI_NETNS`
+        path: PathBuf,
+    },
+    /// Environment variables that are missing or wrong, each with what would be right.
+    #[error("{}", mistakes.join("; "))]
+    Environment {
+        /// One sentence each.
+        mistakes: Vec<String>,
+    },
+    /// Standard input.
+    #[error("cannot read the network configuration from standard input: {source}")]
+    Input {
+        /// Why not.
+        source: io::Error,
+    },
+    /// More than any configuration has.
+    #[error("the network configuration on standard input is too long: it must have less than {limit} octets")]
+    InputTooLong {
+        /// Octets.
+        limit: u64,
+    },
+    /// Not JSON.
+    #[error("the network configuration on standard input cannot be read: {what}")]
+    Decode {
+        /// What is wrong, and where.
+        what: String,
+    },
+    /// What the configuration says cannot be meant, each mistake with its key and what would be right.
+    #[error("invalid network configuration: {}", mistakes.join("; "))]
+    Configuration {
+        /// One sentence each.
+        mistakes: Vec<String>,
+    },
+    /// The daemon has not said yet which subnet is this node's.
+    #[error("there is no {} yet, which says which subnet this node has: towpathd writes it when it has a lease; is it running?", path.display())]
+    NoSubnetFile {
+        /// `subnetFile`
+        path: PathBuf,
+    },
+    /// A file that is not the ledger's.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The daemon's file says nothing useful.
+    #[error("{} is not what towpathd writes: {what}; restart towpathd, it writes the file anew", path.display())]
+    SubnetFile {
+        /// `subnetFile`
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// STATUS: an ADD would fail now.
+    #[error("no pod can be connected now: {reason}")]
+    NotReady {
+        /// Why.
+        reason: Box<Error>,
+    },
+    /// CHECK: something that ADD made is not there.
+    #[error("{what}")]
+    Missing {
+        /// The first such thing.
+        what: String,
+    },
+    /// The address ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The kernel.
+    #[error(transparent)]
+    Pod(#[from] PodError),
+}
+
+impl Error {
+    /// The specification's code; 100 and up are ours.
+    pub fn code(&self) -> u32 {
+        match self {
+            Error::Version { .. } | Error::VersionWithoutCommand { .. } => 1,
+            Error::UnsupportedField { .. } => 2,
+            Error::NoContainer { .. } => 3,
+            Error::Environment { .. } | Error::Pod(PodError::Netns(_)) => 4,
+            Error::Input { .. } | Error::File { .. } | Error::Ledger(LedgerError::File { .. }) => 5,
+            Error::Decode { .. } | Error::SubnetFile { .. } => 6,
+            Error::InputTooLong { .. } | Error::Configuration { .. } => 7,
+            Error::NoSubnetFile { .. } => 11,
+            Error::NotReady { .. } => 50,
+            Error::Pod(_) => 100,
+            Error::Ledger(LedgerError::Exhausted { .. }) => 101,
+            Error::Missing { .. } => 102,
+        }
+    }
+
+    /// The error object.
+    pub fn to_json(&self, version: Version) -> Value {
+        json!({ "cniVersion": version.as_str(), "code": self.code(), "msg": self.to_string() })
+    }
+
+    /// What opening `CNI_NETNS` came to.
+    pub fn of_netns(error: NetnsError) -> Error {
+        match error {
+            NetnsError::Open { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                Error::NoContainer { path }
+            }
+            error => Error::Environment { mistakes: vec![format!("CNI_NETNS: {error}")] },
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! [`SubnetFile`]: what the daemon (or flannel's) says of this node in `subnet.env`. Only read here.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use ipam::ledger::{Range, RangeSet, RangeText};
+use ipnet::IpNet;
+
+use crate::error::Error;
+
+/// No such file is longer.
+const LONGEST: u64 = 64 * 1024;
+
+/// What is said of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetFile {
+    /// One set for each family, IPv4 first; the gateway is the address that the file gives.
+    pub sets: Vec<RangeSet>,
+    /// Octets of payload that pods' packets may have.
+    pub mtu: Option<u32>,
+    /// The cluster's networks.
+    pub networks: Vec<IpNet>,
+}
+
+impl SubnetFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`Error::NoSubnetFile`] when it is not there (yet); otherwise what is wrong with it.
+    pub fn read(path: &Path) -> Result<SubnetFile, Error> {
+        let mut text = String::new();
+        match File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text)) {
+            Ok(_) => SubnetFile::parse(&text).map_err(|what| Error::SubnetFile { path: path.to_owned(), what }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoSubnetFile { path: path.to_owned() }),
+            Err(source) => Err(Error::File { path: path.to_owned(), source }),
+        }
+    }
+
+    fn parse(text: &str) -> Result<SubnetFile, String> {
+        let mut file = SubnetFile { sets: Vec::new(), mtu: None, networks: Vec::new() };
+        let mut subnets = [None, None];
+        for line in text.lines() {
+            let Some((key, value)) = line.split_once('=') else { continue };
+            let value = value.trim();
+            let wrong = |expected| format!("{} is `{value}`, expected {expected}", key.trim());
+            match key.trim() {
+                "FLANNEL_SUBNET" => {
+                    subnets[0] = Some(set(value).ok_or_else(|| wrong("an IPv4 subnet's first address"))?)
+                }
+                "FLANNEL_IPV6_SUBNET" => {
+                    subnets[1] = Some(set(value).ok_or_else(|| wrong("an IPv6 subnet's first address"))?);
+                }
+                "FLANNEL_MTU" => file.mtu = Some(value.parse().map_err(|_| wrong("a number of octets"))?),
+                // flannel's readers take a list.
+                "FLANNEL_NETWORK" | "FLANNEL_IPV6_NETWORK" => {
+                    for network in value.split(',').filter(|network| !network.is_empty()) {
+                        file.networks.push(network.trim().parse().map_err(|_| wrong("networks"))?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        file.sets = subnets.into_iter().flatten().collect();
+        if file.sets.is_empty() {
+            return Err("it has neither FLANNEL_SUBNET nor FLANNEL_IPV6_SUBNET".to_owned());
+        }
+        Ok(file)
+    }
+}
+
+/// `10.1.2.1/24`: the subnet 10.1.2.0/24 and its gateway.
+fn set(value: &str) -> Option<RangeSet> {
+    let net: IpNet = value.parse().ok()?;
+    let gateway = (net.addr() != net.network()).then(|| net.addr());
+    let range = Range::new(RangeText { subnet: net.trunc(), start: None, end: None, gateway }).ok()?;
+    RangeSet::new(vec![range]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn flannels_file_gives_subnets_gateways_and_mtu() {
+        let file = SubnetFile::parse(
+            "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_IPV6_NETWORK=fd00::/48\n\
+             FLANNEL_IPV6_SUBNET=fd00:0:0:1::1/64\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
+        )
+        .unwrap();
+        assert_eq!(file.sets[0].to_string(), "10.244.1.1-10.244.1.254");
+        assert_eq!(file.sets[0].ranges()[0].gateway().to_string(), "10.244.1.1");
+        assert_eq!(file.sets[1].ranges()[0].subnet().to_string(), "fd00:0:0:1::/64");
+        assert_eq!((file.mtu, file.networks.len()), (Some(1450), 2));
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_file_is_said() {
+        for (text, what) in [
+            ("", "it has neither FLANNEL_SUBNET nor FLANNEL_IPV6_SUBNET"),
+            ("FLANNEL_SUBNET=10.1.1.1", "FLANNEL_SUBNET is `10.1.1.1`, expected an IPv4 subnet's first address"),
+            ("FLANNEL_SUBNET=10.1.1.1/24\nFLANNEL_MTU=big", "FLANNEL_MTU is `big`, expected a number of octets"),
+        ] {
+            assert_eq!(SubnetFile::parse(text).unwrap_err(), what);
+        }
+    }
+}
