@@ -8,6 +8,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
 use backends::LinkName;
+use backends::instance::device_lock;
 
 /// The devices that this process holds.
 #[derive(Debug, Default)]
@@ -55,8 +56,7 @@ impl DeviceLocks {
 }
 
 fn take(device: LinkName) -> Result<UnixListener, DeviceLockError> {
-    let bound =
-        SocketAddr::from_abstract_name(format!("towpath/{device}")).and_then(|name| UnixListener::bind_addr(&name));
+    let bound = SocketAddr::from_abstract_name(device_lock(device)).and_then(|name| UnixListener::bind_addr(&name));
     bound.map_err(|source| match source.kind() {
         std::io::ErrorKind::AddrInUse => DeviceLockError::Held { device },
         _ => DeviceLockError::Failed { device, source },

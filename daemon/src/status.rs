@@ -29,6 +29,8 @@ pub struct Status {
     pub version: &'static str,
     /// When the daemon started.
     pub started: String,
+    /// The alias of this daemon's links, which tells it from another on this node; absent until the network is known.
+    pub alias: Option<String>,
     /// Whether pods can be started and reach their peers, with the reasons.
     #[serde(flatten)]
     pub readiness: Readiness,
@@ -195,6 +197,7 @@ impl Status {
             node: node.name().to_string(),
             version: env!("CARGO_PKG_VERSION"),
             started: clock.time_of(std::time::Duration::ZERO),
+            alias: node.scope().map(|scope| scope.alias),
             readiness: Readiness::of(reconciler),
             store: StoreStatus { kind: store.to_owned(), up: store_trouble.is_none(), trouble: store_trouble },
             network: network(node, trouble(&node.network_trouble)),

@@ -15,7 +15,9 @@ pub mod netns;
 pub mod nft;
 pub mod notices;
 pub mod observe;
+pub mod pod;
 pub mod sysctl;
+pub mod traces;
 
 pub use error::{Error, Refusal, Result};
 pub use hand::Hand;
