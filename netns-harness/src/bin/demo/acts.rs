@@ -105,7 +105,13 @@ impl<'a> Cluster<'a> {
 
     fn show_reachability(&self, stage: &Stage) -> Result<()> {
         stage.heading("Who reaches whom: a TCP message there and back");
+        let begin = Instant::now();
         let matrix = self.complete_matrix()?;
+        stage.line(&format!(
+            "   All {} probes answered within {} after the last ADD.",
+            matrix.cells.len(),
+            brief(begin.elapsed())
+        ));
         for family in Family::ALL {
             let mut rows = vec![vec![family.to_string()]];
             rows[0].extend(self.pods.iter().map(|pod| pod.name().to_owned()));
@@ -173,10 +179,7 @@ impl<'a> Cluster<'a> {
         stage.line(&format!("   delta.p1  {} {}  ADD took {}", row[1], row[2], row[3]));
         let matrix = self.complete_matrix()?;
         let all = matrix.cells.len();
-        stage.line(&format!(
-            "   All {all} of {all} probes answered, {} after the node was made.",
-            brief(begin.elapsed())
-        ));
+        stage.line(&format!("   All {all} probes answered within {} after the node was made.", brief(begin.elapsed())));
         Ok(())
     }
 
