@@ -1,6 +1,8 @@
 //! Health and metrics over HTTP: `/healthz` (the process runs), `/readyz` (pods can be started, else why not), `/metrics`.
 //! It asks the run loop and knows nothing itself.
 
+mod entrance;
+
 use std::net::SocketAddr;
 
 use axum::Router;
@@ -14,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::ask::{Answer, Ask, Question, Unanswered, ask};
 use crate::metrics::{MEDIA_TYPE, Process};
 use crate::status::Readiness;
+use entrance::Entrance;
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +41,7 @@ pub enum HttpError {
 pub async fn serve(address: SocketAddr, asks: mpsc::Sender<Ask>) -> Result<(), HttpError> {
     let listener = TcpListener::bind(address).await.map_err(|source| HttpError::Listen { address, source })?;
     tracing::info!("health and metrics on http://{}", listener.local_addr().unwrap_or(address));
-    axum::serve(listener, router(asks)).await.map_err(HttpError::Serve)
+    axum::serve(Entrance::new(listener), router(asks)).await.map_err(HttpError::Serve)
 }
 
 fn router(asks: mpsc::Sender<Ask>) -> Router {

@@ -24,7 +24,7 @@ async fn serving((mut reconciler, mut kernel): (Reconciler, MemoryKernel)) -> So
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router(sender)).await });
+    tokio::spawn(async move { axum::serve(Entrance::new(listener), router(sender)).await });
     address
 }
 
@@ -84,7 +84,7 @@ async fn a_run_loop_that_has_ended_is_said_to_have() {
     drop(asks);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router(sender)).await });
+    tokio::spawn(async move { axum::serve(Entrance::new(listener), router(sender)).await });
     for path in ["/readyz", "/metrics"] {
         let page = get_page(address, path).await.unwrap();
         assert!(
@@ -93,6 +93,35 @@ async fn a_run_loop_that_has_ended_is_said_to_have() {
         );
     }
     assert!(get_page(address, "/healthz").await.unwrap().starts_with("HTTP/1.1 200 "));
+}
+
+/// Seats that nobody asks anything from are given to others, however slowly their holders talk.
+#[tokio::test(start_paused = true)]
+async fn whoever_only_sits_there_is_asked_to_leave() {
+    let address = serving(settled()).await;
+    let mut idle = Vec::new();
+    for number in 0..2 * entrance::SEATS {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        connection.write_all(if number % 2 == 0 { b"GET /heal" } else { b"" }).await.unwrap();
+        idle.push(connection);
+    }
+    let page = get_page(address, "/healthz").await.unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+    let mut said = Vec::new();
+    idle[1].read_to_end(&mut said).await.ok();
+    assert!(said.is_empty(), "{said:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_used_stays() {
+    let mut connection = TcpStream::connect(serving(settled()).await).await.unwrap();
+    for _ in 0..5 {
+        connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n").await.unwrap();
+        let mut page = [0; 512];
+        let length = connection.read(&mut page).await.unwrap();
+        assert!(page[..length].starts_with(b"HTTP/1.1 200 "));
+        tokio::time::advance(entrance::PATIENCE / 2).await;
+    }
 }
 
 #[tokio::test]

@@ -134,6 +134,20 @@ in the store, but no leases:
 }
 
 #[test]
+fn a_device_that_was_deleted_is_told_in_a_few_lines() {
+    let (mut reconciler, mut kernel) = settled();
+    let empty = crate::ask::fixture::newborn().1.state;
+    kernel.state = empty;
+    reconciler.look_again();
+    reconciler.turn(&mut kernel, noon().now);
+    let screen = status(&reconciler).to_string();
+    let (_, repairs) = screen.split_once("repaired   26 things that somebody else broke, the last:\n").unwrap();
+    let repairs: Vec<&str> = repairs.lines().take_while(|line| line.starts_with("  ")).collect();
+    assert!(repairs[0].starts_with("  2026-11-21T12:00:00Z  ip link add flannel-v6.1 "), "{screen}");
+    assert_eq!(repairs[3..], ["  2026-11-21T12:00:00Z  and more"]);
+}
+
+#[test]
 fn a_node_behind_a_nat_says_where_peers_send_to() {
     let (mut reconciler, mut kernel) = settled();
     let mut uplink = crate::ask::fixture::uplink();

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Display as _};
 
-use super::{KernelStatus, NetworkStatus, Status, SubnetStatus, TroubleStatus, UplinkStatus};
+use super::{KernelStatus, NetworkStatus, RepairStatus, Status, SubnetStatus, TroubleStatus, UplinkStatus};
 
 /// How wide the column of headings is.
 const HEADING: usize = 10;
@@ -116,7 +116,17 @@ impl fmt::Display for KernelStatus {
             1 => line(f, "repaired", "1 thing that somebody else broke:")?,
             count => line(f, "repaired", format_args!("{count} things that somebody else broke, the last:"))?,
         }
-        self.repairs.iter().try_for_each(|repair| writeln!(f, "  {}  {}", repair.at, repair.change))
+        self.repairs.chunk_by(|one, next| one.at == next.at).try_for_each(|look| fmt_look(f, look))
+    }
+}
+
+/// What one look put back: a few lines, because a link that is made anew brings all that was on it.
+fn fmt_look(f: &mut fmt::Formatter<'_>, look: &[RepairStatus]) -> fmt::Result {
+    const SHOWN: usize = 3;
+    look.iter().take(SHOWN).try_for_each(|repair| writeln!(f, "  {}  {}", repair.at, repair.change))?;
+    match look.get(SHOWN) {
+        Some(repair) => writeln!(f, "  {}  and more", repair.at),
+        None => Ok(()),
     }
 }
 
