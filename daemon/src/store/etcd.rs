@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use self::connect::Patience;
 use self::connect::connect;
+use self::failure::Way;
 use self::keys::Keys;
 use self::session::{End, Memory, Session};
 use super::events::{Events, Topic};
@@ -71,11 +72,12 @@ impl Etcd {
             };
             let End::Failed(failure) = end else { return };
             tracing::debug!(endpoint, ?failure, "the session with etcd ended");
-            if std::mem::take(&mut memory.worked) {
+            let worked = std::mem::take(&mut memory.worked);
+            if worked {
                 failures.clear();
                 backoff = Backoff::default();
             }
-            failures.push(failure.sentence(endpoint, &self.settings));
+            failures.push(failure.sentence(Way { endpoint, settings: &self.settings, worked }));
             if failures.len() < endpoints.len() {
                 continue;
             }

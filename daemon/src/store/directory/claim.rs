@@ -88,23 +88,29 @@ impl Leases {
         Some(Utc::now().until(file.expires).saturating_sub(self.terms.effective_margin()))
     }
 
-    /// The files that carry our name, read again.
+    /// The files that carry our name, each read once more, and the one that we hold even if it was scribbled over.
     fn own_files(&mut self, claim: &Claim) -> Result<Vec<(LeaseKey, LeaseFile)>, Trouble> {
+        let held = self.held.clone();
         let mut keys = self.known.own(claim);
-        if let Some((key, file)) = &self.held {
-            // Scribbled over: it was ours a moment ago, and nobody else can have claimed it through that.
-            if matches!(self.place.find(key.as_str()), Found::Garbage(_)) {
-                self.place.restore(key.as_str(), file).map_err(|error| self.io(error))?;
-            }
-            if !keys.contains(key) {
-                keys.push(key.clone());
+        if let Some((key, _)) = held.as_ref().filter(|(key, _)| !keys.contains(key)) {
+            keys.push(key.clone());
+        }
+        let mut own = Vec::new();
+        for key in keys {
+            let held = held.as_ref().filter(|(held, _)| *held == key);
+            match (self.place.find(key.as_str()), held) {
+                // It was ours a moment ago, and nobody else can have claimed it through that.
+                (Found::Garbage(_), Some((_, file))) => {
+                    self.place.restore(key.as_str(), file).map_err(|error| self.io(error))?;
+                    own.push((key, file.clone()));
+                }
+                (Found::Lease(file), _) if file.node == claim.node && file.lease(&key, None).is_ok() => {
+                    own.push((key, file))
+                }
+                _ => {}
             }
         }
-        let read = |key: LeaseKey| match self.place.find(key.as_str()) {
-            Found::Lease(file) if file.node == claim.node && file.lease(&key, None).is_ok() => Some((key, file)),
-            _ => None,
-        };
-        Ok(keys.into_iter().filter_map(read).collect())
+        Ok(own)
     }
 
     /// Writes our lease anew if it must be renewed or says something else than it should.
@@ -124,13 +130,18 @@ impl Leases {
 
     /// Takes a subnet: the previous one, one that is free, and only if nothing is left one whose lease has ended.
     fn acquire(&mut self, claim: &Claim, previous: Option<&Stack<IpNet>>) -> Result<(LeaseKey, LeaseFile), Trouble> {
-        let mut taken = self.known.taken(claim, &[]);
+        let held = self.held.as_ref().map(|(key, _)| key.clone());
+        let mut taken = self.known.taken(claim, held.as_slice());
         for _ in 0..ATTEMPTS {
             let Some(subnets) = pool::choose(&claim.pools, &taken, previous, dice()) else {
                 return self.inherit(claim);
             };
             let (key, file) = self.fresh(claim, &subnets);
             if !self.place.put_new(key.as_str(), &file).map_err(|error| self.io(error))? {
+                if Some(&key) == held.as_ref() && matches!(self.place.find(key.as_str()), Found::Garbage(_)) {
+                    // Scribbled over between two looks: the next one puts it right.
+                    return Err(Trouble::Busy { key: key.as_str().to_owned() });
+                }
                 subnets.values().take(1).for_each(|net| taken.insert(net));
                 continue;
             }
@@ -142,7 +153,7 @@ impl Leases {
             }
             self.place.remove(key.as_str(), &file).map_err(|error| self.io(error))?;
             self.look_at(&key).map_err(|error| self.io(error))?;
-            taken = self.known.taken(claim, &[]);
+            taken = self.known.taken(claim, held.as_slice());
         }
         Err(Trouble::Busy { key: "every subnet tried".to_owned() })
     }

@@ -28,18 +28,30 @@ impl From<etcd_client::Error> for Failure {
     }
 }
 
+/// Which way etcd was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// The endpoint.
+    pub endpoint: &'a str,
+    /// With what.
+    pub settings: &'a EtcdSettings,
+    /// Whether it worked until now.
+    pub worked: bool,
+}
+
 impl Failure {
     /// One sentence about it.
-    pub fn sentence(&self, endpoint: &str, settings: &EtcdSettings) -> String {
+    pub fn sentence(&self, way: Way<'_>) -> String {
+        let endpoint = way.endpoint;
         match self {
-            Failure::File { path, source } => format!(
-                "{} cannot be read: {source}; correct --etcd-cafile, --etcd-certfile or --etcd-keyfile",
-                path.display()
-            ),
+            Failure::File { path, source } => {
+                let file = path.display();
+                format!("{file} cannot be read: {source}; correct --etcd-cafile, --etcd-certfile or --etcd-keyfile")
+            }
             Failure::Watch(reason) => format!("etcd at {endpoint} ended the watch: {reason}; trying again"),
             Failure::Request(error) => {
                 let cause = cause(error);
-                let fix = fix(&cause, is_denied(error), settings);
+                let fix = fix(&cause, error, way);
                 format!("etcd at {endpoint} cannot be used: {cause}; {fix}")
             }
         }
@@ -63,50 +75,76 @@ fn cause(error: &etcd_client::Error) -> String {
         last = error.to_string();
         next = error.source();
     }
-    last
+    // One event has many names, depending on who was reading or writing when it came.
+    if BREAKS.iter().any(|words| last.contains(words)) { CLOSED.to_owned() } else { last }
 }
 
-fn fix(cause: &str, denied: bool, settings: &EtcdSettings) -> String {
+const CLOSED: &str = "the connection was closed";
+const BREAKS: [&str; 6] = [
+    "broken pipe",
+    "connection reset",
+    "Connection reset",
+    "connection closed",
+    "frame with invalid size",
+    "error reading a body",
+];
+
+/// What to do about a cause. The words are those of the TLS library, of etcd and of the system.
+fn fix(cause: &str, error: &etcd_client::Error, way: Way<'_>) -> String {
     let says = |words: &[&str]| words.iter().any(|word| cause.contains(word));
-    let user = settings.user.as_ref().map(|user| user.name.as_str());
-    if says(&["NotValidForName", "not valid for name"]) {
-        return "its certificate is for other names: put this one among its subjectAltNames, or correct --etcd-endpoints".to_owned();
-    }
-    if says(&["UnknownIssuer", "BadSignature"]) {
-        let ca = settings.tls.ca.as_ref().map_or("the system's list".to_owned(), |ca| ca.display().to_string());
-        return format!(
-            "its certificate is not signed by an authority in {ca}: give the one that signed it as --etcd-cafile"
-        );
-    }
-    if says(&["invalid peer certificate"]) {
-        return "give etcd a certificate that is valid today".to_owned();
-    }
-    if says(&["CertificateRequired", "BadCertificate", "UnknownCA", "fatal alert"]) {
-        return "it wants a client certificate that its own authority signed: give --etcd-certfile and --etcd-keyfile"
-            .to_owned();
-    }
-    if says(&["InvalidContentType", "corrupt message"]) {
-        return "it does not speak TLS: write http:// in --etcd-endpoints".to_owned();
-    }
     if says(&["Connection refused"]) {
         return "start etcd there, or correct --etcd-endpoints".to_owned();
     }
-    match (denied, user) {
-        _ if says(&["authentication failed", "invalid user"]) => {
+    if let Some(fix) = of_certificates(&says, way) {
+        return fix;
+    }
+    match &way.settings.user {
+        Some(user) if says(&["authentication failed", "invalid user"]) => {
             format!(
-                "the password of user {} is wrong: correct --etcd-username or --etcd-password",
-                user.unwrap_or("(none)")
+                "user {} is unknown there or has another password: correct --etcd-username or --etcd-password",
+                user.name
             )
         }
-        _ if says(&["user name is empty", "permission denied"]) && user.is_none() => {
-            "it wants to know who is asking: give --etcd-username and --etcd-password".to_owned()
-        }
-        (true, Some(user)) => {
-            format!("grant user {user} a role with readwrite on the prefix {}", settings.prefix)
-        }
-        _ if says(&["authentication is not enabled"]) => {
+        Some(_) if says(&["authentication is not enabled"]) => {
             "leave --etcd-username out, or enable authentication in etcd".to_owned()
         }
+        Some(user) if is_denied(error) => {
+            format!("grant user {} a role with readwrite on the prefix {}", user.name, way.settings.prefix)
+        }
+        None if is_denied(error) || says(&["user name is empty"]) => {
+            "it wants to know who is asking: give --etcd-username and --etcd-password".to_owned()
+        }
         _ => "trying again".to_owned(),
+    }
+}
+
+fn of_certificates(says: &impl Fn(&[&str]) -> bool, way: Way<'_>) -> Option<String> {
+    let (secure, tls) = (way.endpoint.starts_with("https://"), &way.settings.tls);
+    // A server that refuses a TLS 1.3 client says so only after the client believes that all is well (RFC 8446 section
+    // 4.4.2), so that what is seen of it may be no more than a connection that breaks.
+    let breaks = says(&[CLOSED]) && !way.worked;
+    if says(&["NotValidForName", "not valid for name"]) {
+        Some(
+            "its certificate is for other names: put this one among its subjectAltNames, or correct --etcd-endpoints"
+                .to_owned(),
+        )
+    } else if says(&["UnknownIssuer", "BadSignature"]) {
+        let ca = tls.ca.as_ref().map_or("the system's list".to_owned(), |ca| ca.display().to_string());
+        Some(format!(
+            "its certificate is not signed by an authority in {ca}: give the one that signed it as --etcd-cafile"
+        ))
+    } else if says(&["invalid peer certificate"]) {
+        Some("give etcd a certificate that is valid today".to_owned())
+    } else if says(&["fatal alert"]) || (secure && breaks && tls.client.is_none()) {
+        Some(
+            "if it wants a client certificate that its own authority signed, give --etcd-certfile and --etcd-keyfile"
+                .to_owned(),
+        )
+    } else if secure && says(&["InvalidContentType", "corrupt message", "handshake eof"]) {
+        Some("if it does not speak TLS, write http:// in --etcd-endpoints".to_owned())
+    } else if !secure && breaks {
+        Some("if it speaks TLS, write https:// in --etcd-endpoints".to_owned())
+    } else {
+        None
     }
 }
