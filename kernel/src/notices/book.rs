@@ -134,13 +134,9 @@ impl Book {
             }
             return;
         }
-        let tagged = entry.protocol == PROTOCOL;
-        // One without our tag is nobody's, or ours on a kernel before 5.18, which keeps no tags: then it came with our
-        // own request.
-        if tagged || !there {
-            let now = there.then_some(Tag::Ours);
-            seen.push(Notice::Address { link: known.name, net: entry.net, now });
-        }
+        // One without our tag may still be ours to remove (`observe` asks where it lies), so it is told like the others.
+        let now = there.then_some(Tag::Ours);
+        seen.push(Notice::Address { link: known.name, net: entry.net, now });
     }
 
     fn nexthop(&mut self, message: &Message<'_>, seen: &mut Vec<Notice>) {
