@@ -61,8 +61,9 @@ impl Table {
         observation::comment(&mut self.socket, &self.name)
     }
 
-    /// Swaps the table for another, in one transaction: no packet sees it missing, half, or double. `None` removes it;
-    /// that there was none is well. `nft -f` with `table inet T {}; delete table inet T; table inet T { … }`
+    /// Makes the table say this and nothing else, in one transaction: no packet sees it missing, half, or double. `None`
+    /// removes it; that there was none is well. `nft -f` with `flush chain` and `add rule`, or, where anything but rules is
+    /// not as it should be, with `table inet T {}; delete table inet T; table inet T { … }`
     ///
     /// # Errors
     /// The first thing that was refused is named, with the kernel's words, and nothing was changed.
@@ -94,6 +95,7 @@ const INET: u8 = 1;
 /// `NFTA_TABLE_…`
 const TABLE_NAME: u16 = 1;
 const TABLE_FLAGS: u16 = 2;
+const TABLE_USE: u16 = 3;
 const TABLE_USERDATA: u16 = 6;
 /// `NFTA_RULE_…`
 const RULE_TABLE: u16 = 1;
@@ -114,8 +116,10 @@ enum Kind {
     DeleteTable = 2,
     NewChain = 3,
     GetChain = 4,
+    DeleteChain = 5,
     NewRule = 6,
     GetRule = 7,
+    DeleteRule = 8,
     GetGeneration = 16,
 }
 

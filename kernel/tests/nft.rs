@@ -315,6 +315,35 @@ fn masquerade_really_gives_packets_the_nodes_address() {
     }
 }
 
+/// Translation is decided by a connection's first packet: a single one that met no rule would show.
+#[test]
+fn no_packet_passes_while_the_table_is_swapped() {
+    let Row { pod, node, world } = row();
+    let mut table = open(&node, TABLE);
+    let masquerade = rule([source("10.244.0.0/16"), destination_not("10.244.0.0/16")], Verdict::Masquerade);
+    let ruleset = Ruleset { chains: vec![Chain { kind: ChainKind::Postrouting, rules: vec![masquerade] }] };
+    table.replace(Some(&ruleset)).unwrap();
+    let answerer = world.run(|| std::net::UdpSocket::bind("192.0.2.2:5000")).unwrap();
+    answerer.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    let done = AtomicBool::new(false);
+    let leaks = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                table.replace(Some(&ruleset)).unwrap();
+            }
+        });
+        let leaked = |port: &u16| {
+            let sender = std::net::UdpSocket::bind(("10.244.1.2", *port)).unwrap();
+            sender.send_to(b"?", "192.0.2.2:5000").unwrap();
+            answerer.recv_from(&mut [0; 8]).unwrap().1.ip().to_string() != "192.0.2.1"
+        };
+        let leaks = pod.run(|| (10_000..30_000).filter(leaked).count());
+        done.store(true, Ordering::Relaxed);
+        leaks
+    });
+    assert_eq!(leaks, 0);
+}
+
 #[test]
 fn what_is_not_tracked_leaves_no_entry_in_connection_tracking() {
     needs("conntrack", "conntrack");

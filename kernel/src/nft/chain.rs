@@ -9,6 +9,7 @@ pub(super) const CHAIN_TABLE: u16 = 1;
 pub(super) const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
 const CHAIN_POLICY: u16 = 5;
+pub(super) const CHAIN_USE: u16 = 6;
 const CHAIN_TYPE: u16 = 7;
 const CHAIN_FLAGS: u16 = 10;
 /// `NFTA_HOOK_…`

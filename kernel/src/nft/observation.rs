@@ -2,11 +2,11 @@
 
 use backends::ruleset::{Chain, ChainKind, Rule, Ruleset, Verdict};
 
-use super::chain::{self, CHAIN_NAME, CHAIN_TABLE};
+use super::chain::{self, CHAIN_NAME, CHAIN_TABLE, CHAIN_USE};
 use super::expression::Expression;
 use super::{
     GENERIC, INET, Kind, LIST_ELEMENT, NO_NFTABLES, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, TABLE_FLAGS, TABLE_NAME,
-    TABLE_USERDATA, rule,
+    TABLE_USE, TABLE_USERDATA, rule,
 };
 use crate::error::{Error, Result};
 use crate::netlink::{Attributes, Message, Request, Socket};
@@ -16,7 +16,7 @@ const GENERIC_LEN: usize = GENERIC.len();
 /// `NFTA_GEN_ID`
 const GENERATION_ID: u16 = 1;
 /// How often to look again when somebody's transactions come between our questions.
-const ATTEMPTS: u32 = 20;
+const ATTEMPTS: u32 = 100;
 
 /// See [`super::Table::observe`].
 pub(super) fn observe(socket: &mut Socket, table: &str) -> Result<Option<Ruleset>> {
@@ -25,19 +25,50 @@ pub(super) fn observe(socket: &mut Socket, table: &str) -> Result<Option<Ruleset
     for _ in 0..ATTEMPTS {
         // Three questions are not one moment: the kernel's generation number tells whether they were.
         let generation = reader.generation()?;
-        let ruleset = reader.ruleset()?;
-        if reader.generation()? == generation {
-            return Ok(ruleset);
+        match reader.look()? {
+            Look::Whole(ruleset) if reader.generation()? == generation => return Ok(ruleset),
+            _ => std::thread::yield_now(),
         }
     }
     Err(Error::Unsettled { doing, attempts: ATTEMPTS })
+}
+
+/// What a transaction can build on.
+pub(super) struct Footing {
+    /// The generation that was looked at.
+    pub(super) generation: Option<u32>,
+    /// The chains, when nothing but rules can be wrong in the table.
+    pub(super) chains: Option<Vec<ChainKind>>,
+}
+
+/// Looks at the table as [`super::Table::replace`] needs it.
+pub(super) fn footing(socket: &mut Socket, (table, owner): (&str, &str)) -> Result<Footing> {
+    let doing = format!("writing the nftables table inet {table}");
+    let mut reader = Reader { socket, table, doing: &doing };
+    let generation = reader.generation()?;
+    let head = reader.about_table(|attributes| (flags_and_members(attributes), comment_of(attributes)))?;
+    let Some(((0, members), _)) = head.filter(|(_, comment)| comment == owner) else {
+        return Ok(Footing { generation, chains: None });
+    };
+    let chains: Vec<ChainKind> = reader.chains()?.into_iter().map(|listed| listed.chain.kind).collect();
+    let sound = chains.len() == members && !chains.contains(&ChainKind::Foreign);
+    Ok(Footing { generation, chains: sound.then_some(chains) })
 }
 
 /// See [`super::Table::owner`].
 pub(super) fn comment(socket: &mut Socket, table: &str) -> Result<Option<String>> {
     let doing = format!("reading the nftables table inet {table}");
     let mut reader = Reader { socket, table, doing: &doing };
-    reader.about_table(|attributes| attributes.get(TABLE_USERDATA).map_or_else(String::new, |data| text_of(data.bytes)))
+    reader.about_table(comment_of)
+}
+
+fn comment_of(table: Attributes<'_>) -> String {
+    table.get(TABLE_USERDATA).map_or_else(String::new, |data| text_of(data.bytes))
+}
+
+/// The table's flags, and how many chains (and sets, and objects) it has.
+fn flags_and_members(table: Attributes<'_>) -> (usize, usize) {
+    (number(table, TABLE_FLAGS), number(table, TABLE_USE))
 }
 
 /// The text of a comment in userdata: type 0, length, text, NUL (see `transaction::comment`).
@@ -53,6 +84,22 @@ fn text_of(userdata: &[u8]) -> String {
 pub(crate) fn touches(message: &Message<'_>, table: &str) -> bool {
     // Attribute 1 is the table's name in every announcement but that of a generation, which has no family.
     message.body.first() == Some(&INET) && is(message.attributes(GENERIC_LEN), TABLE_NAME, table)
+}
+
+/// What a look found.
+enum Look {
+    Whole(Option<Ruleset>),
+    /// More chains than the table has, or more rules than a chain has: in the middle of a commit, with the new
+    /// generation's number out already, the kernel still lists what is going.
+    Torn,
+}
+
+/// A chain.
+struct Listed {
+    name: String,
+    /// How many rules it has; jumps to it count as well.
+    members: usize,
+    chain: Chain,
 }
 
 struct Reader<'a> {
@@ -78,21 +125,19 @@ impl<'a> Reader<'a> {
         Ok(answers?.find_map(|message| message.attributes(GENERIC_LEN).get(GENERATION_ID)?.be32()))
     }
 
-    fn ruleset(&mut self) -> Result<Option<Ruleset>> {
-        let Some(flags) = self.flags()? else { return Ok(None) };
-        let mut chains = self.chains()?;
-        self.rules(&mut chains)?;
-        let mut chains: Vec<Chain> = chains.into_iter().map(|(_, chain)| chain).collect();
+    fn look(&mut self) -> Result<Look> {
+        let Some((flags, members)) = self.about_table(flags_and_members)? else { return Ok(Look::Whole(None)) };
+        let mut listed = self.chains()?;
+        self.rules(&mut listed)?;
+        if listed.len() > members || listed.iter().any(|listed| listed.chain.rules.len() > listed.members) {
+            return Ok(Look::Torn);
+        }
+        let mut chains: Vec<Chain> = listed.into_iter().map(|listed| listed.chain).collect();
         if flags != 0 {
             chains.push(Chain { kind: ChainKind::Foreign, rules: Vec::new() });
         }
         chains.sort_by_key(|chain| chain.kind);
-        Ok(Some(Ruleset { chains }))
-    }
-
-    /// The table's flags, `None` when there is no table.
-    fn flags(&mut self) -> Result<Option<u32>> {
-        self.about_table(|attributes| attributes.get(TABLE_FLAGS).and_then(|flags| flags.be32()).unwrap_or(0))
+        Ok(Look::Whole(Some(Ruleset { chains })))
     }
 
     /// Something that the kernel says of the table itself, `None` when there is no table.
@@ -113,22 +158,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Our table's chains by name, empty.
-    fn chains(&mut self) -> Result<Vec<(String, Chain)>> {
+    /// Our table's chains, without their rules.
+    fn chains(&mut self) -> Result<Vec<Listed>> {
         let request = self.request(Kind::GetChain);
         let answers = self.socket.dump(&request, |body| body.fixed(&GENERIC))?;
         // The kernel lists the chains of all tables of the family.
         let ours =
             answers.map(|message| message.attributes(GENERIC_LEN)).filter(|chain| is(*chain, CHAIN_TABLE, self.table));
-        let named = |chain: Attributes<'_>| {
-            let name = chain.get(CHAIN_NAME)?.text()?.to_owned();
-            Some((name, Chain { kind: chain::decode(chain), rules: Vec::new() }))
+        let listed = |attributes: Attributes<'_>| {
+            let name = attributes.get(CHAIN_NAME)?.text()?.to_owned();
+            let chain = Chain { kind: chain::decode(attributes), rules: Vec::new() };
+            Some(Listed { name, members: number(attributes, CHAIN_USE), chain })
         };
-        Ok(ours.filter_map(named).collect())
+        Ok(ours.filter_map(listed).collect())
     }
 
     /// Puts our table's rules into its chains, in order.
-    fn rules(&mut self, chains: &mut [(String, Chain)]) -> Result<()> {
+    fn rules(&mut self, chains: &mut [Listed]) -> Result<()> {
         let (request, table) = (self.request(Kind::GetRule), self.table);
         let answers = self.socket.dump(&request, |body| {
             body.fixed(&GENERIC);
@@ -138,12 +184,17 @@ impl<'a> Reader<'a> {
         let ours = answers.map(|message| message.attributes(GENERIC_LEN)).filter(|rule| is(*rule, RULE_TABLE, table));
         for attributes in ours {
             let name = attributes.get(RULE_CHAIN).and_then(|name| name.text());
-            if let Some((_, chain)) = chains.iter_mut().find(|(chain, _)| Some(chain.as_str()) == name) {
-                chain.rules.push(decode_rule(attributes));
+            if let Some(listed) = chains.iter_mut().find(|listed| Some(listed.name.as_str()) == name) {
+                listed.chain.rules.push(decode_rule(attributes));
             }
         }
         Ok(())
     }
+}
+
+fn number(attributes: Attributes<'_>, kind: u16) -> usize {
+    let number = attributes.get(kind).and_then(|attribute| attribute.be32()).unwrap_or(0);
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn is(attributes: Attributes<'_>, kind: u16, text: &str) -> bool {
