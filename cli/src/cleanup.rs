@@ -67,7 +67,7 @@ pub fn run(wish: &Cleanup, socket: &Path) -> Result<u8, CleanupError> {
     if let Some(who) = alive::daemon(&found, socket).filter(|_| !wish.force) {
         return Err(CleanupError::Alive { who });
     }
-    if consent::ask("\nRemove these?", wish.yes)? == Consent::Refused {
+    if !wish.yes && consent::ask("\nRemove these?")? == Consent::Refused {
         println!("nothing was removed");
         return Ok(1);
     }

@@ -22,11 +22,8 @@ pub enum ConsentError {
     Terminal(#[from] io::Error),
 }
 
-/// Asks `question [y/N]`, unless the command line has said `--yes`.
-pub fn ask(question: &str, yes: bool) -> Result<Consent, ConsentError> {
-    if yes {
-        return Ok(Consent::Given);
-    }
+/// Asks `question [y/N]` on the terminal.
+pub fn ask(question: &str) -> Result<Consent, ConsentError> {
     if !io::stdin().is_terminal() {
         return Err(ConsentError::Nobody);
     }

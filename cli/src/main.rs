@@ -27,6 +27,10 @@ fn main() -> ExitCode {
     }
 }
 
+const RELEASE: &str = "\
+This node gives its lease back. Its pods keep running, and other nodes lose their way to them.
+Go on?";
+
 /// Does what is asked; gives the exit status.
 fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let ask = |question: &Question| relay(arguments, question);
@@ -35,12 +39,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Command::Plan(form) => ask(&Question::new("plan", form.output)),
         Command::Explain { address, form } => ask(&Question::new("explain", form.output).about(*address)),
         Command::Release { yes } => {
-            let warning =
-                "This node gives its lease back: its pods keep running and lose their addresses' way from other nodes.";
-            match consent::ask(&format!("{warning}\nGo on?"), *yes)? {
-                Consent::Given => ask(&Question::new("release", arguments::Output::Text)),
-                Consent::Refused => Ok(1),
+            if !yes && consent::ask(RELEASE)? == Consent::Refused {
+                return Ok(1);
             }
+            ask(&Question::new("release", arguments::Output::Text))
         }
         Command::Cleanup(wish) => Ok(cleanup::run(wish, &arguments.socket)?),
         Command::Version => {

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::CleanupError;
+use super::kernel_side::KernelSide;
 
 /// The files of one instance.
 #[derive(Debug)]
@@ -46,8 +47,8 @@ impl Files {
 
     /// Those that a daemon of ours wrote. Without a state file, and when the kernel has nothing of the instance, the subnet
     /// file is somebody else's.
-    pub fn of_daemon(self, kernel_has_nothing: bool) -> impl Iterator<Item = PathBuf> {
-        let ours = !self.state_files.is_empty() || !kernel_has_nothing;
+    pub fn of_daemon(self, kernel: &[KernelSide]) -> impl Iterator<Item = PathBuf> + use<> {
+        let ours = !self.state_files.is_empty() || !kernel.iter().all(KernelSide::is_empty);
         let subnet_file = self.subnet_text.filter(|_| ours).map(|_| self.subnet_file);
         self.state_files.into_iter().chain(subnet_file)
     }

@@ -41,7 +41,7 @@ impl Leavings {
             let networks = if all { KernelSide::everywhere() } else { files.networks() };
             let mut sides = tables(&|name, owner| owner == instance.alias || name == instance.table);
             sides.push(KernelSide::find(&mut hand, instance, networks)?);
-            leavings.files.extend(files.of_daemon(sides.iter().all(KernelSide::is_empty)));
+            leavings.files.extend(files.of_daemon(&sides));
             sides.into_iter().for_each(|side| leavings.take(side));
         }
         if all {
