@@ -59,6 +59,16 @@ pub enum ClientError {
         /// The socket.
         socket: PathBuf,
     },
+    /// It is there and says nothing.
+    #[error(
+        "towpathd did not answer on {} within {} s: it is stopped or stuck, see its log",
+        socket.display(),
+        PATIENCE.as_secs()
+    )]
+    Silent {
+        /// The socket.
+        socket: PathBuf,
+    },
     /// Something failed on the way.
     #[error("asking on {}: {source}", socket.display())]
     Failed {
@@ -78,13 +88,14 @@ pub enum ClientError {
 }
 
 /// Longer than the daemon takes to give up by itself.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Asks and waits for the answer.
 pub fn ask(socket: &Path, question: &Question) -> Result<Reply, ClientError> {
     let owned = || socket.to_owned();
     let line = exchange(socket, question).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::Nobody { socket: owned() },
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent { socket: owned() },
         io::ErrorKind::PermissionDenied => ClientError::Forbidden { socket: owned() },
         _ => ClientError::Failed { socket: owned(), source },
     })?;

@@ -58,7 +58,7 @@ async fn a_node_that_is_not_ready_says_why_one_reason_a_line() {
     assert_eq!(
         body,
         "no network configuration yet: put net-conf.json into the store\n\
-         no uplink yet: it is looked for once the network is known\n\
+         uplink: it is looked for once the network is known\n\
          no lease held: none is claimed before network and uplink are known\n\
          the peers are not known yet: the store has not told its leases\n\
          the kernel has not been brought to what is desired yet\n"

@@ -50,7 +50,7 @@ fn a_node_that_knows_nothing_yet_says_what_it_waits_for() {
         "\
 node       a, NOT READY
            - no network configuration yet: put net-conf.json into the store
-           - no uplink yet: it is looked for once the network is known
+           - uplink: it is looked for once the network is known
            - no lease held: none is claimed before network and uplink are known
            - the peers are not known yet: the store has not told its leases
            - the kernel has not been brought to what is desired yet
@@ -98,7 +98,7 @@ fn a_node_with_every_kind_of_trouble() {
         status(&reconciler).to_string(),
         "\
 node       a, NOT READY
-           - no uplink: no default route, and no --iface says which interface
+           - uplink: no default route, and no --iface says which interface
            - the kernel refuses: Operation not supported (by `ip route replace 10.244.2.0/24 nhid [via 10.244.2.0 dev flannel.1 onlink proto 84] proto 84 metric 0`)
            - degraded: net-conf.json cannot be used: Network: it is a number; Backend.Type: unknown; the last good one is used
            - degraded: the store cannot be used, what it said last is kept: etcd at http://192.0.2.9:2379 does not answer; is it running?
