@@ -68,8 +68,9 @@ pub enum Command {
 /// How the answer shall look.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Form {
-    /// For people or for programs [text]
+    /// For people or for programs.
     #[arg(
+        help = "For people or for programs [text]",
         short,
         long,
         value_name = "text|json",
