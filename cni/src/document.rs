@@ -209,3 +209,45 @@ fn shown(value: &Value) -> String {
     let text = value.to_string();
     if text.chars().count() <= 80 { text } else { text.chars().take(80).chain(['…']).collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn what_is_no_configuration_is_told_so_with_code_6() {
+        let deep = "[".repeat(100_000);
+        let nested = format!(r#"{{"a":{}{}}}"#, "[".repeat(500), "]".repeat(500));
+        for text in ["", " \n", "{", "[]", "null", "5", "{\"a\":}", "\0", "{}{}", &deep, &nested] {
+            assert_eq!(Document::parse(text.as_bytes()).unwrap_err().code(), 6, "{:.40}", text);
+        }
+        assert_eq!(Document::parse(b"\xff\xfe").unwrap_err().code(), 6);
+    }
+
+    #[test]
+    fn versions_that_are_not_spoken_are_code_1_and_values_that_are_none_code_6() {
+        for (text, code) in [
+            (r#"{}"#, 1),
+            (r#"{"cniVersion": null}"#, 1),
+            (r#"{"cniVersion": "0.2.0"}"#, 1),
+            (r#"{"cniVersion": "1.0"}"#, 1),
+            (r#"{"cniVersion": ""}"#, 1),
+            (r#"{"cniVersion": 1.0}"#, 6),
+            (r#"{"cniVersion": ["1.0.0"]}"#, 6),
+        ] {
+            assert_eq!(Document::parse(text.as_bytes()).unwrap().version().unwrap_err().code(), code, "{text}");
+        }
+        for version in Version::ALL {
+            let text = format!(r#"{{"cniVersion": "{version}"}}"#);
+            assert_eq!(Document::parse(text.as_bytes()).unwrap().version().unwrap(), version);
+        }
+    }
+
+    #[test]
+    fn of_two_equal_keys_the_last_counts_and_a_long_value_is_shown_short() {
+        let document = Document::parse(br#"{"a": 1, "a": "x"}"#).unwrap();
+        assert_eq!(document.root().text("a", &mut Mistakes::default()), Some("x"));
+        assert_eq!(shown(&Value::from("ä".repeat(500))).chars().count(), 81);
+    }
+}

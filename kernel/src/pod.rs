@@ -139,7 +139,13 @@ pub fn attach(netns: &Netns, bridge: &Bridge, wire: &Wire, inside: &Inside) -> R
     }
     let mut host = Host::open()?;
     let seen = host.bridge(bridge)?;
-    let ends = host.plug(bridge, &seen, wire, netns)?;
+    let ends = host.plug(bridge, &seen, wire, netns).map_err(|error| match error {
+        // What the kernel also says of a namespace of another kind; entering it tells.
+        PodError::Netlink(refused) if refused.errno() == libc::EINVAL => {
+            Pod::enter(netns).err().unwrap_or(PodError::Netlink(refused))
+        }
+        error => error,
+    })?;
     let finished = Pod::enter(netns).and_then(|mut pod| pod.configure(ends.pod, wire.pod, inside));
     match finished.and_then(|()| host.settle(&seen, &ends, wire)) {
         Ok(mtu) => Ok(Attached { bridge_mac: seen.mac, bridge_mtu: bridge.mtu.unwrap_or(seen.mtu), mtu }),

@@ -128,6 +128,9 @@ impl Host {
         if made {
             // Pods must not hand the node routes (RFC 4861 section 6.1.2 router advertisements).
             ensure(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
+            // While the bridge's link-local address is tentative (RFC 4862 section 5.4: a second or two), the kernel asks
+            // for no neighbour on behalf of forwarded packets (`ndisc_solicit`), and a new pod's first ones are lost.
+            ensure(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?;
         }
         let mac = found.mac.unwrap_or(wanted.mac);
         Ok(BridgeSeen { index: found.index, mac, mtu: found.mtu, up: found.up, unpinned: !made })
