@@ -24,8 +24,8 @@ pub use check::check;
 pub use invocation::Invocation;
 pub use mistake::{Mistake, Mistakes};
 pub use settings::{
-    ClientCertificate, EtcdSettings, EtcdUser, InterfaceId, InterfaceWish, LogFormat, LogLevel, Logging,
-    Settings, StoreSettings, TlsFiles,
+    ClientCertificate, EtcdSettings, EtcdUser, InterfaceId, InterfaceWish, LogFormat, LogLevel, Logging, Settings,
+    StoreSettings, TlsFiles,
 };
 
 use meant::{Command, Meant};
@@ -36,7 +36,7 @@ use written::Written;
 pub enum Order {
     /// Print this and end well: `--help`, `--version`, `--print-config`.
     Print(String),
-    /// [`check`] these, say what was found, and end: `--check-config`.
+    /// [`check()`] these, say what was found, and end: `--check-config`.
     Check(Box<Settings>),
     /// Be the daemon.
     Run(Box<Settings>),
