@@ -53,6 +53,8 @@ pub struct Claim {
 
 /// What a store is asked to do, latest value only.
 #[derive(Clone, Debug, Default, PartialEq)]
+// There is one of it, in one channel.
+#[allow(clippy::large_enum_variant)]
 pub enum Wish {
     /// Watch, claim nothing (yet).
     #[default]

@@ -43,7 +43,7 @@ impl Utc {
 /// Days from 1970-01-01 to the first of a month (January is 1) of the Gregorian calendar.
 fn days_before(year: u64, month: u64) -> u64 {
     let leap_days = |year: u64| year / 4 - year / 100 + year / 400;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let lengths = [31, 28 + u64::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let before: u64 = lengths.iter().zip(1..month).map(|(days, _)| days).sum();
     (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969) + before

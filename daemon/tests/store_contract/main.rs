@@ -2,6 +2,8 @@
 //!
 //! The etcd tests run a real etcd on free ports of the loopback interface.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// Nothing here runs on a node; etcd, etcdctl and openssl are what is tested against.
+#![allow(clippy::disallowed_types)]
 #![forbid(unsafe_code)]
 
 mod directory_only;

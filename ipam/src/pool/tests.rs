@@ -1,3 +1,4 @@
+//! Which subnet is chosen, and that it is always a free one of the pool.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;

@@ -1,3 +1,4 @@
+//! Flannel's JSON, byte for byte, and what is refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use ipam::Pool;

@@ -45,7 +45,7 @@ impl Leases {
             Some((key, file)) => self.freshen(claim, key, file)?,
             None => {
                 let before = self.held.as_ref().map(|(_, file)| file.clone());
-                let given = claim.previous.clone();
+                let given = claim.previous;
                 let previous = before.and_then(|file| file.stack().ok()).or(given);
                 let previous = previous.or_else(|| own.first().and_then(|(_, file)| file.stack().ok()));
                 self.acquire(claim, previous.as_ref())?
