@@ -1,0 +1,16 @@
+//! WHAT IS PROMISED of the first overlay, as sentences, shown on the real kernel with the real programs.
+//!
+//! Each test has a lab of its own and waits for conditions, never for time. It needs root and the packages that the lab
+//! names, and the programs: `cargo build -p towpathd -p towpath -p towpathctl` (`make test` does it).
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cluster;
+mod monitor;
+mod picture;
+
+mod foreign;
+mod quiet;
+mod repair;
+
+mod talk;

@@ -1,0 +1,68 @@
+//! [`Monitor`]: everything that the kernel says is changed in a namespace, from one moment to another.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use netns_harness::{Node, Process};
+
+use crate::cluster::LIMIT;
+
+/// Listens as long as the lab lives.
+pub struct Monitor {
+    node: Node,
+    listeners: [Process; 2],
+}
+
+impl Monitor {
+    /// Begins to listen.
+    pub fn start(node: &Node) -> Result<Monitor> {
+        let mut links = Command::new("ip");
+        links.args(["-o", "monitor", "link", "address", "route", "neigh", "nexthop", "rule", "netconf"]);
+        let mut rules = Command::new("stdbuf");
+        rules.args(["-oL", "nft", "monitor"]);
+        let listeners = [node.start("ip-monitor", links)?, node.start("nft-monitor", rules)?];
+        let monitor = Monitor { node: node.clone(), listeners };
+        monitor.mark("first")?;
+        Ok(monitor)
+    }
+
+    /// What was changed while something was done.
+    pub fn during(&self, what: impl FnOnce() -> Result<()>) -> Result<Vec<String>> {
+        let before = self.lengths();
+        what()?;
+        self.mark("last")?;
+        let logs = self.listeners.iter().map(|listener| listener.log()).zip(before);
+        let lines: Vec<String> =
+            logs.flat_map(|(log, begin)| log[begin..].lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        Ok(lines.into_iter().filter(|line| !is_noise(line)).collect())
+    }
+
+    /// Makes a change of its own and waits until it is heard: then everything before was heard, too.
+    fn mark(&self, name: &str) -> Result<()> {
+        let before = self.lengths();
+        self.node.ip("route add blackhole 203.0.113.113")?;
+        self.node.run(["nft", "add table ip marker; delete table ip marker"])?;
+        self.node.ip("route del blackhole 203.0.113.113")?;
+        for ((listener, begin), word) in
+            self.listeners.iter().zip(before).zip(["Deleted blackhole 203.0.113.113", "delete table ip marker"])
+        {
+            listener
+                .wait_ready(LIMIT, || listener.log()[begin..].contains(word).then_some(()).context("not heard yet"))
+                .with_context(|| format!("the {name} mark"))?;
+        }
+        Ok(())
+    }
+
+    fn lengths(&self) -> [usize; 2] {
+        self.listeners.each_ref().map(|listener| listener.log().len())
+    }
+}
+
+/// What is said without anybody having changed anything: our own marks, who sent it, and the kernel's learning on the
+/// underlay.
+fn is_noise(line: &str) -> bool {
+    let underlay = line.contains(" dev eth0 ") && line.contains("lladdr") && !line.contains("PERMANENT");
+    let marks =
+        line.contains("203.0.113.113") || line.contains("table ip marker") || line.starts_with("# new generation");
+    underlay || marks || line.trim().is_empty()
+}
