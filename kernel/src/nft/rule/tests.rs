@@ -1,3 +1,5 @@
+//! Rules against the words of `nft --debug=netlink`, and as properties: what is written comes back, what is altered does not.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use proptest::prelude::*;
 

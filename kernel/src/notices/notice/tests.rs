@@ -1,3 +1,5 @@
+//! Which notices agree with a desired state that has one object of each kind.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use std::net::IpAddr;
 
