@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// [`SocketError`] at once when the socket cannot be made, or another daemon has it. The daemon does well without.
 pub async fn serve(path: &Path, asks: mpsc::Sender<Ask>) -> Result<(), SocketError> {
-    let listener = place::listen(path)?;
+    let listener = place::listen(path).await?;
     accept(&listener, &asks).await;
     Ok(())
 }

@@ -3,10 +3,9 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 /// Why there is no status socket.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +35,7 @@ pub enum SocketError {
 }
 
 /// Listens at a path: makes its directory, replaces the socket of a daemon that is dead, and lets only root connect.
-pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
+pub async fn listen(path: &Path) -> Result<UnixListener, SocketError> {
     let failed = |action| move |source| SocketError::File { action, path: path.to_owned(), source };
     if let Some(directory) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed("make the directory of"))?;
@@ -47,8 +46,8 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             return Err(SocketError::NoSocket { path: path.to_owned() });
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => return Err(SocketError::Taken { path: path.to_owned() }),
-        Ok(_) => {}
+        Ok(_) if is_dead(path).await => {}
+        Ok(_) => return Err(SocketError::Taken { path: path.to_owned() }),
     }
     // Made under another name and moved: nobody can connect before the mode is right, and no instant is without a socket.
     let fresh = beside(path);
@@ -60,6 +59,11 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
     fs::set_permissions(&fresh, Permissions::from_mode(0o600)).map_err(failed("restrict"))?;
     fs::rename(&fresh, path).map_err(failed("put in its place"))?;
     Ok(listener)
+}
+
+/// Whether nobody listens there any more. Somebody who is too busy to answer lives.
+async fn is_dead(path: &Path) -> bool {
+    UnixStream::connect(path).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 fn beside(path: &Path) -> PathBuf {

@@ -33,9 +33,9 @@ impl Drop for Directory {
 }
 
 /// A socket whose run loop is that of a settled node without its route to node b.
-fn serving(path: &Path) {
+async fn serving(path: &Path) {
     let (sender, mut asks) = mpsc::channel::<Ask>(4);
-    let listener = place::listen(path).unwrap();
+    let listener = place::listen(path).await.unwrap();
     tokio::spawn(async move { accept(&listener, &sender).await });
     tokio::spawn(async move {
         let (mut reconciler, mut kernel) = settled();
@@ -61,7 +61,7 @@ async fn say(path: &Path, request: &[u8]) -> (String, i64) {
 async fn questions_are_answered_as_text_and_as_json() {
     let directory = Directory::new("questions");
     let path = directory.socket();
-    serving(&path);
+    serving(&path).await;
     let (text, exit) = say(&path, b"{\"ask\":\"status\"}\n").await;
     assert!(text.starts_with("node       a, ready\n") && exit == 0, "{text}");
     let (text, exit) = say(&path, b"{\"ask\":\"status\",\"output\":\"json\"}\n").await;
@@ -84,7 +84,7 @@ async fn questions_are_answered_as_text_and_as_json() {
 async fn garbage_is_answered_with_what_is_wrong_and_harms_nobody() {
     let directory = Directory::new("garbage");
     let path = directory.socket();
-    serving(&path);
+    serving(&path).await;
     let endless = vec![b'['; 1 << 12];
     let garbage: [(&[u8], &str); 9] = [
         (b"\n", "the request is not understood"),
@@ -112,7 +112,7 @@ async fn garbage_is_answered_with_what_is_wrong_and_harms_nobody() {
 async fn a_client_that_leaves_or_says_half_a_thing_harms_nobody() {
     let directory = Directory::new("leaves");
     let path = directory.socket();
-    serving(&path);
+    serving(&path).await;
     for said in [&b""[..], b"{\"ask\":\"stat", b"{\"ask\":\"status\"}\n"] {
         let mut client = UnixStream::connect(&path).await.unwrap();
         client.write_all(said).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_client_that_leaves_or_says_half_a_thing_harms_nobody() {
 async fn silent_clients_have_their_time_and_then_make_room() {
     let directory = Directory::new("silent");
     let path = directory.socket();
-    serving(&path);
+    serving(&path).await;
     let mut silent = Vec::new();
     for _ in 0..3 * CLIENTS {
         silent.push(UnixStream::connect(&path).await.unwrap());
@@ -141,7 +141,7 @@ async fn silent_clients_have_their_time_and_then_make_room() {
 async fn only_its_owner_may_connect_and_anybody_may_look() {
     let directory = Directory::new("mode");
     let path = directory.socket();
-    serving(&path);
+    serving(&path).await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left there");
@@ -154,7 +154,7 @@ async fn a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not() {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "a dead daemon's");
-    serving(&path);
+    serving(&path).await;
     let (sender, _asks) = mpsc::channel::<Ask>(1);
     let error = serve(&path, sender).await.unwrap_err();
     assert!(matches!(error, SocketError::Taken { .. }), "{error}");
@@ -164,15 +164,29 @@ async fn a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_is_too_busy_to_answer_keeps_its_socket() {
+    let directory = Directory::new("busy");
+    let path = directory.0.join("towpathd.sock");
+    let busy = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let mut queue = Vec::new();
+    while let Ok(waiting) = UnixStream::connect(&path).await {
+        queue.push(waiting);
+    }
+    let error = place::listen(&path).await.unwrap_err();
+    assert!(matches!(error, SocketError::Taken { .. }), "{error}");
+    drop(busy);
+}
+
+#[tokio::test]
 async fn what_is_no_socket_is_left_alone() {
     let directory = Directory::new("file");
     let path = directory.0.join("precious");
     fs::write(&path, "data").unwrap();
-    let error = place::listen(&path).unwrap_err();
+    let error = place::listen(&path).await.unwrap_err();
     assert!(matches!(error, SocketError::NoSocket { .. }), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "data");
     let long = directory.0.join("x".repeat(120));
-    let error = place::listen(&long).unwrap_err().to_string();
+    let error = place::listen(&long).await.unwrap_err().to_string();
     assert!(error.starts_with("cannot listen on "), "{error}");
 }
 
@@ -181,7 +195,7 @@ async fn a_run_loop_that_has_ended_is_said_to_have() {
     let directory = Directory::new("ended");
     let (sender, asks) = mpsc::channel::<Ask>(1);
     drop(asks);
-    let listener = place::listen(&directory.socket()).unwrap();
+    let listener = place::listen(&directory.socket()).await.unwrap();
     tokio::spawn(async move { accept(&listener, &sender).await });
     let (text, exit) = say(&directory.socket(), b"{\"ask\":\"plan\"}\n").await;
     assert_eq!((text.as_str(), exit), ("towpathd is stopping and answers no more\n", 2));
