@@ -1,3 +1,4 @@
+//! What a configuration is taken to mean, key by key.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;

@@ -1,3 +1,4 @@
+//! The shapes of results, and reading them back.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;

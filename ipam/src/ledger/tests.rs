@@ -1,3 +1,4 @@
+//! The ledger on a real disk: files to the byte, crashes, garbage, and no address twice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods, reason = "what the ledger leaves on disk is what is tested")]
 

@@ -1,3 +1,4 @@
+//! Which ranges are accepted, and the order of giving.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;
