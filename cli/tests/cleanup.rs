@@ -118,8 +118,12 @@ fn one_of_two_instances_goes_alone() {
         "{LEFT}
         towpathctl cleanup --yes --subnet-file /run/second/subnet.env
         echo ----; ip -o link show type vxlan | cut -d: -f2; ip route show type blackhole; nft list tables
-        find /run/flannel /run/second -type f"
+        find /run/flannel /run/second -type f
+        rm /run/flannel/subnet.env; towpathctl cleanup --yes --subnet-file /run/flannel/subnet.env > /run/said
+        echo ----; ip route show type blackhole"
     ));
+    let (out, rest) = out.rsplit_once("----\n").expect("the mark");
+    assert_eq!(rest, "", "the last one's blackholes go even without its subnet file");
     let (_, after) = out.split_once("----\n").expect("the mark");
     assert_eq!(
         after, " flannel.1\nblackhole 10.244.1.0/24 proto 84 \ntable inet towpath\n/run/flannel/subnet.env\n",

@@ -38,7 +38,9 @@ impl Leavings {
         for subnet_file in chosen.map_or_else(|| subnet_files(&traces), |file| BTreeSet::from([file])) {
             let instance = Instance::of_subnet_file(&subnet_file);
             let files = Files::find(&subnet_file, &wish.state_directory)?;
-            let networks = if all { KernelSide::everywhere() } else { files.networks() };
+            // A blackhole does not say whose it is: without another instance it is ours, else its network must tell.
+            let alone = aliases(&traces).all(|alias| alias == instance.alias);
+            let networks = if all || alone { KernelSide::everywhere() } else { files.networks() };
             let mut sides = tables(&|name, owner| owner == instance.alias || name == instance.table);
             sides.push(KernelSide::find(&mut hand, instance, networks)?);
             leavings.files.extend(files.of_daemon(&sides));
@@ -95,10 +97,13 @@ const DEFAULT_SUBNET_FILE: &str = "/run/flannel/subnet.env";
 
 /// Whose links and tables there are; and the default instance, which may have left files alone.
 fn subnet_files(traces: &Traces) -> BTreeSet<PathBuf> {
-    let of_links = traces.links.iter().map(|(_, alias)| alias.as_str());
-    let aliases = of_links.chain(traces.tables.iter().map(|(_, alias)| alias.as_str()));
-    let of_aliases = aliases.filter_map(|alias| alias.strip_prefix(ALIAS_PREFIX));
+    let of_aliases = aliases(traces).filter_map(|alias| alias.strip_prefix(ALIAS_PREFIX));
     of_aliases.chain([DEFAULT_SUBNET_FILE]).map(PathBuf::from).collect()
+}
+
+fn aliases(traces: &Traces) -> impl Iterator<Item = &str> {
+    let of_links = traces.links.iter().map(|(_, alias)| alias.as_str());
+    of_links.chain(traces.tables.iter().map(|(_, alias)| alias.as_str()))
 }
 
 impl fmt::Display for Leavings {
