@@ -79,13 +79,17 @@ fn links(plan: &mut Plan, fate: &Fate, from: &KernelState, to: &KernelState) {
             Some(there) if fate.remade.contains(name) => {
                 debug_assert_ne!(there, link);
                 plan.changes.push(Change::LinkDelete(*name));
-                plan.changes.push(Change::LinkAdd(*name, link.clone()));
+                plan.changes.push(Change::LinkAdd(*name, Box::new(link.clone())));
             }
             Some(there) if there != link => {
-                plan.changes.push(Change::LinkSet { name: *name, from: there.clone(), to: link.clone() });
+                plan.changes.push(Change::LinkSet {
+                    name: *name,
+                    from: Box::new(there.clone()),
+                    to: Box::new(link.clone()),
+                });
             }
             Some(_) => {}
-            None => plan.changes.push(Change::LinkAdd(*name, link.clone())),
+            None => plan.changes.push(Change::LinkAdd(*name, Box::new(link.clone()))),
         }
     }
     for (before, key, after) in union(&from.addresses, &to.addresses) {

@@ -6,19 +6,20 @@ use ipnet::IpNet;
 use crate::ruleset::Ruleset;
 use crate::state::{Fdb, FdbKey, Link, LinkName, Neighbour, NeighbourKey, Nexthop, Route, RouteKey};
 
-/// One change to the kernel. Each is idempotent: "add" of what is there and "delete" of what is gone succeed.
+/// One change to the kernel. Links are boxed because a plan for a large cluster has tens of thousands of the small kinds.
+/// Each is idempotent: "add" of what is there and "delete" of what is gone succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Make a link with all its attributes, alias first, and set it up.
-    LinkAdd(LinkName, Link),
+    LinkAdd(LinkName, Box<Link>),
     /// Turn a link in place from what it is into what it should be.
     LinkSet {
         /// Which.
         name: LinkName,
         /// As observed.
-        from: Link,
+        from: Box<Link>,
         /// As desired; `can_become` holds between the kinds.
-        to: Link,
+        to: Box<Link>,
     },
     /// Remove a link and all that lives on it.
     LinkDelete(LinkName),

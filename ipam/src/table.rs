@@ -58,7 +58,8 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct LeaseTable {
     entries: BTreeMap<LeaseKey, Entry>,
-    claims: BTreeMap<IpNet, BTreeSet<LeaseKey>>,
+    /// Who claims each subnet: nearly always one, so a list that takes no more room than it needs.
+    claims: BTreeMap<IpNet, Vec<LeaseKey>>,
     /// How many claims there are of each (family, prefix length): which ancestors are worth looking up.
     lengths: BTreeMap<(Family, u8), usize>,
     garbage: BTreeMap<LeaseKey, String>,
@@ -225,7 +226,7 @@ impl LeaseTable {
 
     fn insert(&mut self, lease: Lease) {
         for subnet in lease.subnets().values() {
-            self.claims.entry(*subnet).or_default().insert(lease.key.clone());
+            self.claims.entry(*subnet).or_insert_with(|| Vec::with_capacity(1)).push(lease.key.clone());
             *self.lengths.entry((Family::of_net(subnet), subnet.prefix_len())).or_default() += 1;
         }
         let shadowed_by = lease.endpoints.map(|_, _| None);
@@ -236,7 +237,7 @@ impl LeaseTable {
         let Some(Entry { lease, .. }) = self.entries.remove(key) else { return };
         for subnet in lease.subnets().values() {
             if let Some(claims) = self.claims.get_mut(subnet) {
-                claims.remove(key);
+                claims.retain(|claim| claim != key);
                 if claims.is_empty() {
                     self.claims.remove(subnet);
                 }

@@ -160,9 +160,9 @@ fn what_the_kernel_refuses_is_named_and_the_rest_is_done() {
         let (_, through_no_object) = route(Via::Object(nexthop("flannel.7")));
         let (_, unknown) = route(Via::Unknown);
         let cases = [
-            (Change::LinkAdd(link("flannel.10"), twin.clone()), "VNI"),
-            (Change::LinkAdd(link("flannel.9"), twin.clone()), "another link has the name flannel.9"),
-            (Change::LinkAdd(link("flannel.10"), lost), "there is no link gone0"),
+            (Change::LinkAdd(link("flannel.10"), Box::new(twin.clone())), "VNI"),
+            (Change::LinkAdd(link("flannel.9"), Box::new(twin.clone())), "another link has the name flannel.9"),
+            (Change::LinkAdd(link("flannel.10"), Box::new(lost)), "there is no link gone0"),
             (Change::LinkDelete(link("u0")), "is not ours"),
             (Change::NexthopAdd(nexthop("nolink")), "there is no link nolink"),
             (Change::RouteSet(key, through_none), "there is no link nolink"),

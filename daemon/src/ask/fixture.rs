@@ -60,7 +60,7 @@ impl MemoryKernel {
         let state = &mut self.state;
         match change.clone() {
             Change::LinkAdd(name, link) | Change::LinkSet { name, to: link, .. } => {
-                drop(state.links.insert(name, link))
+                drop(state.links.insert(name, *link))
             }
             Change::LinkDelete(name) => drop(state.links.remove(&name)),
             Change::AddressAdd(link, address) => drop(state.addresses.insert((link, address), Tag::Ours)),

@@ -66,7 +66,9 @@ pub fn scope(state: &KernelState) -> Scope {
 pub fn batches(peers: u32) -> Result<(String, String, String)> {
     let (mut neighbours, mut fdb, mut routes) = (String::new(), String::new(), String::new());
     for lease in (1..=peers).map(lease) {
-        let Stack::V4(Endpoint { subnet, public, data: BackendData::Vxlan { mac, .. } }) = lease.endpoints else { continue };
+        let Stack::V4(Endpoint { subnet, public, data: BackendData::Vxlan { mac, .. } }) = lease.endpoints else {
+            continue;
+        };
         let gateway = subnet.network();
         writeln!(neighbours, "neigh replace {gateway} lladdr {mac} dev flannel.1 nud permanent")?;
         writeln!(fdb, "fdb replace {mac} dev flannel.1 dst {public} self permanent")?;

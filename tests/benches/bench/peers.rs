@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
+use backends::LinkName;
 use backends::cluster::RouteStyle;
 use backends::diff::diff;
-use backends::{KernelState, LinkName};
 use ipam::Family;
 use ipam::table::Record;
 use kernel::netlink::socket::{Protocol, Request, Socket};
@@ -18,8 +18,8 @@ const PASSES: usize = 5;
 
 /// Peers from nothing, one more, and a look with nothing to do.
 pub fn measure() -> Result<()> {
-    let lab = Lab::new("bench-peers")?;
-    let node = lab.node("n")?;
+    let lab = Lab::new("benchpeers")?;
+    let node = lab.node("worker")?;
     let local = node.address(Family::V4)?;
     heading("Peers from nothing to programmed (nexthop, route, neighbour and FDB entry each)");
     let mut ours = [Vec::new(), Vec::new()];
@@ -60,7 +60,10 @@ fn from_nothing(node: &Node, local: IpAddr, peers: u32) -> Result<f64> {
     let scope = scope(&base);
     let time = node.namespace().within(move || {
         let mut hand = kernel::Hand::open()?;
-        let made = hand.apply(&scope, &diff(&KernelState::default(), &base));
+        let made = {
+            let seen = hand.observe(&scope)?;
+            hand.apply(&scope, &diff(&seen, &base))
+        };
         ensure!(made.failures.is_empty(), "{:?}", made.failures);
         let (time, outcome) = millis(|| hand.apply(&scope, &diff(&base, whole.state())));
         ensure!(outcome.failures.is_empty(), "{:?}", outcome.failures.first());
@@ -91,7 +94,10 @@ fn one_more(node: &Node, local: IpAddr, peers: u32, routes: RouteStyle) -> Resul
     let scope = scope(&base);
     let time = node.namespace().within(move || {
         let mut hand = kernel::Hand::open()?;
-        let made = hand.apply(&scope, &diff(&KernelState::default(), whole.state()));
+        let made = {
+            let seen = hand.observe(&scope)?;
+            hand.apply(&scope, &diff(&seen, whole.state()))
+        };
         ensure!(made.failures.is_empty(), "{:?}", made.failures.first());
         let mut times = Vec::new();
         for i in 0..100 {
@@ -115,7 +121,10 @@ fn look(node: &Node, local: IpAddr, peers: u32) -> Result<()> {
     let scope = scope(&base);
     let (ours, bare) = node.namespace().within(move || {
         let mut hand = kernel::Hand::open()?;
-        let made = hand.apply(&scope, &diff(&KernelState::default(), whole.state()));
+        let made = {
+            let seen = hand.observe(&scope)?;
+            hand.apply(&scope, &diff(&seen, whole.state()))
+        };
         ensure!(made.failures.is_empty(), "{:?}", made.failures.first());
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..9 {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use backends::state::{LinkKind, Scope, Via};
+use backends::state::{Link, LinkKind, Scope, Via};
 use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
 use ipam::Family;
 use towpathd::reconcile::Kernel;
@@ -78,25 +78,13 @@ impl ModelKernel {
     fn make(&mut self, change: &Change) -> Result<(), String> {
         let ours = &mut self.ours;
         match change {
-            Change::LinkAdd(name, link) => {
-                let underlay = self.uplink.as_ref().map(|uplink| uplink.link);
-                if ours.links.contains_key(name) {
-                    return Err(format!("{name}: file exists"));
-                }
-                if matches!(&link.kind, LinkKind::Vxlan(vxlan) if vxlan.underlay != underlay) {
-                    return Err(format!("{name}: its underlay does not exist"));
-                }
-                for path in [format!("net/ipv6/conf/{name}/accept_ra"), format!("net/ipv4/conf/{name}/rp_filter")] {
-                    ours.sysctls.insert(path, "1".to_owned());
-                }
-                ours.links.insert(*name, link.clone());
-            }
+            Change::LinkAdd(name, link) => self.make_link(*name, link)?,
             Change::LinkSet { name, from, to } => {
                 let there = ours.links.get_mut(name).ok_or("no such device")?;
-                if there != from {
+                if *there != **from {
                     return Err(format!("{name} is not what it was taken for"));
                 }
-                *there = to.clone();
+                *there = Link::clone(to);
             }
             Change::LinkDelete(name) => self.delete_link(*name),
             Change::AddressAdd(link, address) => {
@@ -144,6 +132,21 @@ impl ModelKernel {
                 ours.fdb.remove(key);
             }
         }
+        Ok(())
+    }
+
+    fn make_link(&mut self, name: LinkName, link: &Link) -> Result<(), String> {
+        let underlay = self.uplink.as_ref().map(|uplink| uplink.link);
+        if self.ours.links.contains_key(&name) {
+            return Err(format!("{name}: file exists"));
+        }
+        if matches!(&link.kind, LinkKind::Vxlan(vxlan) if vxlan.underlay != underlay) {
+            return Err(format!("{name}: its underlay does not exist"));
+        }
+        for path in [format!("net/ipv6/conf/{name}/accept_ra"), format!("net/ipv4/conf/{name}/rp_filter")] {
+            self.ours.sysctls.insert(path, "1".to_owned());
+        }
+        self.ours.links.insert(name, link.clone());
         Ok(())
     }
 

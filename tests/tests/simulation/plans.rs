@@ -189,7 +189,7 @@ fn hurt(kernel: &mut ModelKernel, what: u8, which: &prop::sample::Index) {
         3 => drop(pick(&ours.addresses, which).map(|key| ours.addresses.remove(&key))),
         4 => ours.ruleset = None,
         5 => {
-            for name in pick(&ours.links, which) {
+            if let Some(name) = pick(&ours.links, which) {
                 kernel.flush(name);
                 kernel.ours.links.entry(name).and_modify(|link| (link.up, link.mtu) = (false, 1000));
             }

@@ -1,0 +1,172 @@
+//! The daemon beside a real etcd: start, restart, processor time, memory, and how long a lease takes to the kernel.
+
+use std::fmt::Write as _;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use ipam::{BackendData, Endpoint, Stack};
+use netns_harness::{Binaries, Etcd, EtcdOptions, Lab, Node, Process, wait_for};
+
+use crate::cluster::{NETWORK, lease};
+use crate::figures::{Bound, goal, heading, in_millis, median, note};
+use crate::latency;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Everything about one daemon and one etcd.
+pub fn measure() -> Result<()> {
+    let lab = Lab::new("benchdaemon")?;
+    let etcd = lab.etcd(&EtcdOptions { flags: vec!["--unsafe-no-fsync".into()] })?;
+    let node = lab.node("worker")?;
+    heading("A first start with etcd beside it (exec to READY=1)");
+    first_starts(&etcd, &node)?;
+    for (peers, megabytes) in [(5_000, 20.0), (15_000, 30.0)] {
+        heading(&format!("{peers} peers in etcd"));
+        with_peers(&etcd, &node, peers, megabytes)?;
+    }
+    heading("A lease appears in etcd until its route is in another node's kernel");
+    let prefix = "/latency/network";
+    preload(&etcd, prefix, 0)?;
+    let daemon = Started::new(&node, &etcd, prefix)?;
+    daemon.wait_ready()?;
+    latency::measure(&etcd, &node, prefix)?;
+    daemon.end()
+}
+
+fn first_starts(etcd: &Etcd, node: &Node) -> Result<()> {
+    let mut times = Vec::new();
+    for i in 0..7 {
+        let prefix = format!("/first{i}/network");
+        preload(etcd, &prefix, 0)?;
+        let daemon = Started::new(node, etcd, &prefix)?;
+        times.push(in_millis(daemon.wait_ready()?));
+        daemon.end()?;
+    }
+    note("the median of seven", median(times.clone()), "ms");
+    goal("on a quiet machine (flannel: 200 to 255 ms)", median(times), Bound::AtMost(60.0));
+    Ok(())
+}
+
+fn with_peers(etcd: &Etcd, node: &Node, peers: u32, megabytes: f64) -> Result<()> {
+    let prefix = format!("/{peers}/network");
+    preload(etcd, &prefix, peers)?;
+    let daemon = Started::new(node, etcd, &prefix)?;
+    note("exec to ready", in_millis(daemon.wait_ready()?), "ms");
+    let routes = node.run(["ip", "route", "show", "proto", "84"])?.lines().count();
+    ensure!(routes == peers as usize, "{routes} routes for {peers} peers");
+    let (cpu, rss) = usage(&daemon.process)?;
+    note("processor time from nothing (flannel, 5,000: 3.2 s)", cpu, "s");
+    if peers == 5_000 {
+        goal("against flannel's 3.2 s", cpu / 3.2, Bound::AtMost(0.05));
+    }
+    goal("resident memory, MB", rss, Bound::AtMost(megabytes));
+    daemon.process.kill()?;
+    let again = Started::new(node, etcd, &prefix)?;
+    note("restart: exec to ready", in_millis(again.wait_ready()?), "ms");
+    goal("restart: changes to the kernel", again.changes()?, Bound::AtMost(0.0));
+    let before = usage(&again.process)?.0;
+    let idle = Duration::from_secs(5);
+    let until = Instant::now() + idle;
+    wait_for("five idle seconds", idle * 2, || Ok(ensure!(Instant::now() >= until, "not yet")))?;
+    note("idle: processor time in five seconds", (usage(&again.process)?.0 - before) * 1000.0, "ms");
+    again.end()
+}
+
+/// A daemon that was told where to say that it is ready.
+struct Started {
+    process: Process,
+    ready: UnixDatagram,
+    began: Instant,
+    node: Node,
+}
+
+impl Started {
+    fn new(node: &Node, etcd: &Etcd, prefix: &str) -> Result<Started> {
+        let directory = node.directory();
+        let socket = directory.join("notify");
+        std::fs::remove_file(&socket).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        let ready = UnixDatagram::bind(&socket)?;
+        ready.set_read_timeout(Some(LIMIT))?;
+        let mut command = Command::new(Binaries::built()?.find("towpathd")?);
+        command.env("NOTIFY_SOCKET", &socket).args(["--node-name=n", "--ip-masq=true", "--healthz-port=8081"]);
+        command.arg(format!("--etcd-endpoints={}", etcd.endpoints()?)).arg(format!("--etcd-prefix={prefix}"));
+        command.arg(format!("--subnet-file={}", directory.join("subnet.env").display()));
+        command.arg(format!("--state-directory={}", directory.join(prefix.replace('/', "-")).display()));
+        command.arg(format!("--status-socket={}", directory.join("status").display()));
+        let began = Instant::now();
+        let process = node.start("towpathd", command)?;
+        Ok(Started { process, ready, began, node: node.clone() })
+    }
+
+    fn wait_ready(&self) -> Result<Duration> {
+        let mut message = [0; 512];
+        loop {
+            let length = self.ready.recv(&mut message).with_context(|| self.process.log_tail(20))?;
+            if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1") {
+                return Ok(self.began.elapsed());
+            }
+        }
+    }
+
+    fn changes(&self) -> Result<f64> {
+        let page = self.node.get(([127, 0, 0, 1], 8081).into(), "/metrics")?;
+        let line = page.body.lines().find_map(|line| line.strip_prefix("towpath_kernel_changes_total "));
+        Ok(line.context("no towpath_kernel_changes_total")?.parse()?)
+    }
+
+    /// Ends the daemon and takes what it left, so that the next begins from nothing.
+    fn end(self) -> Result<()> {
+        self.process.kill()?;
+        self.node.ip("link del flannel.1")?;
+        std::fs::remove_file(self.node.directory().join("subnet.env"))?;
+        Ok(())
+    }
+}
+
+/// Seconds of processor time and megabytes of memory of a process.
+fn usage(process: &Process) -> Result<(f64, f64)> {
+    let pid = process.pid()?.as_raw_nonzero();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kilobytes: f64 = rss.trim().trim_end_matches(" kB").trim().parse()?;
+    // USER_HZ is 100 on every architecture that Linux has today (proc(5)).
+    Ok((ticks / 100.0, kilobytes / 1000.0))
+}
+
+/// net-conf.json and so many leases, as flannel writes them, a hundred a transaction.
+fn preload(etcd: &Etcd, prefix: &str, peers: u32) -> Result<()> {
+    let config = format!("{{\"Network\":\"{NETWORK}\",\"SubnetLen\":24,\"Backend\":{{\"Type\":\"vxlan\"}}}}");
+    etcd.ctl(&["put", &format!("{prefix}/config"), &config])?;
+    let member = etcd.members().first().context("no member")?;
+    let numbers: Vec<u32> = (1..=peers).collect();
+    for chunk in numbers.chunks(100) {
+        let mut text = String::from("\n");
+        for i in chunk {
+            let (key, value) = flannels(*i);
+            // Rust's quotes are Go's, which etcdctl reads.
+            writeln!(text, "put {prefix}/subnets/{key} {value:?}")?;
+        }
+        text.push_str("\n\n");
+        member.station.namespace().feed(["env", "ETCDCTL_API=3", "etcdctl", "txn"], &text)?;
+    }
+    Ok(())
+}
+
+/// Key and value of a lease as flannel writes them.
+pub fn flannels(i: u32) -> (String, String) {
+    let Stack::V4(Endpoint { subnet, public, data: BackendData::Vxlan { mac, .. } }) = lease(i).endpoints else {
+        return Default::default();
+    };
+    let data = format!("{{\"VNI\":1,\"VtepMAC\":\"{mac}\"}}");
+    let value =
+        format!("{{\"PublicIP\":\"{public}\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\",\"BackendData\":{data}}}");
+    (format!("{}-24", subnet.addr()), value)
+}
