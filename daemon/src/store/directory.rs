@@ -44,7 +44,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { slow_look: Duration::from_secs(30), sweep_after: Duration::from_secs(60 * 60) }
+        Pace { slow_look: Duration::from_secs(30), sweep_after: Duration::from_secs(10 * 60) }
     }
 }
 

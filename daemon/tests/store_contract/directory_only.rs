@@ -239,7 +239,9 @@ async fn two_hundred_kills_leave_no_lease_held_twice() {
     // A quiet moment: six of them start again, and each has a lease of its own.
     let mut nodes = Vec::new();
     for number in 1..=6 {
-        let store = Store::Directory(Directory::new(&place.path(), seconds(20, 10)));
+        // Whoever was killed while it took an ended lease over keeps others from that until it is swept.
+        let pace = Pace { slow_look: Duration::from_secs(1), sweep_after: Duration::from_secs(2) };
+        let store = Store::Directory(Directory::new(&place.path(), seconds(20, 10)).at_pace(pace));
         nodes.push(Node::start_with(store, Wish::Hold(Claim { pools: small_pool(6), ..claim(number) })));
     }
     for node in &mut nodes {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ipam::{Family, Stack};
-use towpathd::store::{Published, Wish};
+use towpathd::store::{Claim, Published, Wish};
 
 use crate::node::{Node, claim, claim_before, data, dual_claim, name, net, pool4, until};
 use crate::place::{Place, seconds};
@@ -24,6 +24,20 @@ pub async fn two_nodes_that_want_one_subnet_get_two(place: Place) {
         tokio::join!(Node::holding(store1, claim_before(1, wanted)), Node::holding(store2, claim_before(2, wanted)));
     let subnets = [one.subnet(Family::V4), two.subnet(Family::V4)];
     assert!(subnets.contains(&net(wanted)) && subnets[0] != subnets[1], "{subnets:?}");
+}
+
+pub async fn two_nodes_that_want_one_ipv6_subnet_get_two(place: Place) {
+    for round in 1..=5_u16 {
+        let v6 = net(&format!("fd00:1:0:{round:x}00::/64"));
+        let wants = |number: u16| Claim {
+            previous: Some(Stack::Dual { v4: net(&format!("10.244.{}.0/24", 10 * round + number)), v6 }),
+            ..dual_claim(10 * round + number)
+        };
+        let (one, two) = tokio::join!(Node::holding(place.store(), wants(1)), Node::holding(place.store(), wants(2)));
+        assert_ne!(one.subnet(Family::V6), two.subnet(Family::V6));
+        assert_ne!(one.subnet(Family::V4), two.subnet(Family::V4));
+        assert_eq!(place.keys().len(), 2 * usize::from(round));
+    }
 }
 
 pub async fn twenty_nodes_at_once_get_twenty_subnets(place: Place) {
@@ -109,7 +123,7 @@ pub async fn changed_attributes_are_published_under_the_same_subnet(place: Place
     let mut node = Node::holding(place.store(), claim(1)).await;
     let before = node.lease().clone();
     let published = Stack::V4(Published { public: "192.0.2.77".parse().unwrap(), data: data(77) });
-    node.wish(Wish::Hold(towpathd::store::Claim { published, ..claim(1) }));
+    node.wish(Wish::Hold(Claim { published, ..claim(1) }));
     node.until("the new attributes", |node| node.mine.as_ref() != Some(&before)).await;
     let endpoint = node.lease().endpoints.get(Family::V4).unwrap();
     assert_eq!((endpoint.public, &endpoint.data), ("192.0.2.77".parse().unwrap(), &data(77)));
@@ -119,6 +133,11 @@ pub async fn changed_attributes_are_published_under_the_same_subnet(place: Place
     );
     let mine = node.lease().clone();
     observer.until("the new attributes too", |observer| observer.lease_of("node-1") == Some(&mine)).await;
+    // And when they changed between two runs.
+    node.kill();
+    let node = Node::holding(place.store(), claim(1)).await;
+    assert_eq!(*node.lease(), before);
+    observer.until("the first ones again", |observer| observer.lease_of("node-1") == Some(&before)).await;
 }
 
 pub async fn a_released_lease_is_gone(place: Place) {
@@ -156,7 +175,7 @@ pub async fn a_lease_that_does_not_fit_the_network_any_more_is_replaced(place: P
     let mut node = Node::holding(place.store(), claim(1)).await;
     let (first, last) = (net("10.99.4.0/22"), net("10.99.252.0/22"));
     let pools = Stack::V4(ipam::Pool { network: net("10.99.0.0/16"), length: 22, first, last });
-    node.wish(Wish::Hold(towpathd::store::Claim { pools, ..claim(1) }));
+    node.wish(Wish::Hold(Claim { pools, ..claim(1) }));
     node.until("a lease in the new network", |node| net("10.99.0.0/16").contains(&node.subnet(Family::V4))).await;
     assert_eq!(place.keys().len(), 1);
     let mine = node.lease().clone();

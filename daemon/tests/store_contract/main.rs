@@ -32,6 +32,7 @@ contract! { directory etcd => {
     holding:
         a_fresh_store_gives_a_lease
         two_nodes_that_want_one_subnet_get_two
+        two_nodes_that_want_one_ipv6_subnet_get_two
         twenty_nodes_at_once_get_twenty_subnets
         a_restarted_node_holds_its_lease_again_and_nothing_is_written
         the_previous_subnet_is_taken_when_it_is_free

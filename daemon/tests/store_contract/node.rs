@@ -126,8 +126,11 @@ impl Node {
     }
 
     pub fn garbage(&self) -> Vec<&str> {
-        let reason = |record| if let &Record::Garbage(_, ref reason) = record { Some(reason.as_str()) } else { None };
-        self.records.values().filter_map(reason).collect()
+        let reasons = self.records.values().map(|record| match record {
+            Record::Garbage(_, reason) => Some(reason.as_str()),
+            _ => None,
+        });
+        reasons.flatten().collect()
     }
 
     pub fn subnet(&self, family: Family) -> IpNet {

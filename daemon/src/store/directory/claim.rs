@@ -82,7 +82,12 @@ impl Leases {
         Ok(())
     }
 
-    /// Whole seconds before the own lease must be renewed.
+    /// Holds nothing any more, without giving anything back: the lease ends in its time, or is found again.
+    pub fn rest(&mut self) {
+        self.held = None;
+    }
+
+    /// How long until the own lease must be renewed.
     pub fn next_renewal(&self) -> Option<std::time::Duration> {
         let (_, file) = self.held.as_ref()?;
         Some(Utc::now().until(file.expires).saturating_sub(self.terms.effective_margin()))

@@ -128,7 +128,10 @@ impl Desk {
     fn wish(&mut self, wish: &Wish) -> Vec<Said> {
         let released = std::mem::replace(&mut self.released, matches!(wish, Wish::Release));
         let answer = match wish {
-            Wish::Watch => return Vec::new(),
+            Wish::Watch => {
+                self.leases.rest();
+                return Vec::new();
+            }
             Wish::Hold(claim) => self.leases.hold(claim).map(|held| {
                 let taken = held.taken.map(Said::Taken);
                 taken.into_iter().chain([Said::Event(Event::Mine(held.lease))]).collect()

@@ -132,7 +132,7 @@ impl Office<'_> {
                     None => continue,
                 }
             }
-            let previous = before.map(Lease::subnets).or_else(|| claim.previous);
+            let previous = before.map(Lease::subnets).or(claim.previous);
             let previous = previous.or_else(|| own.first().map(|own| own.subnets));
             let mut taken = self.known.taken(claim, &keys);
             let fresh = self.acquire(claim, previous.as_ref(), &mut taken).await?;

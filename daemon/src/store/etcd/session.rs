@@ -3,7 +3,7 @@
 //!
 //! What outlives a connection is in [`Memory`].
 
-use etcd_client::{Client, Event as Notice, GetOptions, WatchOptions, WatchResponse, WatchStream};
+use etcd_client::{Client, Event as Notice, GetOptions, KeyValue, WatchOptions, WatchResponse, WatchStream};
 use ipam::Stack;
 use ipam::table::Record;
 use ipnet::IpNet;
@@ -21,6 +21,9 @@ use crate::store::{Claim, Wish};
 
 /// How many leases are read at once: some hundred kilobytes.
 const PAGE: i64 = 2000;
+/// The longest answer that is taken, in bytes: far more than leases need, so that somebody's huge values under their prefix
+/// end up as garbage and do not keep us from reading the others.
+const LARGEST: usize = 64 << 20;
 /// What our watches are called on their common stream.
 const WATCH_LEASES: i64 = 1;
 const WATCH_NETWORK: i64 = 2;
@@ -159,16 +162,17 @@ impl Session<'_> {
         }
         let range = self.keys.leases();
         let (mut records, mut start, mut of) = (Vec::new(), range.start, None);
+        let mut reader = self.client.kv_client().max_decoding_message_size(LARGEST);
         loop {
             let mut options = GetOptions::new().with_range(range.end.as_slice()).with_limit(PAGE);
             if let Some((_, revision)) = of {
                 options = options.with_revision(revision);
             }
-            let answer = self.client.get(start, Some(options)).await?;
+            let answer = reader.get(start, Some(options)).await?;
             of = of.or_else(|| answer.header().map(|header| (header.cluster_id(), header.revision())));
-            let named = |kv: &etcd_client::KeyValue| Some((self.keys.lease_key(kv.key())?, kv.clone()));
             let networks = self.memory.networks.as_ref();
-            records.extend(answer.kvs().iter().filter_map(named).map(|(key, kv)| self.keys.record(key, &kv, networks)));
+            let record = |kv: &KeyValue| Some(self.keys.record(self.keys.lease_key(kv.key())?, kv, networks));
+            records.extend(answer.kvs().iter().filter_map(record));
             match answer.kvs().last() {
                 // The next key after any other is that one with a zero byte behind it.
                 Some(last) if answer.more() => start = [last.key(), b"\0"].concat(),
@@ -188,7 +192,8 @@ impl Session<'_> {
         let leases =
             WatchOptions::new().with_watch_id(WATCH_LEASES).with_range(range.end).with_start_revision(told + 1);
         let network = WatchOptions::new().with_watch_id(WATCH_NETWORK).with_start_revision(network_revision + 1);
-        let mut watch = self.client.watch(range.start, Some(leases.with_progress_notify())).await?;
+        let mut watcher = self.client.watch_client().max_decoding_message_size(LARGEST);
+        let mut watch = watcher.watch(range.start, Some(leases.with_progress_notify())).await?;
         watch.watch(self.keys.network(), Some(network)).await?;
         Ok(watch)
     }
