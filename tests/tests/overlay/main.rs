@@ -9,8 +9,12 @@ mod cluster;
 mod monitor;
 mod picture;
 
+mod flannel;
 mod foreign;
+mod network;
 mod quiet;
+mod refusal;
 mod repair;
-
+mod takeover;
 mod talk;
+mod uplink;
