@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::place::Scratch;
@@ -17,10 +18,14 @@ pub struct EtcdServer {
     scratch: Option<Scratch>,
 }
 
-/// Ports that are free now, all different.
+/// Ports that are free now, all different. They lie below the range from which the kernel takes ports for outgoing connections,
+/// so that nobody has one by chance before it is listened on.
 pub fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mine = std::process::id() * 131;
+    let candidates = std::iter::from_fn(|| Some((mine + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000 + 20_000));
+    let candidates = candidates.map(|port| u16::try_from(port).unwrap());
+    candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).take(count).collect()
 }
 
 impl EtcdServer {

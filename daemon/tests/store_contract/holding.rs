@@ -9,7 +9,9 @@ use crate::node::{Node, claim, claim_before, data, dual_claim, name, net, pool4,
 use crate::place::{Place, seconds};
 
 pub async fn a_fresh_store_gives_a_lease(place: Place) {
+    let began = std::time::Instant::now();
     let mut node = Node::holding(place.store(), claim(1)).await;
+    println!("from nothing to a lease: {:?}", began.elapsed());
     assert_eq!(node.lease().node.as_str(), "node-1");
     assert!(pool4().compatible(&node.subnet(Family::V4)));
     assert_eq!(node.lease().endpoints.get(Family::V4).unwrap().data, data(1));
@@ -61,9 +63,11 @@ pub async fn a_restarted_node_holds_its_lease_again_and_nothing_is_written(place
     let before = node.lease().clone();
     node.kill();
     let stamp = stamp(&place, &before);
-    let again = Node::holding(place.store(), claim(1)).await;
+    let mut again = Node::holding(place.store(), claim(1)).await;
     assert_eq!(*again.lease(), before);
     assert_eq!(self::stamp(&place, &before), stamp);
+    again.until("all leases", |node| !node.records.is_empty()).await;
+    assert!(again.log[1].contains("Mine") && again.log[2].contains("snapshot"), "{:#?}", again.log);
 }
 
 /// What changes whenever anything is written.

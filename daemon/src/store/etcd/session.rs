@@ -97,11 +97,13 @@ impl Session<'_> {
         let mut watch = self.watch(network_revision).await?;
         self.memory.worked = true;
         self.events.well(Topic::Reach).await?;
-        if let Some(records) = listed {
+        let mut backoff = Backoff::default();
+        // Our own lease first, so that nobody takes it for a peer's; but if that fails, all leases are told before the end.
+        let pursued = self.pursue(wishes, &mut backoff).await;
+        if let Some(records) = listed.filter(|_| !matches!(pursued, Err(End::Again))) {
             self.snapshot(records).await?;
         }
-        let mut backoff = Backoff::default();
-        let mut next = self.pursue(wishes, &mut backoff).await?;
+        let mut next = pursued?;
         let mut wishing = true;
         loop {
             let due = async {
@@ -198,21 +200,11 @@ impl Session<'_> {
         Ok(watch)
     }
 
-    /// Tells all leases; ours first, if it is among them.
+    /// Tells all leases.
     async fn snapshot(&mut self, records: Vec<Record>) -> Result<(), Closed> {
-        let mut records: Vec<Record> = records.into_iter().filter_map(|record| self.admit(record)).collect();
-        records.retain(|record| !matches!(record, Record::Gone(_)));
-        let held = self.memory.held.as_ref().map(|held| held.lease.key.clone());
-        let ours = records.iter().find_map(|record| match record {
-            Record::Lease(lease) if self.is_own(&lease.node) && held.as_ref() == Some(&lease.key) => {
-                Some(lease.clone())
-            }
-            _ => None,
-        });
-        if let Some(ours) = ours {
-            self.events.mine(ours).await?;
-        }
-        self.events.snapshot(records).await
+        let admitted = records.into_iter().filter_map(|record| self.admit(record));
+        let present = admitted.filter(|record| !matches!(record, Record::Gone(_))).collect();
+        self.events.snapshot(present).await
     }
 
     /// Takes an answer of the watch in. Whether our own lease must be looked at.
