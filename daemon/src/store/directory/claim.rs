@@ -34,7 +34,8 @@ impl Leases {
     pub fn hold(&mut self, claim: &Claim) -> Result<Held, Trouble> {
         self.claim = Some(claim.clone());
         let mut own = self.own_files(claim)?;
-        own.sort_by_key(|(key, file)| (!fits(claim, file), file.acquired, key.clone()));
+        let is_held = |key: &LeaseKey| self.held.as_ref().is_some_and(|(held, _)| held == key);
+        own.sort_by_key(|(key, file)| (!fits(claim, file), !is_held(key), file.acquired, key.clone()));
         let kept = own.first().is_some_and(|(_, file)| fits(claim, file)).then(|| own.remove(0));
         // A node has one lease. The subnets of one that does not fit any more are the first choice for the next.
         for (key, file) in &own {
@@ -147,7 +148,9 @@ impl Leases {
                     // Scribbled over between two looks: the next one puts it right.
                     return Err(Trouble::Busy { key: key.as_str().to_owned() });
                 }
-                subnets.values().take(1).for_each(|net| taken.insert(net));
+                // The name is the first family's. Of what was ours and is another's now, the other family is too.
+                let lost = if previous == Some(&subnets) { 2 } else { 1 };
+                subnets.values().take(lost).for_each(|net| taken.insert(net));
                 continue;
             }
             // The name protects the first family. Of two nodes that chose one IPv6 subnet at the same moment each one sees the

@@ -117,8 +117,9 @@ impl Office<'_> {
         }
         for _ in 0..ATTEMPTS {
             let mut own = self.search(claim, held).await?;
-            own.sort_by_key(|own| (!in_pools(&claim.pools, &own.subnets), own.value.create_revision()));
             let before = held.map(|held| &held.lease);
+            let is_held = |own: &Own| before.is_some_and(|lease| lease.key == own.key);
+            own.sort_by_key(|own| (!in_pools(&claim.pools, &own.subnets), !is_held(own), own.value.create_revision()));
             let keys: Vec<LeaseKey> =
                 own.iter().map(|own| &own.key).chain(before.map(|lease| &lease.key)).cloned().collect();
             let kept = own.first().is_some_and(|own| in_pools(&claim.pools, &own.subnets)).then(|| own.remove(0));
@@ -263,7 +264,9 @@ impl Office<'_> {
             let key = LeaseKey::new(&subnet_key::format(&subnets));
             let Some((written, others)) = self.create(&key, &subnets, self.put(&key, &wanted, etcd_lease)?).await?
             else {
-                subnets.values().take(1).for_each(|net| taken.insert(net));
+                // Only IPv4 is known to be taken. Of what was ours and is another's now, the other family is too.
+                let lost = if previous == Some(&subnets) { 2 } else { 1 };
+                subnets.values().take(lost).for_each(|net| taken.insert(net));
                 continue;
             };
             let since = u64::try_from(written).unwrap_or(0);
