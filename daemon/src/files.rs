@@ -53,7 +53,11 @@ impl Files {
         if std::mem::take(&mut reconciler.node.unsaved) {
             self.unsaved_since.get_or_insert(now);
         }
-        let busy = self.saving.as_ref().is_some_and(|saving| !saving.is_finished());
+        if self.saving.take_if(|saving| saving.is_finished()).is_some() {
+            // A copy of all leases is free again, in the arena of the thread that wrote it.
+            kernel::memory::give_back();
+        }
+        let busy = self.saving.is_some();
         if !busy && self.due().is_some_and(|due| due <= now) {
             self.unsaved_since = None;
             let (path, owner, state) = (self.state_path.clone(), self.owner.clone(), reconciler.node.last_known());

@@ -120,6 +120,7 @@ impl Node {
             Event::Mine(lease) => {
                 tracing::info!("this node's lease: {} ({})", lease.subnets(), lease.key);
                 self.on_own(Some(lease));
+                self.forget();
             }
             Event::Released => {
                 self.released = true;
@@ -131,6 +132,7 @@ impl Node {
                 self.changed |= !self.peers_known;
                 self.peers_known = true;
                 self.on_touched(touched);
+                self.forget();
             }
             Event::Changed(records) => {
                 for record in records {
@@ -150,6 +152,13 @@ impl Node {
                     tracing::info!("store: well again");
                 }
             }
+        }
+    }
+
+    /// Once the store has said everything, what it said last time is of no use any more.
+    fn forget(&mut self) {
+        if self.peers_known && self.own.is_some() {
+            self.last_known = None;
         }
     }
 

@@ -49,6 +49,9 @@ pub enum RunError {
 /// A look at the whole without a reason is at least this rare: notices bring the reasons.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
+/// From so many leases on the memory of a look is worth giving back.
+const MANY: usize = 1000;
+
 /// Runs until a signal says stop. The kernel's state is left as it is.
 ///
 /// # Errors
@@ -175,7 +178,11 @@ impl Daemon {
             self.locks.hold(network.backend.devices().values())?;
         }
         let now = self.now();
+        let looks = self.reconciler.record.looks;
         self.reconciler.turn(&mut self.kernel, now);
+        if self.reconciler.record.looks > looks && self.reconciler.node.table().len() >= MANY {
+            kernel::memory::give_back();
+        }
         let wanted = self.reconciler.node.wish();
         wish.send_if_modified(|wish| {
             let changed = *wish != wanted;

@@ -10,6 +10,7 @@ pub mod error;
 pub mod hand;
 mod index;
 pub mod inventory;
+pub mod memory;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

@@ -92,6 +92,7 @@ impl Hand {
             Err(Error::Unsupported { .. }) => None,
             other => other?,
         };
+        self.socket.rest();
         Ok(state)
     }
 

@@ -220,6 +220,12 @@ impl Socket {
         }
     }
 
+
+    /// Gives back the room that a long answer took: a dump of a large kernel takes megabytes, once in a while.
+    pub fn rest(&mut self) {
+        (self.received, self.filled) = (Vec::new(), 0);
+    }
+
     /// Receives one datagram behind what is in the buffer; says where it begins.
     fn append(&mut self, doing: &str, flags: libc::c_int) -> Result<usize> {
         let start = self.filled;
