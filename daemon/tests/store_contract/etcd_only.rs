@@ -1,16 +1,14 @@
 //! What only etcd can promise: flannel's format on the wire, reservations, compaction, members that die, silence.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use etcd_client::{Client, PutOptions, Txn, TxnOp};
 use ipam::table::Record;
 use ipam::{Family, Stack};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use towpathd::store::etcd::{Etcd, Patience};
+use towpathd::store::etcd::Etcd;
 use towpathd::store::{Event, Store, Wish};
 
-use crate::etcd_server::{EtcdCluster, EtcdServer, free_ports};
+use crate::etcd_server::{EtcdCluster, EtcdServer};
 use crate::node::{NETWORK, Node, claim, claim_before, dual_claim, mac, net, public, until};
 use crate::place::{PREFIX, Place, a_day, seconds, settings};
 
@@ -201,49 +199,6 @@ async fn a_member_that_dies_is_not_noticed_for_long() {
     }
     cluster.members[0].ctl(&["del", &format!("{PREFIX}/subnets/{}", fourth.lease().key)]);
     nodes[0].until("the fourth back", |node| node.log.iter().any(|line| line.contains("Gone"))).await;
-}
-
-#[tokio::test]
-async fn a_silent_partition_is_noticed_and_gone_around() {
-    let place = Place::etcd("silence");
-    let (port, to) = (free_ports(1)[0], server_of(&place).client_port);
-    let (pass, passing) = tokio::sync::watch::channel(true);
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-    tokio::spawn(async move {
-        while let Ok((here, _)) = listener.accept().await {
-            let there = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
-            let ((from_here, to_here), (from_there, to_there)) = (here.into_split(), there.into_split());
-            tokio::spawn(forward(from_here, to_there, passing.clone()));
-            tokio::spawn(forward(from_there, to_here, passing.clone()));
-        }
-    });
-    let through = format!("http://127.0.0.1:{port}");
-    // Nearly as quick as etcd allows by default: a client that pings every 5 s or more often is sent away.
-    let second = Duration::from_secs(1);
-    let patience = Patience { connect: second, request: second, ping: 6 * second, pong: second };
-    let store = Store::Etcd(Etcd::new(&settings(&[&through]), a_day()).with_patience(patience));
-    let mut node = Node::holding(store, claim(1)).await;
-    node.heard_already();
-    assert_eq!(node.trouble, None);
-    pass.send(false).unwrap();
-    place.put_lease("10.244.70.0-24", 70);
-    node.until("the trouble", |node| node.trouble.as_ref().is_some_and(|sentence| sentence.contains(&through))).await;
-    pass.send(true).unwrap();
-    node.until("what was missed", |node| node.lease_of("node-70").is_some() && node.trouble.is_none()).await;
-}
-
-/// Carries bytes while it may; what comes meanwhile is held back, and no connection is closed.
-async fn forward(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
-    mut passing: tokio::sync::watch::Receiver<bool>,
-) {
-    let mut buffer = [0; 4096];
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if passing.wait_for(|pass| *pass).await.is_err() || to.write_all(&buffer[..length]).await.is_err() {
-            return;
-        }
-    }
 }
 
 #[tokio::test]

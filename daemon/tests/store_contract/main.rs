@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod directory_only;
+mod etcd_faults;
 mod etcd_only;
 mod etcd_security;
 mod etcd_server;

@@ -94,7 +94,14 @@ impl Session<'_> {
     async fn work(&mut self, wishes: &mut watch::Receiver<Wish>) -> Result<std::convert::Infallible, End> {
         let network_revision = self.network().await?;
         let listed = self.list().await?;
-        let mut watch = self.watch(network_revision).await?;
+        let mut watch = match self.watch(network_revision).await {
+            Ok(watch) => watch,
+            Err(end) => {
+                // What was listed is told only when it is watched as well; so it is to be listed again.
+                self.memory.told = self.memory.told.filter(|_| listed.is_none());
+                return Err(end);
+            }
+        };
         self.memory.worked = true;
         self.events.well(Topic::Reach).await?;
         let mut backoff = Backoff::default();
@@ -235,7 +242,10 @@ impl Session<'_> {
                     own = true;
                     self.memory.withheld.push(record);
                 }
-                _ => records.extend(self.admit(record).filter(|record| self.memory.known.learn(record))),
+                _ => {
+                    own |= self.is_surplus(&record);
+                    records.extend(self.admit(record).filter(|record| self.memory.known.learn(record)));
+                }
             }
         }
         // An answer without events, if it is not the first, says how far everything has been told.
@@ -250,16 +260,18 @@ impl Session<'_> {
 
     /// A second lease in our own name is not a peer: it is left out, and deleted when our own is looked at.
     fn admit(&mut self, record: Record) -> Option<Record> {
-        let held = self.memory.held.as_ref().map(|held| &held.lease.key);
-        match &record {
-            Record::Lease(lease) if self.is_own(&lease.node) && held.is_some_and(|held| *held != lease.key) => {
-                let shown = self.memory.known.shows(&lease.key);
-                self.memory.known.learn(&record);
-                self.memory.known.hide(&lease.key);
-                shown.then(|| Record::Gone(lease.key.clone()))
-            }
-            _ => Some(record),
+        if !self.is_surplus(&record) {
+            return Some(record);
         }
+        let shown = self.memory.known.shows(record.key());
+        self.memory.known.learn(&record);
+        self.memory.known.hide(record.key());
+        shown.then(|| Record::Gone(record.key().clone()))
+    }
+
+    fn is_surplus(&self, record: &Record) -> bool {
+        let Record::Lease(lease) = record else { return false };
+        self.is_own(&lease.node) && self.memory.held.as_ref().is_some_and(|held| held.lease.key != lease.key)
     }
 
     fn is_own(&self, node: &ipam::NodeName) -> bool {
@@ -290,7 +302,11 @@ impl Session<'_> {
                 let renew = self.memory.held.as_ref().and_then(|held| held.renew);
                 return Ok(renew.map(Instant::from_std));
             }
-            Err(Refusal::Request(error)) => return Err(error.into()),
+            Err(Refusal::Request(error)) => {
+                // It is not known whether the write was done: the next list says.
+                self.memory.told = self.memory.told.filter(|_| self.memory.held.is_some());
+                return Err(error.into());
+            }
             Err(refusal) => refusal,
         };
         self.memory.released = false;
