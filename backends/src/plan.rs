@@ -49,6 +49,30 @@ pub enum Change {
     FdbDelete(FdbKey, Fdb),
 }
 
+impl Change {
+    /// Whether it is about the way to some destination: what the node itself needs (devices, addresses, rules, settings)
+    /// may be complete without it.
+    pub fn concerns_ways(&self) -> bool {
+        match self {
+            Change::NexthopAdd(_)
+            | Change::NexthopDelete(_)
+            | Change::RouteSet(..)
+            | Change::RouteDelete(..)
+            | Change::NeighbourSet(..)
+            | Change::NeighbourDelete(..)
+            | Change::FdbSet(..)
+            | Change::FdbDelete(..) => true,
+            Change::LinkAdd(..)
+            | Change::LinkSet { .. }
+            | Change::LinkDelete(_)
+            | Change::AddressAdd(..)
+            | Change::AddressDelete(..)
+            | Change::SysctlSet(..)
+            | Change::RulesetSet(_) => false,
+        }
+    }
+}
+
 /// Changes in an order that the kernel accepts. Empty when there is nothing to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {

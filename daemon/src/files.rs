@@ -79,10 +79,11 @@ impl Files {
         }
     }
 
-    /// After each look at the kernel that left it as desired: devices and rules exist, so others may use them.
+    /// After each look at the kernel that left the node's own devices and rules as desired, so that others may use them. A
+    /// way to a peer that cannot be had keeps no pod here from getting an address of the right subnet.
     fn keep_subnet_file(&mut self, reconciler: &Reconciler) {
         let record = &reconciler.record;
-        if !record.settled || record.looks == self.compared_at {
+        if !record.founded || record.looks == self.compared_at {
             return;
         }
         let cluster = reconciler.desired().map(backends::sum::Desired::cluster);

@@ -56,6 +56,8 @@ pub struct Record {
     pub repairs: VecDeque<Repair>,
     /// Whether the whole has been as desired since the start.
     pub settled: bool,
+    /// Whether what the node itself needs has been as desired since the start, whatever became of some peer's route.
+    pub founded: bool,
     /// What is wrong with peers' leases, by key.
     pub complaints: BTreeMap<LeaseKey, String>,
 }
@@ -73,6 +75,7 @@ impl Record {
         self.blind = None;
         let drift = cause == Cause::Drift && self.converged();
         self.settled |= outcome.failures.is_empty();
+        self.founded |= outcome.failures.iter().all(|failure| failure.change.concerns_ways());
         if plan.is_empty() {
             self.failures.clear();
             return;
