@@ -11,7 +11,9 @@ mod picture;
 
 mod flannel;
 mod foreign;
+mod neighbours;
 mod network;
+mod own_lease;
 mod quiet;
 mod refusal;
 mod repair;

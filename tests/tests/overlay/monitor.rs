@@ -2,10 +2,13 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result};
-use netns_harness::{Node, Process};
+use anyhow::{Result, ensure};
+use netns_harness::{Node, Process, wait_for};
 
 use crate::cluster::LIMIT;
+
+/// What the ends of the marks look like.
+const MARKS: [&str; 2] = ["Deleted blackhole 203.0.113.113", "delete table ip marker"];
 
 /// Listens as long as the lab lives.
 pub struct Monitor {
@@ -22,7 +25,7 @@ impl Monitor {
         rules.args(["-oL", "nft", "monitor"]);
         let listeners = [node.start("ip-monitor", links)?, node.start("nft-monitor", rules)?];
         let monitor = Monitor { node: node.clone(), listeners };
-        monitor.mark("first")?;
+        monitor.mark()?;
         Ok(monitor)
     }
 
@@ -30,27 +33,26 @@ impl Monitor {
     pub fn during(&self, what: impl FnOnce() -> Result<()>) -> Result<Vec<String>> {
         let before = self.lengths();
         what()?;
-        self.mark("last")?;
+        self.mark()?;
         let logs = self.listeners.iter().map(|listener| listener.log()).zip(before);
         let lines: Vec<String> =
             logs.flat_map(|(log, begin)| log[begin..].lines().map(str::to_owned).collect::<Vec<_>>()).collect();
         Ok(lines.into_iter().filter(|line| !is_noise(line)).collect())
     }
 
-    /// Makes a change of its own and waits until it is heard: then everything before was heard, too.
-    fn mark(&self, name: &str) -> Result<()> {
+    /// Makes changes of its own until they are heard: then everything before was heard, too.
+    fn mark(&self) -> Result<()> {
         let before = self.lengths();
-        self.node.ip("route add blackhole 203.0.113.113")?;
-        self.node.run(["nft", "add table ip marker; delete table ip marker"])?;
-        self.node.ip("route del blackhole 203.0.113.113")?;
-        for ((listener, begin), word) in
-            self.listeners.iter().zip(before).zip(["Deleted blackhole 203.0.113.113", "delete table ip marker"])
-        {
-            listener
-                .wait_ready(LIMIT, || listener.log()[begin..].contains(word).then_some(()).context("not heard yet"))
-                .with_context(|| format!("the {name} mark"))?;
-        }
-        Ok(())
+        wait_for("the monitors to hear a mark", LIMIT, || {
+            self.node.ip("route add blackhole 203.0.113.113")?;
+            self.node.ip("route del blackhole 203.0.113.113")?;
+            self.node.run(["nft", "add table ip marker; delete table ip marker"])?;
+            for ((listener, begin), word) in self.listeners.iter().zip(before).zip(MARKS) {
+                listener.pid()?;
+                ensure!(listener.log()[begin..].contains(word), "{} has not heard of it", listener.name());
+            }
+            Ok(())
+        })
     }
 
     fn lengths(&self) -> [usize; 2] {

@@ -1,0 +1,149 @@
+//! Two daemons on one node, each with a network of its own: neither touches what is the other's.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use netns_harness::{Daemon, Matrix, Node, Plugin, Process, Station, wait_for};
+use serde_json::json;
+
+use crate::cluster::{Cluster, DUAL, LIMIT, counted, wait_counted, wait_picture};
+use crate::monitor::Monitor;
+use crate::picture::Picture;
+
+/// The other network.
+const SECOND: &str = r#"{"Network": "10.200.0.0/16", "Backend": {"Type": "vxlan", "VNI": 2}}"#;
+
+/// A second daemon on a node.
+struct Second {
+    process: Process,
+    node: Node,
+    directory: PathBuf,
+}
+
+impl Second {
+    fn start(cluster: &Cluster, node: &Node, store: &std::path::Path) -> Result<Second> {
+        let directory = node.directory().join("second");
+        std::fs::create_dir_all(&directory)?;
+        let mut command = Command::new(cluster.binaries.find("towpathd")?);
+        command.args(["--store=directory", "--ip-masq=true", "--healthz-ip=127.0.0.1", "--healthz-port=8082"]);
+        command.arg(format!("--store-directory={}", store.display())).arg(format!("--node-name={}", node.name()));
+        for (flag, file) in [("subnet-file", "subnet.env"), ("status-socket", "sock"), ("state-directory", "state")] {
+            command.arg(format!("--{flag}={}", directory.join(file).display()));
+        }
+        let process = node.start("second-towpathd", command)?;
+        Ok(Second { process, node: node.clone(), directory })
+    }
+
+    fn wait_ready(&self) -> Result<()> {
+        self.process.wait_ready(LIMIT, || {
+            let page = self.node.get(SocketAddr::from(([127, 0, 0, 1], 8082)), "/readyz")?;
+            ensure!(page.status == 200, "{page:?}");
+            Ok(())
+        })
+    }
+
+    fn plugin(&self, cluster: &Cluster) -> Result<Plugin> {
+        let configuration = json!({
+            "cniVersion": "1.0.0", "name": "second", "type": "towpath", "bridge": "cni2",
+            "subnetFile": self.directory.join("subnet.env"), "dataDir": self.directory.join("ledger"),
+        });
+        Ok(Plugin::new(cluster.binaries.find("towpath")?, configuration))
+    }
+}
+
+#[test]
+fn two_daemons_on_one_node_do_not_touch_each_other_s() -> Result<()> {
+    let mut cluster = Cluster::on_directory("two", DUAL)?;
+    let firsts = cluster.join_all(["alpha", "beta"])?;
+    let store = cluster.lab.directory().join("second-store");
+    std::fs::create_dir(&store)?;
+    std::fs::write(store.join("net-conf.json"), SECOND)?;
+    let before = Picture::of(firsts[0].node())?;
+    let seconds = firsts.each_ref().map(|first| Second::start(&cluster, first.node(), &store));
+    let seconds = seconds.into_iter().collect::<Result<Vec<_>>>()?;
+    seconds.iter().try_for_each(Second::wait_ready)?;
+    let with_both = Picture::of(firsts[0].node())?;
+    assert_eq!(before.less(&with_both), Vec::<&str>::new(), "the second changed something of the first");
+
+    let mut pods = Vec::new();
+    for (first, second) in firsts.iter().zip(&seconds) {
+        pods.push([cluster.pod(first, "web")?, first.node().pod(&second.plugin(&cluster)?, "second")?]);
+    }
+    for network in 0..2 {
+        let stations: Vec<&Station> = pods.iter().map(|pods| &*pods[network]).collect();
+        wait_for("the pods of each network to talk", LIMIT, || Matrix::measure(&stations)?.check())?;
+    }
+    each_restarts_quietly(&firsts[0], &seconds[0])?;
+    each_repairs_its_own(&firsts[0], &seconds[0])?;
+
+    // Removed as one, the other stays.
+    let with_both = Picture::of(firsts[0].node())?;
+    seconds[0].process.stop()?;
+    let ctl = cluster.binaries.find("towpathctl")?;
+    let file = format!("--subnet-file={}", seconds[0].directory.join("subnet.env").display());
+    let state = format!("--state-directory={}", seconds[0].directory.join("state").display());
+    firsts[0].node().run([ctl.as_os_str(), "cleanup".as_ref(), "--yes".as_ref(), file.as_ref(), state.as_ref()])?;
+    let left = Picture::of(firsts[0].node())?;
+    assert!(left.lines(&["flannel.2"]).is_empty(), "{:#?}", left.lines(&["flannel.2"]));
+    let gone = with_both.less(&left);
+    let firsts_own: Vec<_> =
+        gone.iter().filter(|line| line.contains("flannel.1") || line.contains("flannel-v6.1")).collect();
+    assert!(firsts_own.is_empty(), "{firsts_own:#?}");
+    assert_eq!(counted(&firsts[0], "towpath_repairs_total")?, counted_before(&firsts[0])?);
+    Ok(())
+}
+
+/// What the first repaired of its own in this test.
+fn counted_before(first: &Daemon) -> Result<f64> {
+    // A look without a difference repairs nothing: the counter stands where the last repair left it.
+    let text = first.log_of_this_run();
+    Ok(text.matches("put back").count() as f64)
+}
+
+fn each_restarts_quietly(first: &Daemon, second: &Second) -> Result<()> {
+    let monitor = Monitor::start(first.node())?;
+    let changes = monitor.during(|| {
+        second.process.kill()?;
+        second.process.restart()?;
+        second.wait_ready()?;
+        first.kill()?;
+        first.restart()?;
+        first.wait_ready(LIMIT)
+    })?;
+    ensure!(changes.is_empty(), "a restart changed something: {changes:#?}");
+    Ok(())
+}
+
+fn each_repairs_its_own(first: &Daemon, second: &Second) -> Result<()> {
+    let (node, picture) = (first.node(), Picture::of(first.node())?);
+    let repairs = counted(first, "towpath_repairs_total")?;
+    node.ip("link delete flannel.2")?;
+    wait_picture(node, &picture).context("the second's device")?;
+    second.process.wait_log("flannel.2", LIMIT)?;
+    assert_eq!(counted(first, "towpath_repairs_total")?, repairs, "the first thought it was its own");
+    node.ip("link delete flannel.1")?;
+    wait_counted(first, "towpath_repairs_total", repairs)?;
+    wait_picture(node, &picture).context("the first's device")?;
+    // Both tables at once, and each puts back its own.
+    node.run(["nft", "flush", "ruleset"])?;
+    wait_picture(node, &picture).context("both tables")
+}
+
+#[test]
+fn a_device_that_another_daemon_has_is_refused() -> Result<()> {
+    let mut cluster = Cluster::on_directory("samedev", DUAL)?;
+    let [alpha] = cluster.join_all(["alpha"])?;
+    let picture = Picture::of(alpha.node())?;
+    let store = cluster.lab.directory().join("second-store");
+    std::fs::create_dir(&store)?;
+    std::fs::write(store.join("net-conf.json"), SECOND.replace("\"VNI\": 2", "\"VNI\": 1"))?;
+    let second = Second::start(&cluster, alpha.node(), &store)?;
+    let status = second.process.wait(LIMIT)?;
+    assert_eq!(status.code(), Some(1), "{}", second.process.log());
+    let log = second.process.log();
+    assert!(log.contains("flannel.1 belongs to another towpathd"), "{log}");
+    picture.compare(&Picture::of(alpha.node())?)?;
+    alpha.wait_ready(LIMIT)
+}
