@@ -28,7 +28,7 @@ pub struct Scratch(pub PathBuf);
 
 impl Scratch {
     pub fn new(of: &str) -> Scratch {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{of}-{}", std::process::id()));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("store_contract").join(of);
         if path.exists() {
             fs::remove_dir_all(&path).unwrap();
         }
