@@ -43,10 +43,7 @@ pub fn add(attachment: &Attachment, document: &Document, version: Version) -> Re
         Err(error) => {
             // The first error is the one to report; an address that cannot be given back now, DEL will.
             network.ledger.withdraw(&reserved).ok();
-            Err(match error {
-                pod::PodError::Netns(error) => Error::of_netns(error),
-                error => error.into(),
-            })
+            Err(error.into())
         }
     }
 }

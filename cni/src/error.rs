@@ -113,7 +113,16 @@ pub enum Error {
     Ledger(#[from] LedgerError),
     /// The kernel.
     #[error(transparent)]
-    Pod(#[from] PodError),
+    Pod(PodError),
+}
+
+impl From<PodError> for Error {
+    fn from(error: PodError) -> Error {
+        match error {
+            PodError::Netns(error) => Error::of_netns(error),
+            error => Error::Pod(error),
+        }
+    }
 }
 
 impl Error {
@@ -123,7 +132,7 @@ impl Error {
             Error::Version { .. } | Error::VersionWithoutCommand { .. } => 1,
             Error::UnsupportedField { .. } => 2,
             Error::NoContainer { .. } => 3,
-            Error::Environment { .. } | Error::Pod(PodError::Netns(_)) => 4,
+            Error::Environment { .. } => 4,
             Error::Input { .. } | Error::File { .. } | Error::Ledger(LedgerError::File { .. }) => 5,
             Error::Decode { .. } | Error::SubnetFile { .. } => 6,
             Error::InputTooLong { .. } | Error::Configuration { .. } => 7,
@@ -140,12 +149,14 @@ impl Error {
         json!({ "cniVersion": version.as_str(), "code": self.code(), "msg": self.to_string() })
     }
 
-    /// What opening `CNI_NETNS` came to.
+    /// What opening or entering `CNI_NETNS` came to.
     pub fn of_netns(error: NetnsError) -> Error {
         match error {
             NetnsError::Open { path, source } if source.kind() == io::ErrorKind::NotFound => {
                 Error::NoContainer { path }
             }
+            // It is a pod's namespace: what we lack is a right, or memory.
+            error @ (NetnsError::Enter { .. } | NetnsError::Thread { .. }) => Error::Pod(PodError::Netns(error)),
             error => Error::Environment { mistakes: vec![format!("CNI_NETNS: {error}")] },
         }
     }

@@ -29,7 +29,7 @@ impl SubnetFile {
     /// # Errors
     /// [`Error::NoSubnetFile`] when it is not there (yet); otherwise what is wrong with it.
     pub fn read(path: &Path) -> Result<SubnetFile, Error> {
-        let mut text = String::new();
+        let mut text = String::with_capacity(1024);
         match File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text)) {
             Ok(_) => SubnetFile::parse(&text).map_err(|what| Error::SubnetFile { path: path.to_owned(), what }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoSubnetFile { path: path.to_owned() }),

@@ -54,15 +54,13 @@ fn a_kill_after_each_system_call_in_turn_leaves_nothing_that_del_does_not_remove
     let variables =
         [("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", "c1"), ("CNI_NETNS", pod.as_str()), ("CNI_IFNAME", "eth0")];
     assert!(output("strace", &["-V"]).status.success(), "this test needs strace: apt-get install strace");
-    let wrapper = stage.path("killer");
     let mut kills = 0;
     // strace counts each kind by itself. These are the kinds that change something, and those around them.
     for call in ["openat", "flock", "write", "pwrite64", "read", "close", "sendto", "recvfrom", "setns", "setsockopt"] {
         for n in 1..100 {
             let inject = format!("-e trace={call} -e inject={call}:signal=KILL:when={n}");
-            fs::write(&wrapper, format!("#!/bin/sh\nexec strace -qq -o /dev/null {inject} {TOWPATH}\n")).unwrap();
-            fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-            let child = stage.start(wrapper.to_str().unwrap(), &variables, config.to_string().as_bytes());
+            let plugin = wrapper(&stage, "killer", &format!("exec strace -qq -o /dev/null {inject} {TOWPATH}"));
+            let child = stage.start(&plugin, &variables, config.to_string().as_bytes());
             let lived = child.wait_with_output().unwrap().status.success();
             stage.towpath("DEL", "c1", &pod, &config).success();
             assert!(stage.links().iter().all(|link| link == "cni0"), "{:?} after {call} {n}", stage.links());
@@ -158,17 +156,79 @@ fn a_ledger_that_cannot_be_written_is_named_and_nothing_is_made() {
     let config = stage.config("1.0.0", json!({}));
     stage.towpath("ADD", "c1", &pod, &config).success();
     stage.towpath("DEL", "c1", &pod, &config).success();
-    // Read-only in a mount namespace of the plugin's own: as root, nothing else keeps one from writing.
-    let ledger = stage.path("ledger");
-    let script = format!("mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec {TOWPATH}", ledger.display());
-    let wrapper = stage.path("read-only");
-    fs::write(&wrapper, format!("#!/bin/sh\nexec unshare -m sh -c '{script}'\n")).unwrap();
-    fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let read_only = wrapper.to_str().unwrap();
-    let (code, message) = stage.plugin(read_only, "ADD", ("c1", &pod), &config).error();
-    assert!(code == 5 && message.contains("Read-only") && message.contains("ledger/net1/"), "{message}");
-    stage.plugin(read_only, "DEL", ("c1", &pod), &config).success();
-    assert_eq!((stage.links(), stage.reserved()), (vec!["cni0".to_owned()], vec![]));
+    // In a mount namespace of the plugin's own: as root, nothing else keeps one from writing.
+    let ledger = stage.path("ledger").display().to_string();
+    let read_only = format!("mount --bind {ledger} {ledger} && mount -o remount,bind,ro {ledger}");
+    let full = format!(
+        "mount -t tmpfs -o size=64k none {ledger} && mkdir {ledger}/net1 && (cat /dev/zero >{ledger}/full; true) 2>/dev/null"
+    );
+    for (name, script, words) in [("read-only", read_only, "Read-only"), ("full", full, "No space left")] {
+        let plugin = wrapper(&stage, name, &format!("exec unshare -m sh -c '{script} && exec {TOWPATH}'"));
+        let (code, message) = stage.plugin(&plugin, "ADD", ("c1", &pod), &config).error();
+        assert!(code == 5 && message.contains(words) && message.contains("ledger/net1/"), "{name}: {message}");
+        stage.plugin(&plugin, "DEL", ("c1", &pod), &config).success();
+        assert_eq!((stage.links(), stage.reserved()), (vec!["cni0".to_owned()], vec![]), "{name}");
+    }
+}
+
+#[test]
+fn without_a_capability_it_is_named_and_nothing_is_left() {
+    let mut stage = Stage::new();
+    let pod = stage.pod("a");
+    let config = stage.config("1.0.0", json!({}));
+    // Once with every right, so that nothing but the pod's wire is left to do.
+    stage.towpath("ADD", "c1", &pod, &config).success();
+    stage.towpath("DEL", "c1", &pod, &config).success();
+    for (capability, name) in [("net_admin", "CAP_NET_ADMIN"), ("sys_admin", "CAP_SYS_ADMIN")] {
+        let plugin = wrapper(&stage, capability, &format!("exec setpriv --bounding-set -{capability} {TOWPATH}"));
+        let (code, message) = stage.plugin(&plugin, "ADD", ("c1", &pod), &config).error();
+        assert!(code == 100 && message.contains(name), "{capability}: {message}");
+        assert!(stage.links().iter().all(|link| link == "cni0") && stage.reserved().is_empty(), "{capability}");
+    }
+}
+
+#[test]
+fn sixty_four_at_once_for_the_last_thirty_two_addresses_get_each_of_them_once() {
+    let mut stage = Stage::new();
+    let pods: Vec<String> = (0..64).map(|n| stage.pod(&n.to_string())).collect();
+    let range = json!({ "subnet": "10.1.0.0/24", "rangeStart": "10.1.0.100", "rangeEnd": "10.1.0.131" });
+    let config = stage.config("1.0.0", json!({ "ipam": { "ranges": [[range]] } })).to_string();
+    let start = |(n, pod): (usize, &String)| {
+        let id = format!("c{n}");
+        let netns = pod.as_str();
+        let variables =
+            [("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", &id), ("CNI_NETNS", netns), ("CNI_IFNAME", "eth0")];
+        stage.start(TOWPATH, &variables, config.as_bytes())
+    };
+    let started: Vec<_> = pods.iter().enumerate().map(start).collect();
+    let answers = started.into_iter().map(|child| stage::answer(child.wait_with_output().unwrap()));
+    let (served, refused): (Vec<_>, Vec<_>) = answers.partition(|answer| answer.code == Some(0));
+    let addresses: std::collections::BTreeSet<_> =
+        served.iter().map(|answer| answer.said["ips"][0]["address"].to_string()).collect();
+    assert_eq!((served.len(), addresses.len(), stage.reserved().len(), stage.links().len()), (32, 32, 32, 33));
+    assert!(refused.into_iter().all(|answer| answer.error().0 == 101));
+}
+
+#[test]
+fn a_bridge_without_a_free_port_says_so() {
+    let mut stage = Stage::new();
+    let pod = stage.pod("a");
+    let ports = (0..1023).map(|n| format!("link add p{n} master cni0 type veth peer name q{n}\n")).collect::<String>();
+    let batch = stage.path("batch");
+    fs::write(&batch, format!("link add cni0 type bridge\n{ports}")).unwrap();
+    let made = run_in(&stage.netns(), &["ip", "-batch", batch.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let (code, message) = stage.towpath("ADD", "c1", &pod, &stage.config("1.0.0", json!({}))).error();
+    assert!(code == 100 && message.contains("the bridge cni0 has all of its 1,024 ports in use"), "{message}");
+    assert_eq!((stage.links().len(), stage.reserved().len()), (1 + 2 * 1023, 0));
+}
+
+/// A script that stands in for the plugin.
+fn wrapper(stage: &Stage, name: &str, command: &str) -> String {
+    let path = stage.path(name);
+    fs::write(&path, format!("#!/bin/sh\n{command}\n")).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 #[test]
