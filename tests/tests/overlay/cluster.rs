@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use ipam::{Family, Stack};
+use ipam::Stack;
 use ipnet::IpNet;
 use netns_harness::{Binaries, Daemon, DaemonOptions, Etcd, EtcdOptions, Lab, Node, Pod, Store, wait_for};
 
@@ -146,11 +146,6 @@ pub fn told(daemon: &Daemon, key: &str) -> Result<String> {
 pub fn subnets(daemon: &Daemon) -> Result<Stack<IpNet>> {
     let of = |key| told(daemon, key).ok().and_then(|text| text.parse::<IpNet>().ok()).map(|net| net.trunc());
     Stack::from_options(of("FLANNEL_SUBNET"), of("FLANNEL_IPV6_SUBNET")).context("no subnet in subnet.env")
-}
-
-/// The node's IPv4 pod subnet.
-pub fn subnet(daemon: &Daemon) -> Result<IpNet> {
-    subnets(daemon)?.get(Family::V4).copied().context("no IPv4 subnet")
 }
 
 /// Waits until a node has a route of ours to these pods.

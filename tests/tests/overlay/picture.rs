@@ -32,7 +32,10 @@ impl Picture {
         let (rules, things): (Vec<&str>, Vec<&str>) = seen.lines().partition(|line| line.starts_with("nft "));
         let mut lines: Vec<String> = things.into_iter().map(without_numbers).collect();
         lines.sort_unstable();
-        lines.extend(rules.into_iter().map(str::to_owned));
+        // Tables are listed in the order in which they were made; what is in one has an order that matters.
+        let mut tables: Vec<&[&str]> = rules.chunk_by(|_, next| !next.starts_with("nft table ")).collect();
+        tables.sort_unstable();
+        lines.extend(tables.concat().into_iter().map(str::to_owned));
         Ok(Picture(lines))
     }
 
