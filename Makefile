@@ -42,8 +42,8 @@ audit: toolchain ## Known vulnerabilities in what we are built from. Needs a net
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing. Run: cargo install --locked cargo-deny" >&2; exit 1; }
 	cargo deny check
 
-bench: build deps ## Speed and memory beside the floor, as ratios. Needs root and a quiet machine
-	$(CARGO) run --release -q -p netns-harness --bin bench -- --bin-dir dist/bin
+bench: build deps ## Speed and memory as ratios, the floor beside. PART=peers, daemon or plugin alone. Needs root
+	$(CARGO) bench -q -p promises --bench bench -- $(PART)
 
 clean: toolchain ## Remove what was built
 	cargo clean
