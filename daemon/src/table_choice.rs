@@ -21,25 +21,24 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// Chooses. Of the two tables that this instance may have had, the other is removed.
+    /// Chooses. The table that this instance has already stays its own, whatever became of the other: between two tables
+    /// there would be a moment without rules.
     ///
     /// # Errors
     /// When nftables cannot be asked. A kernel without it leaves the common name.
     pub fn new(instance: Instance) -> Result<Chosen, kernel::Error> {
-        let owner = match Table::open(COMMON_TABLE).and_then(|mut table| table.owner()) {
-            Err(kernel::Error::Unsupported { .. }) => None,
-            other => other?,
+        let free = match owner_of(COMMON_TABLE)? {
+            Some(owner) => owner == instance.alias,
+            None => owner_of(&instance.table)?.is_none_or(|owner| owner != instance.alias),
         };
-        let free = owner.is_none_or(|owner| owner == instance.alias);
         let lock = if free { take() } else { None };
         if lock.is_none() {
             tracing::info!(
-                "nftables table inet {}: another instance on this node has inet {COMMON_TABLE}",
+                "nftables table inet {}: another instance on this node has, or had, inet {COMMON_TABLE}",
                 instance.table
             );
             return Ok(Chosen { instance, lock });
         }
-        remove(&instance.table);
         Ok(Chosen { instance: Instance { table: COMMON_TABLE.to_owned(), ..instance }, lock })
     }
 
@@ -49,10 +48,11 @@ impl Chosen {
     }
 }
 
-/// The private table of a time when another instance had the common one.
-fn remove(table: &str) {
-    if let Err(error) = Table::open(table).and_then(|mut table| table.replace(None)) {
-        tracing::debug!("the table inet {table} is not removed: {error}");
+/// Whose a table is, by its comment.
+fn owner_of(table: &str) -> Result<Option<String>, kernel::Error> {
+    match Table::open(table).and_then(|mut table| table.owner()) {
+        Err(kernel::Error::Unsupported { .. }) => Ok(None),
+        other => other,
     }
 }
 
