@@ -220,7 +220,6 @@ impl Socket {
         }
     }
 
-
     /// Gives back the room that a long answer took: a dump of a large kernel takes megabytes, once in a while.
     pub fn rest(&mut self) {
         (self.received, self.filled) = (Vec::new(), 0);

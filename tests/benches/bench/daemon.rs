@@ -69,7 +69,10 @@ fn with_peers(etcd: &Etcd, node: &Node, peers: u32, megabytes: f64) -> Result<()
     let before = usage(&again.process)?.0;
     let idle = Duration::from_secs(5);
     let until = Instant::now() + idle;
-    wait_for("five idle seconds", idle * 2, || Ok(ensure!(Instant::now() >= until, "not yet")))?;
+    wait_for("five idle seconds", idle * 2, || {
+        ensure!(Instant::now() >= until, "not yet");
+        Ok(())
+    })?;
     note("idle: processor time in five seconds", (usage(&again.process)?.0 - before) * 1000.0, "ms");
     again.end()
 }

@@ -11,7 +11,7 @@ mod daemon;
 mod figures;
 mod latency;
 mod peers;
-//mod plugin;
+mod plugin;
 
 use anyhow::Result;
 
@@ -26,7 +26,7 @@ fn main() -> Result<()> {
         daemon::measure()?;
     }
     if runs("plugin") {
-        anyhow::bail!("not yet");
+        plugin::measure()?;
     }
     Ok(())
 }
