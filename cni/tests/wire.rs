@@ -145,6 +145,26 @@ fn the_daemons_file_is_followed_when_it_changes_and_older_pods_keep_what_they_ha
 }
 
 #[test]
+fn a_node_of_one_family_has_pods_of_one_family() {
+    for (subnet, address, other, gateway) in [
+        ("FLANNEL_SUBNET=10.3.0.1/24", "10.3.0.2/24", "-6", "10.3.0.1"),
+        ("FLANNEL_IPV6_SUBNET=fd00:3::1/64", "fd00:3::2/64", "-4", "fd00:3::1"),
+    ] {
+        let mut stage = Stage::new();
+        let pod = stage.pod("a");
+        stage.write_subnet_file(&format!("{subnet}\nFLANNEL_MTU=1400\n"));
+        let config = stage.config("1.1.0", json!({}));
+        let result = stage.towpath("ADD", "c1", &pod, &config).success();
+        assert_eq!(global(&pod, "eth0"), [address]);
+        assert_eq!(ip_in(&pod, &format!("{other} route show default")), json!([]));
+        assert!(pings(&pod, gateway), "{gateway}");
+        stage.towpath("CHECK", "c1", &pod, &stage.config("1.1.0", json!({ "prevResult": result }))).success();
+        stage.towpath("DEL", "c1", &pod, &config).success();
+        assert!(stage.reserved().is_empty());
+    }
+}
+
+#[test]
 fn every_key_does_what_the_bridge_plugin_does_with_it() {
     let mut stage = Stage::new();
     let pod = stage.pod("a");
