@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use ipam::Family;
 use netns_harness::{Daemon, Pace, Stream, wait_for};
 
-use crate::cluster::{Cluster, DUAL, LIMIT};
+use crate::cluster::{Cluster, DUAL, LIMIT, wait_picture};
 use crate::monitor::Monitor;
 use crate::picture::Picture;
 
@@ -90,6 +90,34 @@ fn killed_at_any_instant_it_settles_and_pods_lose_nothing() -> Result<()> {
         assert_eq!(report.lost(), 0, "{report:?}");
     }
     assert!(!alpha.log().contains("panicked"), "{}", alpha.log());
+    nothing_more_to_do(&alpha)
+}
+
+#[test]
+fn killed_while_it_builds_everything_it_still_ends_with_everything() -> Result<()> {
+    let mut cluster = Cluster::on_directory("building", DUAL)?;
+    let [alpha, _] = cluster.join_all(["alpha", "beta"])?;
+    let picture = Picture::of(alpha.node())?;
+    let mut ghosts = Ghosts { leases: cluster.directory()?.join("leases"), present: BTreeSet::new(), dice: 48 };
+    for round in 0..60 {
+        alpha.kill()?;
+        let lost = [
+            "ip link delete flannel.1",
+            "ip link delete flannel-v6.1",
+            "nft flush ruleset",
+            "ip nexthop flush proto 84",
+        ];
+        for loss in lost.iter().take(1 + round % lost.len()) {
+            alpha.node().run(["sh", "-c", &format!("{loss} 2>/dev/null || true")])?;
+        }
+        alpha.restart()?;
+        let instant = Duration::from_micros(ghosts.throw(12_000));
+        ensure!(alpha.wait(instant).is_err(), "it ended by itself: {}", alpha.log_tail(20));
+    }
+    alpha.kill()?;
+    alpha.restart()?;
+    alpha.wait_ready(LIMIT)?;
+    wait_picture(alpha.node(), &picture)?;
     nothing_more_to_do(&alpha)
 }
 

@@ -9,6 +9,7 @@ mod cluster;
 mod monitor;
 mod picture;
 
+mod away;
 mod churn;
 mod flannel;
 mod foreign;

@@ -38,6 +38,19 @@ fn pods_on_three_nodes_talk(mut cluster: Cluster) -> Result<()> {
 }
 
 #[test]
+fn pods_talk_where_there_is_nothing_but_ipv6() -> Result<()> {
+    let network = r#"{"IPv6Network": "fd00:10:244::/48", "EnableIPv4": false, "EnableIPv6": true}"#;
+    let mut cluster = Cluster::on_directory("onlyv6", network)?;
+    let daemons = cluster.join_all(["alpha", "beta"])?;
+    let pods = daemons.iter().map(|daemon| cluster.pod(daemon, "web")).collect::<Result<Vec<_>>>()?;
+    let stations: Vec<&Station> = pods.iter().map(|pod| &**pod).collect();
+    Matrix::measure(&stations)?.check()?;
+    assert_eq!(source_seen(&pods[0], cluster.lab.switch(), Family::V6)?, daemons[0].node().address(Family::V6)?);
+    assert!(Picture::of(daemons[0].node())?.lines(&["flannel.1"]).is_empty());
+    Ok(())
+}
+
+#[test]
 fn a_pod_carries_as_much_as_its_mtu_says_to_another_node() -> Result<()> {
     let mut cluster = Cluster::on_directory("mtu", DUAL)?;
     let [alpha, beta] = cluster.join_all(["alpha", "beta"])?;
