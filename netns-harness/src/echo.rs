@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recvfrom, sendto, shutdown};
 
 use crate::namespace::Namespace;
 
@@ -90,11 +90,10 @@ fn serve(mut connection: TcpStream, ended: &AtomicBool) {
 fn answer(socket: &UdpSocket, ended: &AtomicBool) {
     let mut buffer = vec![0; 65_536];
     while !ended.load(Ordering::Acquire) {
-        // Errors here are those of earlier answers (ICMP): whoever sent to us has gone.
-        if let Ok((length, from)) = socket.recv_from(&mut buffer)
-            && !ended.load(Ordering::Acquire)
-        {
-            socket.send_to(&buffer[..length], from).unwrap_or_default();
+        // Errors here are those of earlier answers (ICMP): whoever sent to us has gone. What a shutdown wakes comes from
+        // nowhere, which std's recv_from asserts against.
+        if let Ok((length, _, Some(from))) = recvfrom(socket, &mut buffer[..], RecvFlags::empty()) {
+            sendto(socket, &buffer[..length], SendFlags::empty(), &from).unwrap_or_default();
         }
     }
 }
