@@ -13,7 +13,7 @@ mod world;
 
 use world::World;
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 300;
 
 fn live(seed: u64) -> Result<(), String> {
     let mut world = World::new(seed);
