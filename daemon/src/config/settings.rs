@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use backends::LinkName;
 use backends::Instance;
+use backends::LinkName;
 use backends::cluster::OwnSubnetRoute;
 use backends::masquerade::Firewall;
 use ipam::{NodeName, Stack};
