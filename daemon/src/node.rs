@@ -194,7 +194,7 @@ impl Node {
             Err(reason) => {
                 let since = self.uplink_trouble.as_ref().map_or(now, |trouble| trouble.since);
                 if self.uplink_trouble.as_ref().map(|trouble| &trouble.reason) != Some(&reason) {
-                    tracing::warn!("no uplink: {reason}; waiting for one");
+                    tracing::warn!("uplink: {reason}");
                 }
                 self.uplink_trouble = Some(Trouble { since, reason });
             }
