@@ -8,6 +8,7 @@ pub mod explain;
 pub mod files;
 pub mod hand;
 pub mod http;
+pub mod identity;
 pub mod logging;
 pub mod metrics;
 pub mod netconf;
@@ -18,6 +19,7 @@ pub mod record;
 pub mod run;
 #[cfg(test)]
 mod scratch;
+pub mod seats;
 pub mod secret;
 pub mod spelling;
 pub mod state_file;

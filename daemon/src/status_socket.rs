@@ -17,11 +17,15 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::ask::Ask;
+use crate::seats::Seats;
 pub use place::SocketError;
 use reply::{Reply, Request};
 
-/// How many clients are heard at a time; others wait in the kernel's queue.
-const CLIENTS: usize = 16;
+/// How many clients there may be; of more, the one that came first ends.
+const CLIENTS: usize = 64;
+
+/// How many answers there are in memory at a time: one about fifteen thousand peers has ten megabytes.
+const ANSWERS: usize = 8;
 
 /// Octets of a request. The longest that makes sense has a hundred.
 const LONGEST_REQUEST: u64 = 4096;
@@ -41,16 +45,19 @@ pub async fn serve(path: &Path, asks: mpsc::Sender<Ask>) -> Result<(), SocketErr
 
 /// Answers each client in a task of its own.
 async fn accept(listener: &UnixListener, asks: &mpsc::Sender<Ask>) {
-    let clients = Arc::new(Semaphore::new(CLIENTS));
-    while let Ok(turn) = Arc::clone(&clients).acquire_owned().await {
+    let (seats, answers) = (Seats::new(CLIENTS), Arc::new(Semaphore::new(ANSWERS)));
+    loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                let asks = asks.clone();
+                let (mut seat, asks, answers) = (seats.take(), asks.clone(), Arc::clone(&answers));
                 tokio::spawn(async move {
-                    if let Err(error) = talk(client, &asks).await {
+                    let ended = tokio::select! {
+                        ended = talk(client, &asks, &answers) => ended,
+                        () = seat.lost() => Err(io::Error::other("others came")),
+                    };
+                    if let Err(error) = ended {
                         tracing::debug!("a client of the status socket is gone: {error}");
                     }
-                    drop(turn);
                 });
             }
             Err(error) => {
@@ -63,8 +70,11 @@ async fn accept(listener: &UnixListener, asks: &mpsc::Sender<Ask>) {
 }
 
 /// One request, one reply.
-async fn talk(mut client: UnixStream, asks: &mpsc::Sender<Ask>) -> io::Result<()> {
-    let reply = match timeout(PATIENCE, read_line(&mut client)).await {
+async fn talk(mut client: UnixStream, asks: &mpsc::Sender<Ask>, answers: &Semaphore) -> io::Result<()> {
+    let line = timeout(PATIENCE, read_line(&mut client)).await;
+    // It fails only for a semaphore that was closed, and nobody closes this one.
+    let _turn = answers.acquire().await.map_err(io::Error::other)?;
+    let reply = match line {
         Ok(Ok(line)) => match Request::parse(&line) {
             Ok(request) => request.answer(asks).await,
             Err(reason) => Reply::error(reason),

@@ -1,5 +1,5 @@
-//! [`Entrance`]: lets so many in at a time and nobody stay who does not ask, so that whoever can reach the port cannot use
-//! up the daemon's file descriptors.
+//! [`Entrance`]: lets so many in at a time and nobody stay who does not ask, so that whoever can reach the port can neither
+//! use up the daemon's file descriptors nor keep a probe from its answer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,10 +11,11 @@ use std::time::Duration;
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How many connections there may be; others wait in the kernel's queue.
+use crate::seats::{Seat, Seats};
+
+/// How many connections there may be; of more, the one that has been silent for the longest time ends.
 pub const SEATS: usize = 64;
 
 /// How long a guest may take to ask, and to ask again after an answer. Longer than probes are apart.
@@ -23,13 +24,13 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A listener with a doorkeeper.
 pub struct Entrance {
     listener: TcpListener,
-    seats: Arc<Semaphore>,
+    seats: Arc<Seats>,
 }
 
 impl Entrance {
     /// All seats are free.
     pub fn new(listener: TcpListener) -> Entrance {
-        Entrance { listener, seats: Arc::new(Semaphore::new(SEATS)) }
+        Entrance { listener, seats: Seats::new(SEATS) }
     }
 }
 
@@ -38,10 +39,8 @@ impl Listener for Entrance {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Guest, SocketAddr) {
-        // It fails only for a semaphore that was closed, and nobody closes this one.
-        let seat = Arc::clone(&self.seats).acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Guest { stream, patience: Box::pin(sleep(PATIENCE)), _seat: seat }, address)
+        (Guest { stream, patience: Box::pin(sleep(PATIENCE)), seat: self.seats.take() }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -53,16 +52,16 @@ impl Listener for Entrance {
 pub struct Guest {
     stream: TcpStream,
     patience: Pin<Box<Sleep>>,
-    _seat: Option<OwnedSemaphorePermit>,
+    seat: Seat,
 }
 
 impl Guest {
-    /// The stream's own verdict, unless patience is at an end.
+    /// The stream's own verdict, unless patience is at an end or somebody else needs the seat.
     fn unless_late<T>(&mut self, context: &mut Context<'_>, verdict: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match self.patience.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => verdict,
+        if self.patience.as_mut().poll(context).is_ready() || self.seat.poll_lost(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        verdict
     }
 }
 
@@ -82,6 +81,7 @@ impl AsyncWrite for Guest {
         let verdict = Pin::new(&mut self.stream).poll_write(context, bytes);
         if matches!(verdict, Poll::Ready(Ok(written)) if written > 0) {
             self.patience.as_mut().reset(Instant::now() + PATIENCE);
+            self.seat.keep();
         }
         self.unless_late(context, verdict)
     }

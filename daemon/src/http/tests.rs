@@ -97,7 +97,7 @@ async fn a_run_loop_that_has_ended_is_said_to_have() {
 
 /// Seats that nobody asks anything from are given to others, however slowly their holders talk.
 #[tokio::test(start_paused = true)]
-async fn whoever_only_sits_there_is_asked_to_leave() {
+async fn whoever_only_sits_there_makes_room_for_those_who_ask() {
     let address = serving(settled()).await;
     let mut idle = Vec::new();
     for number in 0..2 * entrance::SEATS {
