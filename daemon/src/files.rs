@@ -5,16 +5,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use crate::config::Settings;
 use crate::reconcile::Reconciler;
-use crate::state_file::{self, Owner};
+use crate::record::LocalFile;
+use crate::state_file::{self, Owner, StateFileError};
 use crate::subnet_file;
 use crate::trigger::Moment;
 
 /// How long changes are gathered before the state file is written again.
 const GATHERING: Duration = Duration::from_secs(1);
+
+/// How long until a file that could not be written is tried again: room may have been made.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// The files of one daemon.
 pub struct Files {
@@ -23,9 +27,18 @@ pub struct Files {
     owner: Owner,
     /// The look at the kernel after which `subnet.env` was compared last.
     compared_at: u64,
-    unsaved_since: Option<Moment>,
-    saving: Option<JoinHandle<()>>,
-    complaint: Option<String>,
+    /// When `subnet.env` is tried again, which could not be written.
+    subnet_due: Option<Moment>,
+    /// When the state file is to be written next.
+    state_due: Option<Moment>,
+    saving: Option<Saving>,
+}
+
+/// The state file is being written beside the node loop.
+struct Saving {
+    outcome: oneshot::Receiver<Result<(), StateFileError>>,
+    /// When it is asked how that went.
+    ask_at: Moment,
 }
 
 impl Files {
@@ -36,76 +49,85 @@ impl Files {
             state_path: settings.state_file.clone(),
             owner,
             compared_at: 0,
-            unsaved_since: None,
+            subnet_due: None,
+            state_due: None,
             saving: None,
-            complaint: None,
         }
     }
 
-    /// When there is something to write next.
+    /// When there is something to do next.
     pub fn due(&self) -> Option<Moment> {
-        self.unsaved_since.map(|since| since + GATHERING)
+        let state_due = self.saving.as_ref().map_or(self.state_due, |saving| Some(saving.ask_at));
+        state_due.into_iter().chain(self.subnet_due).min()
     }
 
     /// Writes what has to be written by now.
     pub fn keep(&mut self, reconciler: &mut Reconciler, now: Moment) {
-        self.keep_subnet_file(reconciler);
+        self.keep_subnet_file(reconciler, now);
+        self.learn_how_saving_went(reconciler, now);
         if std::mem::take(&mut reconciler.node.unsaved) {
-            self.unsaved_since.get_or_insert(now);
+            self.state_due.get_or_insert(now + GATHERING);
         }
-        if self.saving.take_if(|saving| saving.is_finished()).is_some() {
-            // A copy of all leases is free again, in the arena of the thread that wrote it.
-            kernel::memory::give_back();
-        }
-        let busy = self.saving.is_some();
-        if !busy && self.due().is_some_and(|due| due <= now) {
-            self.unsaved_since = None;
+        if self.saving.is_none() && self.state_due.take_if(|due| *due <= now).is_some() {
             let (path, owner, state) = (self.state_path.clone(), self.owner.clone(), reconciler.node.last_known());
-            self.saving = Some(tokio::task::spawn_blocking(move || save(&path, &owner, &state)));
-        } else if busy && self.due().is_some_and(|due| due <= now) {
-            self.unsaved_since = Some(now);
+            let (tell, outcome) = oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                let outcome = state_file::save(&path, &owner, &state);
+                drop(state);
+                // Whether anybody still wants to know is not this task's business.
+                tell.send(outcome).ok();
+            });
+            self.saving = Some(Saving { outcome, ask_at: now + GATHERING });
         }
+    }
+
+    fn learn_how_saving_went(&mut self, reconciler: &mut Reconciler, now: Moment) {
+        let Some(saving) = &mut self.saving else { return };
+        let outcome = match saving.outcome.try_recv() {
+            Ok(outcome) => outcome.map_err(|error| error.to_string()),
+            Err(TryRecvError::Empty) => {
+                if saving.ask_at <= now {
+                    saving.ask_at = now + GATHERING;
+                }
+                return;
+            }
+            Err(TryRecvError::Closed) => Err("the state file was not written: its task ended early".to_owned()),
+        };
+        self.saving = None;
+        // A copy of all leases is free again, in the arena of the thread that wrote it.
+        kernel::memory::give_back();
+        if outcome.is_err() {
+            self.state_due = Some(now + RETRY);
+        }
+        reconciler.record.wrote(LocalFile::State, outcome);
     }
 
     /// The last word before the process ends.
     pub async fn finish(&mut self, reconciler: &mut Reconciler) {
-        if let Some(saving) = self.saving.take()
-            && let Err(error) = saving.await
-        {
-            tracing::error!("the state file was not written: {error}");
-        }
-        if self.unsaved_since.take().is_some() || std::mem::take(&mut reconciler.node.unsaved) {
-            save(&self.state_path, &self.owner, &reconciler.node.last_known());
+        let failed = match self.saving.take() {
+            Some(saving) => !matches!(saving.outcome.await, Ok(Ok(()))),
+            None => false,
+        };
+        if failed || self.state_due.take().is_some() || std::mem::take(&mut reconciler.node.unsaved) {
+            let outcome = state_file::save(&self.state_path, &self.owner, &reconciler.node.last_known());
+            reconciler.record.wrote(LocalFile::State, outcome.map_err(|error| error.to_string()));
         }
     }
 
     /// After each look at the kernel that left the node's own devices and rules as desired, so that others may use them. A
     /// way to a peer that cannot be had keeps no pod here from getting an address of the right subnet.
-    fn keep_subnet_file(&mut self, reconciler: &Reconciler) {
+    fn keep_subnet_file(&mut self, reconciler: &mut Reconciler, now: Moment) {
         let record = &reconciler.record;
-        if !record.founded || record.looks == self.compared_at {
+        let retry = self.subnet_due.is_some_and(|due| due <= now);
+        if !record.founded || (record.looks == self.compared_at && !retry) {
             return;
         }
+        let looks = record.looks;
         let cluster = reconciler.desired().map(backends::sum::Desired::cluster);
         let Some(file) = cluster.and_then(|cluster| reconciler.node.subnet_file(cluster)) else { return };
-        match subnet_file::write(&self.subnet_path, &file) {
-            Ok(()) => {
-                self.compared_at = record.looks;
-                self.complaint = None;
-            }
-            Err(error) => {
-                let error = error.to_string();
-                if self.complaint.as_ref() != Some(&error) {
-                    tracing::error!("{error}");
-                    self.complaint = Some(error);
-                }
-            }
-        }
-    }
-}
-
-fn save(path: &std::path::Path, owner: &Owner, state: &state_file::LastKnown) {
-    if let Err(error) = state_file::save(path, owner, state) {
-        tracing::error!("{error}");
+        let outcome = subnet_file::write(&self.subnet_path, &file);
+        self.compared_at = looks;
+        self.subnet_due = outcome.is_err().then_some(now + RETRY);
+        reconciler.record.wrote(LocalFile::Subnet, outcome.map_err(|error| error.to_string()));
     }
 }

@@ -30,6 +30,15 @@ pub struct Repair {
     pub change: String,
 }
 
+/// A file that the daemon keeps on the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LocalFile {
+    /// `subnet.env`: without it no plugin can give a pod an address.
+    Subnet,
+    /// The memory of the store, for the next start.
+    State,
+}
+
 /// How many repairs are remembered, and how many changes of one look are spelt out in the log.
 const REMEMBERED: usize = 32;
 
@@ -60,6 +69,8 @@ pub struct Record {
     pub founded: bool,
     /// What is wrong with peers' leases, by key.
     pub complaints: BTreeMap<LeaseKey, String>,
+    /// What cannot be written to disk now: one sentence each.
+    pub unwritten: BTreeMap<LocalFile, String>,
 }
 
 impl Record {
@@ -128,6 +139,26 @@ impl Record {
         if self.blind.as_deref() != Some(reason) {
             tracing::error!("the kernel's state cannot be read: {reason}");
             self.blind = Some(reason.to_owned());
+        }
+    }
+
+    /// A file was written, or could not be.
+    pub fn wrote(&mut self, file: LocalFile, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => {
+                if self.unwritten.remove(&file).is_some() {
+                    let name = match file {
+                        LocalFile::Subnet => "the subnet file",
+                        LocalFile::State => "the state file",
+                    };
+                    tracing::info!("{name} is written again");
+                }
+            }
+            Err(sentence) if self.unwritten.get(&file) == Some(&sentence) => {}
+            Err(sentence) => {
+                tracing::error!("{sentence}");
+                self.unwritten.insert(file, sentence);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::node::Node;
 use crate::reconcile::Reconciler;
-use crate::record::Record;
+use crate::record::{LocalFile, Record};
 use crate::store::Wish;
 
 /// Yes or no, with the reasons.
@@ -30,6 +30,7 @@ impl Readiness {
         readiness.weigh_uplink(node);
         readiness.weigh_leases(node);
         readiness.weigh_kernel(record);
+        readiness.weigh_files(record);
         readiness.ready = readiness.reasons.is_empty();
         readiness
     }
@@ -70,6 +71,15 @@ impl Readiness {
         }
         if let (Some(_), Some(trouble)) = (node.own(), store) {
             self.degraded.push(format!("the store cannot be used, what it said last is kept: {trouble}"));
+        }
+    }
+
+    fn weigh_files(&mut self, record: &Record) {
+        for (file, sentence) in &record.unwritten {
+            match file {
+                LocalFile::Subnet => self.reasons.push(sentence.clone()),
+                LocalFile::State => self.degraded.push(sentence.clone()),
+            }
         }
     }
 
