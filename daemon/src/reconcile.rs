@@ -43,6 +43,8 @@ pub struct Reconciler {
     trigger: Trigger,
     /// Whether the uplink must be looked at again.
     uplink_due: bool,
+    /// In which families it was looked at last.
+    uplink_families: Vec<ipam::Family>,
     /// Until when the store may be silent before its memory counts; `None` once that is over.
     patience: Option<Moment>,
 }
@@ -66,6 +68,7 @@ impl Reconciler {
             target: None,
             trigger,
             uplink_due: true,
+            uplink_families: Vec::new(),
             patience: Some(now + PATIENCE),
         }
     }
@@ -116,10 +119,13 @@ impl Reconciler {
     /// The uplink as it is now.
     fn follow_uplink(&mut self, kernel: &mut impl Kernel, now: Moment, due: bool) {
         let Some(network) = self.node.network() else { return };
-        if !std::mem::take(&mut self.uplink_due) && !due && self.node.uplink().is_some() {
+        let families: Vec<_> = network.networks.families().collect();
+        // A network that gets another family needs an uplink in it, and will not wait for the next look.
+        let due = due || self.uplink_families != families || self.node.uplink().is_none();
+        if !std::mem::take(&mut self.uplink_due) && !due {
             return;
         }
-        let families: Vec<_> = network.networks.families().collect();
+        self.uplink_families.clone_from(&families);
         let found = kernel.uplink(&families);
         self.record.uplink(&found, self.node.uplink());
         let was_missing = self.node.uplink_trouble.is_some();
