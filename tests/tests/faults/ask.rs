@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use netns_harness::{Binaries, Daemon, Node, Process, wait_for};
+use netns_harness::{Binaries, Daemon, Process, Station, wait_for};
 use serde_json::Value;
 
 use crate::cluster::LIMIT;
@@ -20,15 +20,15 @@ pub struct Said {
 }
 
 /// Runs one of the programs on a node, to its end.
-pub fn run(node: &Node, program: &str, words: &[&str]) -> Result<Said> {
-    run_with(node, program, words, &[])
+pub fn run(station: &Station, program: &str, words: &[&str]) -> Result<Said> {
+    run_with(station, program, words, &[])
 }
 
 /// The same with more variables of the environment.
-pub fn run_with(node: &Node, program: &str, words: &[&str], variables: &[(&str, &str)]) -> Result<Said> {
+pub fn run_with(station: &Station, program: &str, words: &[&str], variables: &[(&str, &str)]) -> Result<Said> {
     let mut command = Command::new(Binaries::built()?.find(program)?);
     command.args(words).envs(variables.iter().copied());
-    let output = node.output(command, "")?;
+    let output = station.output(command, "")?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok(Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) })
 }

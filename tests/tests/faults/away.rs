@@ -8,7 +8,8 @@ use ipam::Family;
 use netns_harness::{Daemon, DaemonOptions, EtcdOptions, Store, wait_for};
 
 use crate::ask::{status, towpathctl, wait_page, wait_well};
-use crate::cluster::{Cluster, DUAL, LIMIT, PREFIX, subnet, subnets, wait_route};
+use crate::cluster::{Cluster, DUAL, LIMIT, PREFIX, subnets, wait_route};
+use crate::lease::subnet;
 use crate::picture::Picture;
 
 #[test]

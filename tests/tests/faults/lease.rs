@@ -2,12 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use ipam::Family;
 use ipnet::IpNet;
-use netns_harness::{Etcd, Node, wait_for};
+use netns_harness::{Daemon, Etcd, Node, wait_for};
 use serde_json::{Value, json};
 
-use crate::cluster::{LIMIT, PREFIX};
+use crate::cluster::{LIMIT, PREFIX, subnets};
+
+/// A network in which daemons choose their subnets apart from those of ghosts.
+pub const APART: &str = r#"{"Network": "10.244.0.0/16", "SubnetMin": "10.244.128.0"}"#;
 
 /// What a ghost publishes.
 #[derive(Clone, Debug)]
@@ -92,6 +96,11 @@ pub fn put(etcd: &Etcd, key: &str, value: &str) -> Result<()> {
     let station = &etcd.members()[0].station;
     let command = ["env", "ETCDCTL_API=3", "etcdctl", "put", "--", &format!("{PREFIX}/subnets/{key}")];
     station.feed(command, value).map(drop)
+}
+
+/// A daemon's own IPv4 pod subnet.
+pub fn subnet(daemon: &Daemon) -> Result<IpNet> {
+    subnets(daemon)?.get(Family::V4).copied().context("no IPv4 subnet")
 }
 
 /// Waits until a node has no route of ours to these pods.

@@ -14,9 +14,18 @@ mod cluster;
 mod picture;
 
 mod ask;
+mod disk;
 mod lease;
 
 mod away;
+mod claims;
+mod cleanup;
+mod clients;
+mod flags;
+mod full;
 mod garbage;
+mod many;
 mod network;
+mod secrets;
 mod silence;
+mod tls;

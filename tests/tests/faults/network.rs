@@ -56,7 +56,10 @@ const WRONG: &[(&str, &[&str])] = &[
     (r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "MTU": 60}}"#, &["Backend.MTU = "]),
     (r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "GBP": 1}}"#, &["Backend.GBP = "]),
     (r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "Learning": "on"}}"#, &["Backend.Learning = "]),
-    (r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "DirectRouting": []}}"#, &["Backend.DirectRouting = "]),
+    (
+        r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "DirectRouting": []}}"#,
+        &["Backend.DirectRouting = "],
+    ),
     (
         r#"{"Network": 1, "SubnetLen": "x", "EnableIPv6": "y", "Backend": {"Type": "vxlan", "VNI": -1, "Port": -1, "GBP": 0}}"#,
         &["Network = ", "SubnetLen = ", "EnableIPv6 = ", "Backend.VNI = ", "Backend.Port = ", "Backend.GBP = "],
@@ -146,7 +149,7 @@ fn another_network_and_another_family_are_followed_live(mut cluster: Cluster) ->
         [(DUAL, "10.244.0.0/16", true), (SINGLE, "10.244.0.0/16", false), (&moved, "10.77.0.0/16", false)]
     {
         cluster.configure(text)?;
-        wait_settled(&cluster, network, v6).with_context(|| format!("after {text}"))?;
+        wait_settled(&cluster, network, v6).with_context(|| format!("after {text}: {}", daemons[0].log()))?;
         // A family that comes or goes does not move the pods of the other.
         let now = daemons.each_ref().map(|daemon| told(daemon, "FLANNEL_SUBNET"));
         let now: Vec<String> = now.into_iter().collect::<Result<_>>()?;

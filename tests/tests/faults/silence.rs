@@ -6,8 +6,8 @@ use ipam::Family;
 use netns_harness::{Daemon, Etcd, EtcdOptions, Lab, Pace, Signal, Store, Stream, wait_for};
 
 use crate::ask::{lines, status, wait_metric, wait_page, wait_well};
-use crate::cluster::{Cluster, DUAL, LIMIT, PREFIX, SINGLE, subnet, wait_route};
-use crate::lease::{Ghost, wait_no_route};
+use crate::cluster::{Cluster, DUAL, LIMIT, PREFIX, wait_route};
+use crate::lease::{APART, Ghost, subnet, wait_no_route};
 use crate::picture::Picture;
 
 #[test]
@@ -61,7 +61,7 @@ fn nothing_changes_while(
 
 #[test]
 fn what_a_compaction_took_away_is_made_up_for() -> Result<()> {
-    let mut cluster = Cluster::on_etcd("compacted", SINGLE)?;
+    let mut cluster = Cluster::on_etcd("compacted", APART)?;
     let [alpha] = cluster.join_all(["alpha"])?;
     let etcd = cluster.etcd()?;
     let [leaves, changes, joins] = [31, 32, 33].map(Ghost::numbered);
@@ -93,7 +93,7 @@ fn what_a_compaction_took_away_is_made_up_for() -> Result<()> {
 fn of_three_members_any_one_may_die() -> Result<()> {
     let lab = Lab::new("members")?;
     let etcd = lab.etcd_cluster(3, &EtcdOptions::default())?;
-    etcd.ctl(&["put", &format!("{PREFIX}/config"), SINGLE])?;
+    etcd.ctl(&["put", &format!("{PREFIX}/config"), APART])?;
     let store = Store::Etcd(etcd.endpoints()?);
     let binaries = netns_harness::Binaries::built()?;
     let mut cluster = Cluster { binaries, store, daemons: Vec::new(), etcd: Some(etcd), lab };
