@@ -5,48 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backends::cluster::{OwnSubnetRoute, RouteStyle};
-use backends::masquerade::{Firewall, Masquerade};
+use backends::masquerade::Masquerade;
 use backends::state::Scope;
 use backends::{Backend, Cluster, LinkName, Uplink};
 use ipam::table::Record;
 use ipam::{BackendData, Family, Lease, LeaseKey, LeaseTable, Mac, NodeName, Stack};
 use ipnet::IpNet;
 
-use crate::config::{Instance, Settings};
+use crate::identity::Identity;
 use crate::netconf::{self, Network};
 use crate::state_file::LastKnown;
 use crate::store::{Claim, Event, Published, Wish};
 use crate::subnet_file::SubnetFile;
 use crate::trigger::Moment;
-
-/// What of the configuration decides what a node is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// This node's name.
-    pub name: NodeName,
-    /// What tells this daemon's kernel objects from another's.
-    pub instance: Instance,
-    /// Masquerade and forwarding.
-    pub firewall: Firewall,
-    /// Blackhole or not.
-    pub own_subnet_route: OwnSubnetRoute,
-    /// How routes to peers are written: what the kernel can do.
-    pub routes: RouteStyle,
-}
-
-impl Identity {
-    /// From the daemon's settings and what was found out about the kernel.
-    pub fn new(settings: &Settings, instance: &Instance, routes: RouteStyle) -> Identity {
-        Identity {
-            name: settings.node.clone(),
-            instance: instance.clone(),
-            firewall: settings.firewall,
-            own_subnet_route: settings.own_subnet_route,
-            routes,
-        }
-    }
-}
 
 /// Something that lasts and that an operator must know, since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,7 +189,10 @@ impl Node {
         }
         let Some(last) = self.last_known.take() else { return };
         if let Some(text) = last.network.filter(|_| self.network.is_none()) {
+            // That what the store says now cannot be used remains to be said.
+            let trouble = self.network_trouble.take();
             self.on_network(text, now);
+            self.network_trouble = trouble.or(self.network_trouble.take());
         }
         if !self.peers_known {
             let touched = self.table.replace(last.leases.into_iter().map(Record::Lease).collect());
@@ -226,7 +200,10 @@ impl Node {
             self.changed = true;
             self.on_touched(touched);
         }
-        if let Some(own) = last.own.filter(|_| self.own.is_none()) {
+        // What the store has given to another node meanwhile is not ours, whatever we remember.
+        let others = |net: &IpNet| self.table.lease_of(net.network()).is_some_and(|it| it.node != self.identity.name);
+        let still_ours = |own: &Lease| !own.subnets().values().any(others);
+        if let Some(own) = last.own.filter(|own| self.own.is_none() && still_ours(own)) {
             self.on_own(Some(own));
         }
         self.unsaved = false;
@@ -364,16 +341,28 @@ impl Node {
             BackendData::Vxlan { mac, .. } => Some(mac),
             BackendData::Other(_) => None,
         };
-        let derived = || settings.vtep_mac(family, self.identity.name.as_str());
+        // Two hosts that were cloned from one have one name, but not one address.
+        let public = self.uplink.as_ref().and_then(|uplink| uplink.public.get(family));
+        let identity = public.map_or_else(String::new, |public| format!("{} {public}", self.identity.name));
+        let derived = || settings.vtep_mac(family, &identity);
         let mac = leased().or_else(|| macs.get(device).copied()).unwrap_or_else(derived);
         Some(BackendData::Vxlan { vni: settings.vni(), mac })
     }
 
     /// Our lease: the one held, else what the store has under our name, else the one held when this daemon ran last.
     fn own_or_last(&self) -> Option<&Lease> {
-        let named = || self.table.leases().find(|lease| lease.node == self.identity.name);
+        let named = || self.table.leases().find(|lease| self.is_former(lease));
         let last = || self.last_known.as_ref().and_then(|last| last.own.as_ref());
         self.own.as_ref().or_else(named).or_else(last)
+    }
+
+    /// Whether a lease is this node's from an earlier life: of its name (flannel gives its address for one), and with its
+    /// address or subnets.
+    fn is_former(&self, lease: &Lease) -> bool {
+        let public = |family| self.uplink.as_ref().and_then(|uplink| uplink.public.get(family)).copied();
+        let here = lease.endpoints.iter().any(|(family, endpoint)| Some(endpoint.public) == public(family));
+        let flannels = public(Family::V4).is_some_and(|public| lease.node.as_str() == public.to_string());
+        flannels || lease.node == self.identity.name && (here || Some(lease.subnets()) == self.previous)
     }
 
     /// What other programs on the node are told.

@@ -14,7 +14,8 @@ use ipnet::IpNet;
 
 use super::{About, Clock};
 use crate::config::Instance;
-use crate::node::{Identity, Node};
+use crate::identity::Identity;
+use crate::node::Node;
 use crate::reconcile::{Kernel, Reconciler};
 use crate::store::Event;
 

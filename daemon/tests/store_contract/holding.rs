@@ -137,9 +137,10 @@ pub async fn changed_attributes_are_published_under_the_same_subnet(place: Place
     );
     let mine = node.lease().clone();
     observer.until("the new attributes too", |observer| observer.lease_of("node-1") == Some(&mine)).await;
-    // And when they changed between two runs.
+    // And when they changed between two runs: the node remembers which subnet it had.
     node.kill();
-    let node = Node::holding(place.store(), claim(1)).await;
+    let again = Claim { previous: Some(before.subnets()), ..claim(1) };
+    let node = Node::holding(place.store(), again).await;
     assert_eq!(*node.lease(), before);
     observer.until("the first ones again", |observer| observer.lease_of("node-1") == Some(&before)).await;
 }

@@ -1,0 +1,35 @@
+//! [`Identity`]: what a node is before it knows anything of the cluster. It does not change while the daemon runs.
+
+use backends::cluster::{OwnSubnetRoute, RouteStyle};
+use backends::masquerade::Firewall;
+use ipam::NodeName;
+
+use crate::config::{Instance, Settings};
+
+/// What of the configuration decides what a node is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// This node's name.
+    pub name: NodeName,
+    /// What tells this daemon's kernel objects from another's.
+    pub instance: Instance,
+    /// Masquerade and forwarding.
+    pub firewall: Firewall,
+    /// Blackhole or not.
+    pub own_subnet_route: OwnSubnetRoute,
+    /// How routes to peers are written: what the kernel can do.
+    pub routes: RouteStyle,
+}
+
+impl Identity {
+    /// From the daemon's settings and what was found out about the kernel.
+    pub fn new(settings: &Settings, instance: &Instance, routes: RouteStyle) -> Identity {
+        Identity {
+            name: settings.node.clone(),
+            instance: instance.clone(),
+            firewall: settings.firewall,
+            own_subnet_route: settings.own_subnet_route,
+            routes,
+        }
+    }
+}
