@@ -13,6 +13,8 @@ mod away;
 mod churn;
 mod flannel;
 mod foreign;
+mod garbage;
+mod interface;
 mod neighbours;
 mod network;
 mod own_lease;

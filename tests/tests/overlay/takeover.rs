@@ -65,6 +65,32 @@ fn a_node_of_flannel_s_becomes_ours_without_losing_a_packet() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_node_of_ours_goes_back_to_flannel_without_losing_a_packet() -> Result<()> {
+    let mut cluster = Cluster::on_etcd("goback", DUAL)?;
+    let [alpha, beta] = cluster.join_all(["alpha", "beta"])?;
+    let etcd = cluster.etcd()?.clone();
+    let pods = [cluster.pod(&alpha, "web")?, cluster.pod(&beta, "web")?];
+    let streams = Family::ALL.map(|family| Stream::start(&pods[1], &pods[0], family, Pace::default()));
+    let streams = streams.into_iter().collect::<Result<Vec<_>>>()?;
+    streams.iter().try_for_each(|stream| stream.wait_more(50, LIMIT))?;
+    let own = read_published(&etcd, &alpha)?;
+    alpha.stop()?;
+    // flanneld finds its devices as it wants them, with its MACs, and writes its entries over ours.
+    let flannel =
+        Flannel { node: alpha.node().clone(), subnets: subnets(&alpha)?, macs: own.map(|_, it| it.mac.clone()) };
+    flannel.publish(&etcd, 86400)?;
+    flannel.learn(&read_published(&etcd, &beta)?)?;
+    for stream in streams {
+        stream.wait_more(50, LIMIT)?;
+        let report = stream.stop()?;
+        assert_eq!(report.lost(), 0, "{report:?}");
+    }
+    let routes = Picture::of(alpha.node())?;
+    assert_eq!(routes.lines(&["route unicast", " dev flannel", "proto boot"]).len(), 2, "{routes:#?}");
+    Ok(())
+}
+
 /// Waits until everything on the tunnels is tagged, and the stale peer's is gone.
 fn wait_clean(node: &Node) -> Result<()> {
     wait_for("everything to be ours", LIMIT, || {
