@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipam::table::Record;
-use ipam::{BackendData, Lease, NodeName, Pool, Stack};
+use ipam::{BackendData, Family, Lease, NodeName, Pool, Stack};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
@@ -49,6 +49,25 @@ pub struct Claim {
     pub published: Stack<Published>,
     /// The subnets held before (from subnet.env or the state file): taken again when free.
     pub previous: Option<Stack<IpNet>>,
+}
+
+impl Claim {
+    /// Whether a lease is this node's, whoever wrote it: see [`Claim::is_signed`].
+    pub fn is_of(&self, lease: &Lease) -> bool {
+        let address = lease.endpoints.get(Family::V4).map(|endpoint| endpoint.public);
+        self.is_signed(Some(&lease.node), address, &lease.subnets())
+    }
+
+    /// Whether what a lease publishes says that it is this node's: by its IPv4 address, as flannel has it, or by its name
+    /// where it is of the subnets that this node held before. The name alone is not enough: two hosts that were cloned
+    /// from one have the same. Flannel's leases have no name, and their address in its place.
+    pub fn is_signed(&self, name: Option<&NodeName>, address: Option<IpAddr>, subnets: &Stack<IpNet>) -> bool {
+        let own = self.published.get(Family::V4).map(|published| published.public);
+        let here = own.is_some() && own == address;
+        let named = name == Some(&self.node);
+        let unnamed = name.zip(own).is_some_and(|(name, own)| name.as_str() == own.to_string());
+        here && (named || unnamed) || named && self.previous.as_ref() == Some(subnets)
+    }
 }
 
 /// What a store is asked to do, latest value only.

@@ -59,6 +59,19 @@ async fn what_is_written_is_flannels_key_text_and_term() {
 }
 
 #[tokio::test]
+async fn two_hosts_of_one_name_are_two_nodes() {
+    let place = Place::etcd("namesakes");
+    let node = claim(1).node;
+    let one = Node::holding(place.store(), claim(1)).await;
+    let mut two = Node::holding(place.store(), towpathd::store::Claim { node, ..claim(2) }).await;
+    assert_ne!(one.lease().key, two.lease().key);
+    // Each is told of the other as of a peer.
+    let first = one.lease().key.clone();
+    two.until("the other's lease", |two| two.records.contains_key(&first)).await;
+    assert_eq!(one.trouble, None);
+}
+
+#[tokio::test]
 async fn a_lease_that_flannel_left_is_taken_over_in_place() {
     let place = Place::etcd("takeover");
     place.put_raw("10.244.7.0-24", &flannels(2));

@@ -180,7 +180,9 @@ impl Office<'_> {
         for key in keys {
             let Some(value) = self.client.get(self.keys.of(&key), None).await?.take_kvs().pop() else { continue };
             let Ok(subnets) = subnet_key::parse(key.as_str()) else { continue };
-            let signed = Attributes::parse(value.value()).is_ok_and(|attributes| signs(claim, &attributes, &subnets));
+            let signed = Attributes::parse(value.value()).is_ok_and(|attributes| {
+                claim.is_signed(attributes.publisher().as_ref(), attributes.public(Family::V4), &subnets)
+            });
             // The key that we made and nobody deleted is ours, whatever stands in it.
             let made =
                 |held: &Held| held.lease.key == key && i64::try_from(held.lease.since) == Ok(value.create_revision());
@@ -330,17 +332,6 @@ impl Office<'_> {
             Err(error) if is_denied(&error) => Err(Refusal::Denied { key: self.keys.of(key) }),
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-/// Whether a value says that it is this node's: by its IPv4 address, as flannel has it, or by its name where it is of the
-/// subnets that this node held before. The name alone is not enough: two hosts that were cloned from one have the same.
-fn signs(claim: &Claim, attributes: &Attributes, subnets: &Stack<IpNet>) -> bool {
-    let address = claim.published.get(Family::V4).map(|published| published.public);
-    let here = attributes.public(Family::V4).is_some() && attributes.public(Family::V4) == address;
-    match &attributes.node {
-        Some(node) => *node == claim.node && (here || claim.previous.as_ref() == Some(subnets)),
-        None => here,
     }
 }
 

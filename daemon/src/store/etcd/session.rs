@@ -271,11 +271,8 @@ impl Session<'_> {
 
     fn is_surplus(&self, record: &Record) -> bool {
         let Record::Lease(lease) = record else { return false };
-        self.is_own(&lease.node) && self.memory.held.as_ref().is_some_and(|held| held.lease.key != lease.key)
-    }
-
-    fn is_own(&self, node: &ipam::NodeName) -> bool {
-        self.memory.claim.as_ref().is_some_and(|claim| claim.node == *node)
+        let own = self.memory.claim.as_ref().is_some_and(|claim| claim.is_of(lease));
+        own && self.memory.held.as_ref().is_some_and(|held| held.lease.key != lease.key)
     }
 
     /// Does what the wish asks for. Returns when to look again: to renew, or because it could not be done.
