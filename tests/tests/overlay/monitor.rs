@@ -66,5 +66,6 @@ fn is_noise(line: &str) -> bool {
     let underlay = line.contains(" dev eth0 ") && line.contains("lladdr") && !line.contains("PERMANENT");
     let marks =
         line.contains("203.0.113.113") || line.contains("table ip marker") || line.starts_with("# new generation");
-    underlay || marks || line.trim().is_empty()
+    // A link-local address is usable a second after its device came up, and nobody's doing (RFC 4862 section 5.4).
+    underlay || marks || line.contains("fe80:") || line.trim().is_empty()
 }
