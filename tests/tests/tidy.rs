@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use promises::house::source::{Function, Named, Source};
 use promises::house::tree::Tree;
@@ -158,6 +159,9 @@ fn the_paths_that_documents_name_exist() {
     assert_none("the_paths_that_documents_name_exist", &places);
 }
 
+/// All Rust files, parsed once for all rules.
+static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| Tree::here().unwrap().sources().unwrap());
+
 /// A place in a file that breaks a rule.
 struct Place {
     line: usize,
@@ -178,8 +182,8 @@ impl fmt::Display for Place {
 fn each_source(rule: &str, broken: impl Fn(&Source) -> Vec<Place>) {
     let excepted = |path: &Path| EXCEPTIONS.iter().any(|(file, of, _)| *of == rule && path == Path::new(file));
     let mut places = Vec::new();
-    for source in Tree::here().unwrap().sources().unwrap() {
-        let found = broken(&source);
+    for source in SOURCES.iter() {
+        let found = broken(source);
         match (excepted(&source.path), found.is_empty()) {
             (true, true) => places.push(format!("{}: the exception is no longer needed", source.path.display())),
             (true, false) => {}
