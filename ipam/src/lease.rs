@@ -2,7 +2,7 @@
 //!
 //! What a lease looks like in a store's own words (flannel's JSON, node annotations) is the store's business, not ours.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -27,9 +27,12 @@ impl LeaseKey {
     }
 }
 
+/// For people: a key may be anything that somebody put into the store, and neither fills a log nor writes lines of its own.
 impl fmt::Display for LeaseKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        const LONGEST: usize = 160;
+        let shown = self.0.chars().take(LONGEST).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
+        shown.into_iter().try_for_each(|c| f.write_char(c))
     }
 }
 

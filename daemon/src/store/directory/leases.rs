@@ -16,6 +16,7 @@ use super::place::Place;
 use crate::store::Claim;
 use crate::store::attributes::fit;
 use crate::store::known::Known;
+use crate::store::subnet_key::cut;
 use crate::store::terms::Terms;
 use crate::store::utc::Utc;
 
@@ -154,7 +155,7 @@ impl Leases {
             Found::Lease(file) => (file.lease(key, self.networks.as_ref()), Some(file.expires)),
         };
         self.seen.insert(key.clone(), Seen { stamp, expires });
-        let in_full = |reason| Record::Garbage(key.clone(), format!("{}: {reason}", path.display()));
+        let in_full = |reason| Record::Garbage(key.clone(), format!("{}: {reason}", cut(&path.to_string_lossy())));
         let record = verdict.map_or_else(in_full, Record::Lease);
         if self.has_ended(key, expires, &record) {
             let shown = self.known.shows(key);

@@ -36,7 +36,7 @@ impl Keys {
 
     /// Where a lease is.
     pub fn of(&self, key: &LeaseKey) -> String {
-        format!("{}/subnets/{key}", self.prefix)
+        format!("{}/subnets/{}", self.prefix, key.as_str())
     }
 
     /// Where all leases are.
