@@ -49,7 +49,8 @@ impl Leases {
                 let given = claim.previous;
                 let previous = before.and_then(|file| file.stack().ok()).or(given);
                 let previous = previous.or_else(|| own.first().and_then(|(_, file)| file.stack().ok()));
-                self.acquire(claim, previous.as_ref())?
+                let regained = if own.is_empty() { self.regain(claim) } else { None };
+                regained.map_or_else(|| self.acquire(claim, previous.as_ref()), Ok)?
             }
         };
         let lease = file.lease(&key, None).map_err(|reason| Trouble::Refused { reason })?;
@@ -117,6 +118,20 @@ impl Leases {
             }
         }
         Ok(own)
+    }
+
+    /// The lease that was held when this daemon ran last, if somebody has scribbled over it since: nobody else can have
+    /// claimed it through that.
+    fn regain(&self, claim: &Claim) -> Option<(LeaseKey, LeaseFile)> {
+        let subnets = claim.previous.filter(|subnets| self.held.is_none() && in_pools(&claim.pools, subnets))?;
+        let (key, file) = self.fresh(claim, &subnets);
+        let scribbled = matches!(self.place.find(key.as_str()), Found::Garbage(_));
+        if !scribbled || self.known.has_rival(&key, &subnets) {
+            return None;
+        }
+        // What cannot be replaced (a directory of that name) is reported as garbage, and another subnet is taken.
+        self.place.restore(key.as_str(), &file).ok()?;
+        Some((key, file))
     }
 
     /// Writes our lease anew if it must be renewed or says something else than it should.
