@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ipam::table::Record;
-use ipam::{BackendData, Family};
-use towpathd::store::{Event, Wish};
+use ipam::{BackendData, Family, Pool, Stack};
+use towpathd::store::{Claim, Event, Wish};
 
 use crate::node::{NETWORK, Node, PATIENCE, claim, claim_before, data, net, public};
 use crate::place::{Place, seconds};
@@ -115,9 +115,14 @@ pub async fn garbage_is_told_once_and_harms_nobody(place: Place) {
     );
     place.put_lease("10.244.10.0-24", 10);
     node.until("the lease that was empty", |node| node.lease_of("node-10").is_some()).await;
-    // And nobody takes a subnet that stands under garbage.
-    let other = Node::holding(place.store(), claim_before(20, "10.244.12.0/24")).await;
-    assert_ne!(other.subnet(Family::V4), net("10.244.12.0/24"));
+    // And nobody takes a subnet that stands under garbage, but for the node that held it before.
+    let pool = Pool { first: net("10.244.11.0/24"), last: net("10.244.14.0/24"), ..crate::node::pool4() };
+    let before = Claim { pools: Stack::V4(pool.clone()), ..claim_before(20, "10.244.12.0/24") };
+    let before = Node::holding(place.store(), before).await;
+    assert_eq!(before.subnet(Family::V4), net("10.244.12.0/24"));
+    let mut other = Node::start(place.store());
+    other.wish(Wish::Hold(Claim { pools: Stack::V4(pool), ..claim(21) }));
+    other.until("no subnet", |other| other.trouble.as_ref().is_some_and(|said| said.contains("no free"))).await;
 }
 
 pub async fn leases_outside_the_network_are_garbage(place: Place) {

@@ -259,7 +259,8 @@ fn things_that_are_no_files_harm_nobody() -> Result<()> {
     let leases = cluster.directory()?.join("leases");
     let ghost = Ghost::numbered(77);
     let file = leases.join("10.244.77.0-24.json");
-    let kinds: [(&str, fn(&Path) -> Result<()>); 6] = [
+    type Make = fn(&Path) -> Result<()>;
+    let kinds: [(&str, Make); 6] = [
         ("a directory", |path| Ok(fs::create_dir(path)?)),
         ("a hundred megabytes", |path| Ok(fs::File::create(path)?.set_len(100 << 20)?)),
         ("a pipe that nobody writes to", |path| run(&["mkfifo", &path.to_string_lossy()])),
@@ -281,6 +282,16 @@ fn things_that_are_no_files_harm_nobody() -> Result<()> {
         }
         wait_metric(&alpha, "towpath_lease_faults", 0.0).context(kind)?;
     }
+    // A name does not write lines of its own, nor fill the log.
+    for name in ["a\n2026-01-01T00:00:00Z  INFO forged.json", &format!("{}.json", "\u{1b}[31mlong".repeat(20))] {
+        fs::write(leases.join(name), "x")?;
+        wait_metric(&alpha, "towpath_lease_faults", 1.0)?;
+        fs::remove_file(leases.join(name))?;
+        wait_metric(&alpha, "towpath_lease_faults", 0.0)?;
+    }
+    let log = alpha.log();
+    assert!(!log.contains("\n2026-01-01") && !log.contains('\u{1b}'), "{log}");
+    assert!(log.lines().all(|line| line.len() < 700), "{log}");
     // Somebody's notes are nobody's business.
     for name in [".10.244.76.0-24.json.part", "notes.txt", ".hidden.json", "10.244.76.0-24.json~"] {
         fs::write(leases.join(name), Ghost::numbered(76).file())?;

@@ -26,6 +26,7 @@ mod full;
 mod garbage;
 mod many;
 mod network;
+mod own;
 mod secrets;
 mod silence;
 mod tls;

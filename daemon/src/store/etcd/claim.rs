@@ -176,18 +176,24 @@ impl Office<'_> {
         if let Some(key) = held_key.filter(|key| !keys.contains(key)) {
             keys.push(key.clone());
         }
+        // What was held when this daemon ran last, in case somebody has scribbled over it since.
+        let previous = claim.previous.filter(|subnets| keys.is_empty() && in_pools(&claim.pools, subnets));
+        let previous = previous.map(|subnets| LeaseKey::new(&subnet_key::format(&subnets)));
+        keys.extend(previous.clone());
         let mut found = Vec::new();
         for key in keys {
             let Some(value) = self.client.get(self.keys.of(&key), None).await?.take_kvs().pop() else { continue };
             let Ok(subnets) = subnet_key::parse(key.as_str()) else { continue };
-            let signed = Attributes::parse(value.value()).is_ok_and(|attributes| {
+            let attributes = Attributes::parse(value.value()).ok().filter(|it| it.publisher().is_some());
+            let signed = attributes.as_ref().is_some_and(|attributes| {
                 claim.is_signed(attributes.publisher().as_ref(), attributes.public(Family::V4), &subnets)
             });
+            let scribbled = attributes.is_none() && previous.as_ref() == Some(&key);
             // The key that we made and nobody deleted is ours, whatever stands in it.
             let made =
                 |held: &Held| held.lease.key == key && i64::try_from(held.lease.since) == Ok(value.create_revision());
             let foreign = if signed { None } else { Some(whose(&value)) };
-            if signed || held.is_some_and(made) {
+            if signed || scribbled || held.is_some_and(made) {
                 found.push(Own { key, subnets, value, foreign });
             }
         }
