@@ -34,7 +34,7 @@ demo: build deps ## Three nodes, two pods each, in network namespaces: see pods 
 	KEEP=$(KEEP) $(CARGO) run --release -q -p netns-harness --bin demo
 
 test: build deps ## All tests of all three rings. Needs root; a ring that cannot run fails
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --no-fail-fast
 
 check: fmt-check lint docs-check tidy ## Format, Clippy, documentation, bans and licences, the rules of the house
 
