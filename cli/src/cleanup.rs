@@ -15,6 +15,7 @@ use ::kernel::inventory;
 
 use crate::arguments::Cleanup;
 use crate::consent::{self, Consent, ConsentError};
+use crate::print;
 use leavings::Leavings;
 
 /// Why nothing was removed, or not all.
@@ -43,6 +44,9 @@ pub enum CleanupError {
     /// Nobody could be asked.
     #[error(transparent)]
     Consent(#[from] ConsentError),
+    /// What was found could not be shown.
+    #[error("standard output: {0}")]
+    Output(std::io::Error),
 }
 
 const SPARED: &str = "\
@@ -57,10 +61,10 @@ pub fn run(wish: &Cleanup, socket: &Path) -> Result<u8, CleanupError> {
     }
     let found = Leavings::find(wish, socket)?;
     if found.is_empty() {
-        println!("nothing of towpath's is left here");
+        print("nothing of towpath's is left here\n").map_err(CleanupError::Output)?;
         return Ok(0);
     }
-    print!("{found}\n{SPARED}");
+    print(&format!("{found}\n{SPARED}")).map_err(CleanupError::Output)?;
     if wish.dry_run {
         return Ok(0);
     }
@@ -68,14 +72,14 @@ pub fn run(wish: &Cleanup, socket: &Path) -> Result<u8, CleanupError> {
         return Err(CleanupError::Alive { who });
     }
     if !wish.yes && consent::ask("\nRemove these?")? == Consent::Refused {
-        println!("nothing was removed");
+        print("nothing was removed\n").map_err(CleanupError::Output)?;
         return Ok(1);
     }
     let failures = found.remove()?;
     failures.iter().for_each(|failure| eprintln!("towpathctl: {failure}"));
     let left = Leavings::find(wish, socket)?;
     if left.is_empty() {
-        println!("removed");
+        print("removed\n").map_err(CleanupError::Output)?;
         return Ok(0);
     }
     eprint!("towpathctl: still there:\n{left}");

@@ -10,6 +10,7 @@ mod consent;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 
 use arguments::{Arguments, Command};
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("towpathctl: {error}");
+            eprintln!("towpathctl: {error:#}");
             ExitCode::from(2)
         }
     }
@@ -46,7 +47,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         }
         Command::Cleanup(wish) => Ok(cleanup::run(wish, &arguments.socket)?),
         Command::Version => {
-            print(&format!("towpathctl {}\n", env!("CARGO_PKG_VERSION")))?;
+            print(&format!("towpathctl {}\n", env!("CARGO_PKG_VERSION"))).context("standard output")?;
             Ok(0)
         }
     }
@@ -58,16 +59,16 @@ fn relay(arguments: &Arguments, question: &Question) -> anyhow::Result<u8> {
     if reply.exit == 2 {
         eprint!("towpathctl: {}", reply.text);
     } else {
-        print(&reply.text)?;
+        print(&reply.text).context("standard output")?;
     }
     Ok(reply.exit)
 }
 
 /// To standard output. Whoever reads it may have seen enough (`| head`): that is no error.
-fn print(text: &str) -> anyhow::Result<()> {
+fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => anyhow::bail!("standard output: {error}"),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }
 }

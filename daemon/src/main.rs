@@ -1,6 +1,7 @@
 //! `towpathd`: the table of contents of the process.
 #![forbid(unsafe_code)]
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use towpathd::config::{self, Invocation, Order, Settings};
@@ -8,10 +9,7 @@ use towpathd::{logging, run};
 
 fn main() -> ExitCode {
     let settings = match config::read(&Invocation::of_this_process()) {
-        Ok(Order::Print(text)) => {
-            print!("{text}");
-            return ExitCode::SUCCESS;
-        }
+        Ok(Order::Print(text)) => return print(&text),
         Ok(Order::Check(settings)) => return check(&settings),
         Ok(Order::Run(settings)) => settings,
         Err(mistakes) => {
@@ -29,12 +27,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// To standard output. Whoever reads it may have seen enough (`| head`): that is no error.
+fn print(text: &str) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("standard output: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
 fn check(settings: &Settings) -> ExitCode {
     match config::check(settings) {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(text) => print(&text),
         Err(mistakes) => {
             eprintln!("{mistakes}");
             ExitCode::from(2)

@@ -120,3 +120,26 @@ fn all_mistakes_are_told_together_and_nothing_is_begun() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn output_that_nobody_takes_is_an_error_and_no_panic() -> Result<()> {
+    let lab = Lab::new("devfull")?;
+    let station = lab.station("alone")?;
+    let binaries = netns_harness::Binaries::built()?;
+    for (program, words) in [("towpathd", "--help"), ("towpathd", "--check-config"), ("towpathctl", "version")] {
+        let script = format!("{} {words} --node-name=a >/dev/full", binaries.find(program)?.display());
+        let script = if program == "towpathctl" { script.replace(" --node-name=a", "") } else { script };
+        let output = station.output(
+            {
+                let mut command = std::process::Command::new("sh");
+                command.args(["-c", &script]);
+                command
+            },
+            "",
+        )?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code().is_some_and(|code| code == 1 || code == 2), "{script}: {output:?}");
+        ensure!(said.contains("standard output: No space left") && !said.contains("panicked"), "{script}: {said}");
+    }
+    Ok(())
+}

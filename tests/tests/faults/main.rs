@@ -24,6 +24,7 @@ mod clients;
 mod flags;
 mod full;
 mod garbage;
+mod lost;
 mod many;
 mod network;
 mod own;

@@ -95,6 +95,9 @@ fn fix(cause: &str, error: &etcd_client::Error, way: Way<'_>) -> String {
     if says(&["Connection refused"]) {
         return "start etcd there, or correct --etcd-endpoints".to_owned();
     }
+    if says(&["database space exceeded"]) {
+        return "make room there: `etcdctl compact`, `etcdctl defrag`, then `etcdctl alarm disarm`".to_owned();
+    }
     if let Some(fix) = of_certificates(&says, way) {
         return fix;
     }
