@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use netns_harness::Daemon;
+use netns_harness::{Daemon, wait_for};
 
 use crate::ask::{status, towpathctl, wait_metric, wait_well};
-use crate::cluster::{Cluster, PREFIX, counted, wait_route};
+use crate::cluster::{Cluster, LIMIT, PREFIX, counted, subnets, wait_route};
 use crate::lease::{Ghost, wait_no_route};
 
 const MANY: u32 = 10_000;
@@ -36,7 +36,11 @@ fn ten_thousand_leases_in_a_directory_are_no_trouble() -> Result<()> {
     ghosts().try_for_each(|ghost| ghost.write(&store))?;
     let alpha = cluster.join("alpha")?;
     let late = Ghost::numbered(77);
-    are_no_trouble(&alpha, &late, |ghost| ghost.write(&store), |ghost| remove(&store, ghost))
+    are_no_trouble(&alpha, &late, |ghost| ghost.write(&store), |ghost| remove(&store, ghost))?;
+    all_leave_at_once(&alpha, || {
+        let entries = std::fs::read_dir(store.join("leases"))?;
+        entries.into_iter().try_for_each(|entry| Ok(std::fs::remove_file(entry?.path())?))
+    })
 }
 
 fn remove(store: &Path, ghost: &Ghost) -> Result<()> {
@@ -61,7 +65,8 @@ fn ten_thousand_leases_in_etcd_are_no_trouble() -> Result<()> {
     }
     let alpha = cluster.join("alpha")?;
     let late = Ghost::numbered(77);
-    are_no_trouble(&alpha, &late, |ghost| ghost.put(&etcd), |ghost| ghost.remove(&etcd))
+    are_no_trouble(&alpha, &late, |ghost| ghost.put(&etcd), |ghost| ghost.remove(&etcd))?;
+    all_leave_at_once(&alpha, || etcd.ctl(&["del", "--prefix", &format!("{PREFIX}/subnets/")]).map(drop))
 }
 
 fn are_no_trouble(
@@ -91,5 +96,23 @@ fn are_no_trouble(
     assert!(counted(alpha, "towpath_looks_total")? <= looks + 1.0, "one lease is no reason to look at all");
     let memory = counted(alpha, "process_resident_memory_bytes")?;
     assert!(memory < MEMORY, "{memory} bytes");
+    Ok(())
+}
+
+/// Somebody removes all leases, the node's own too.
+fn all_leave_at_once(alpha: &Daemon, remove_all: impl Fn() -> Result<()>) -> Result<()> {
+    let before = subnets(alpha)?;
+    remove_all()?;
+    wait_metric(alpha, "towpath_peers", 0.0)?;
+    wait_for("all routes to be gone", LIMIT, || {
+        let routes = alpha.node().ip("route show proto 84")?;
+        ensure!(routes.trim().is_empty(), "there are {}", routes.lines().count());
+        Ok(())
+    })?;
+    wait_metric(alpha, "towpath_leases", 1.0)?;
+    wait_well(alpha)?;
+    assert_eq!(subnets(alpha)?, before);
+    assert_eq!(towpathctl(alpha, &["plan"])?.out, "nothing to do\n");
+    assert_eq!(counted(alpha, "towpath_kernel_refusals_total")?, 0.0);
     Ok(())
 }
