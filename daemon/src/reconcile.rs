@@ -109,9 +109,11 @@ impl Reconciler {
         let Some((cluster, scope)) = self.take_change() else {
             return if due { self.look(kernel, now, Cause::Drift) } else { self.follow_leases(kernel, now) };
         };
-        self.node.touched.clear();
         let desired = Desired::new(cluster, self.node.table());
-        self.record.complaints(&self.node.table().keys(), self.node.table(), &desired);
+        // Those that are gone are among the touched ones alone.
+        let mut keys = self.node.table().keys();
+        keys.append(&mut self.node.touched);
+        self.record.complaints(&keys, self.node.table(), &desired);
         self.target = Some(Target { desired, scope });
         self.look(kernel, now, Cause::Change);
     }
