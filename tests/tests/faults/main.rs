@@ -30,4 +30,5 @@ mod network;
 mod own;
 mod secrets;
 mod silence;
+mod storm;
 mod tls;
