@@ -17,6 +17,8 @@ use std::net::IpAddr;
 pub const MAKE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
 /// `NLM_F_CREATE | NLM_F_REPLACE`: make it or put it in the place of what is there.
 pub const REPLACE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
+/// `NLM_F_CREATE | NLM_F_APPEND`: make it or add to what is there.
+pub const APPEND: u16 = (libc::NLM_F_CREATE | libc::NLM_F_APPEND) as u16;
 
 /// `AF_INET` or `AF_INET6`, as the one octet that most structures begin with.
 pub fn family(address: IpAddr) -> u8 {

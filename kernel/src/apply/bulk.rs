@@ -12,7 +12,7 @@ use ipam::Family;
 
 use super::Course;
 use crate::codec::route::{Only, Target, Which};
-use crate::codec::{MAKE, REPLACE, address, neighbour, nexthop, route};
+use crate::codec::{APPEND, MAKE, REPLACE, address, neighbour, nexthop, route};
 use crate::error::{Refusal, Result};
 use crate::hand::Hand;
 use crate::index::Index;
@@ -223,13 +223,19 @@ impl Writer<'_> {
             }
             Change::FdbSet(key, entry) => {
                 let link = self.link(key.link)?;
-                if self.index.take_untagged(*key) {
-                    // The driver lets no tagged entry take over one without (`vxlan_fdb_update_existing`), so it
-                    // goes first: both are in one datagram, microseconds apart.
-                    self.push(at, (neighbour::DELETE, 0), |body| neighbour::delete_forwarding(body, link, key.mac));
-                }
                 let (mac, remote) = (key.mac, entry.remote);
-                self.push(at, (neighbour::NEW, REPLACE), |body| neighbour::set_forwarding(body, link, mac, remote));
+                let set = |body: &mut Body<'_>| neighbour::set_forwarding(body, link, mac, remote);
+                if !self.index.take_untagged(*key) {
+                    self.push(at, (neighbour::NEW, REPLACE), set);
+                    return Ok(());
+                }
+                // The driver lets no tagged entry take over one without (`vxlan_fdb_update_existing`), so that goes first.
+                // All is in one datagram, but a packet may be sent by another processor in between: it finds the way by
+                // the catch-all, which the driver uses for a MAC that it does not know (`vxlan_xmit`).
+                self.push(at, (neighbour::NEW, APPEND), |body| neighbour::add_catch_all(body, link, remote));
+                self.push(at, (neighbour::DELETE, 0), |body| neighbour::delete_forwarding(body, link, mac));
+                self.push(at, (neighbour::NEW, REPLACE), set);
+                self.push(at, (neighbour::DELETE, 0), |body| neighbour::delete_catch_all(body, link, remote));
             }
             Change::FdbDelete(key, _) => {
                 let link = self.link(key.link)?;

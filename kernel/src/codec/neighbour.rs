@@ -21,6 +21,9 @@ const DETOURS: [u16; 4] = [libc::NDA_PORT, libc::NDA_VNI, libc::NDA_IFINDEX, 13]
 /// `NDA_PROTOCOL`: the tag on neighbours. The vxlan driver drops it; there NTF_EXT_LEARNED is the tag.
 const TAG: u16 = 12;
 
+/// The key of the entry for frames that have none of their own (`vxlan_xmit`).
+const NO_MAC: Mac = Mac([0; 6]);
+
 /// An entry of either kind as the kernel lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -111,6 +114,19 @@ pub fn set_forwarding(body: &mut Body<'_>, link: u32, mac: Mac, remote: IpAddr) 
 pub fn delete_forwarding(body: &mut Body<'_>, link: u32, mac: Mac) {
     head(body, BRIDGE, link, (0, libc::NTF_SELF));
     body.mac(libc::NDA_LLADDR, mac);
+}
+
+/// Sends frames that have no entry of their own here, too.
+/// `bridge fdb append 00:00:00:00:00:00 dev … dst REMOTE self permanent extern_learn`
+pub fn add_catch_all(body: &mut Body<'_>, link: u32, remote: IpAddr) {
+    set_forwarding(body, link, NO_MAC, remote);
+}
+
+/// `bridge fdb delete 00:00:00:00:00:00 dev … dst REMOTE self`: this destination and no other.
+pub fn delete_catch_all(body: &mut Body<'_>, link: u32, remote: IpAddr) {
+    head(body, BRIDGE, link, (0, libc::NTF_SELF));
+    body.mac(libc::NDA_LLADDR, NO_MAC);
+    body.address(libc::NDA_DST, remote);
 }
 
 fn head(body: &mut Body<'_>, family: u8, link: u32, (state, flags): (u16, u8)) {
