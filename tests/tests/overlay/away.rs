@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use ipam::Family;
-use netns_harness::{Matrix, Pace, Station, Stream, wait_for};
+use netns_harness::{Matrix, Station, wait_for};
 
-use crate::cluster::{Cluster, DUAL, LIMIT, counted, subnets, wait_picture};
+use crate::cluster::{Cluster, DUAL, LIMIT, counted, stream, subnets, wait_picture};
 use crate::monitor::Monitor;
 use crate::picture::Picture;
 
@@ -16,8 +16,7 @@ fn without_etcd_daemons_restart_and_pods_come_and_go() -> Result<()> {
     // What is known is on disk a moment after it was heard.
     wait_remembered(&cluster)?;
     let etcd = cluster.etcd()?.clone();
-    let stream = Stream::start(&pods[0], &pods[1], Family::V6, Pace::default())?;
-    stream.wait_more(20, LIMIT)?;
+    let stream = stream(&pods[0], &pods[1], Family::V6)?;
     etcd.kill()?;
     let monitor = Monitor::start(alpha.node())?;
     let changes = monitor.during(|| {

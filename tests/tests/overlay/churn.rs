@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ipam::Family;
-use netns_harness::{Daemon, Pace, Stream, wait_for};
+use netns_harness::{Daemon, wait_for};
 
-use crate::cluster::{Cluster, DUAL, LIMIT, wait_picture};
+use crate::cluster::{Cluster, DUAL, LIMIT, stream, wait_picture};
 use crate::monitor::Monitor;
 use crate::picture::Picture;
 
@@ -65,10 +65,8 @@ fn killed_at_any_instant_it_settles_and_pods_lose_nothing() -> Result<()> {
     let [alpha, beta] = cluster.join_all(["alpha", "beta"])?;
     let pods = [cluster.pod(&alpha, "web")?, cluster.pod(&beta, "web")?];
     let mut ghosts = Ghosts { leases: cluster.directory()?.join("leases"), present: BTreeSet::new(), dice: 84 };
-    let pace = Pace { per_sec: 250, at_most: Duration::from_secs(600) };
-    let streams = Family::ALL.map(|family| Stream::start(&pods[0], &pods[1], family, pace));
+    let streams = Family::ALL.map(|family| stream(&pods[0], &pods[1], family));
     let streams = streams.into_iter().collect::<Result<Vec<_>>>()?;
-    streams.iter().try_for_each(|stream| stream.wait_more(20, LIMIT))?;
     for _ in 0..KILLS {
         alpha.restart()?;
         // From before its first line of code until after it has settled; the others find out what that is here.

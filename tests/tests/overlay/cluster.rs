@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use ipam::Stack;
+use ipam::{Family, Stack};
 use ipnet::IpNet;
-use netns_harness::{Binaries, Daemon, DaemonOptions, Etcd, EtcdOptions, Lab, Node, Pod, Store, wait_for};
+use netns_harness::{
+    Binaries, Daemon, DaemonOptions, Etcd, EtcdOptions, Lab, Node, Pace, Pod, Station, Store, Stream, wait_for,
+};
 
 use crate::picture::Picture;
 
@@ -125,6 +127,15 @@ impl Cluster {
 pub fn bare_pod(daemon: &Daemon, name: &str) -> Result<Pod> {
     let addresses = subnets(daemon)?.map(|_, subnet| nth(subnet, 10));
     daemon.node().bare_pod(name, &addresses)
+}
+
+/// A stream between two that talk already: what is lost from now on is somebody's doing, not the first question for a
+/// neighbour's.
+pub fn stream(from: &Station, to: &Station, family: Family) -> Result<Stream> {
+    wait_for("the two to talk", LIMIT, || from.reach(to, family))?;
+    let stream = Stream::start(from, to, family, Pace { per_sec: 500, at_most: Duration::from_secs(600) })?;
+    stream.wait_more(50, LIMIT)?;
+    Ok(stream)
 }
 
 /// An address of a subnet by its number.

@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use ipam::Family;
-use netns_harness::{Daemon, Node, Pace, Stream, wait_for};
+use netns_harness::{Daemon, Node, wait_for};
 
-use crate::cluster::{Cluster, DUAL, LIMIT, SINGLE, nth, subnets};
+use crate::cluster::{Cluster, DUAL, LIMIT, SINGLE, nth, stream, subnets};
 use crate::flannel::{Flannel, Published, key, numbered, read_published};
 use crate::picture::Picture;
 
@@ -47,9 +47,8 @@ fn a_node_of_flannel_s_becomes_ours_without_losing_a_packet() -> Result<()> {
     let pods = [ours.pod("web")?, theirs.pod("web")?];
     let before = ["flannel.1", "flannel-v6.1"].map(|device| identity(&node, device).ok());
 
-    let streams = Family::ALL.map(|family| Stream::start(&pods[1], &pods[0], family, Pace::default()));
+    let streams = Family::ALL.map(|family| stream(&pods[1], &pods[0], family));
     let streams = streams.into_iter().collect::<Result<Vec<_>>>()?;
-    streams.iter().try_for_each(|stream| stream.wait_more(100, LIMIT))?;
     let alpha = cluster.start(&node, |options| options)?;
     alpha.wait_ready(LIMIT)?;
     wait_clean(&node)?;
@@ -71,9 +70,8 @@ fn a_node_of_ours_goes_back_to_flannel_without_losing_a_packet() -> Result<()> {
     let [alpha, beta] = cluster.join_all(["alpha", "beta"])?;
     let etcd = cluster.etcd()?.clone();
     let pods = [cluster.pod(&alpha, "web")?, cluster.pod(&beta, "web")?];
-    let streams = Family::ALL.map(|family| Stream::start(&pods[1], &pods[0], family, Pace::default()));
+    let streams = Family::ALL.map(|family| stream(&pods[1], &pods[0], family));
     let streams = streams.into_iter().collect::<Result<Vec<_>>>()?;
-    streams.iter().try_for_each(|stream| stream.wait_more(50, LIMIT))?;
     let own = read_published(&etcd, &alpha)?;
     alpha.stop()?;
     // flanneld finds its devices as it wants them, with its MACs, and writes its entries over ours.
