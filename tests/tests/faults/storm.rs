@@ -2,6 +2,7 @@
 //! be. A failing storm is had again with `TOWPATH_STORM=<number>`.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
@@ -68,29 +69,73 @@ impl Storm<'_> {
             6 => self.put(number, &Ghost { mac: format!("02:00:00:00:02:{number:02x}"), ..ghost }),
             7 => self.write(&ghost, "{\"PublicIP\":"),
             8 => self.remove(number, &ghost),
-            _ => self.etcd_or_configuration(),
+            _ => self.store_or_configuration(),
         }
     }
 
     fn put(&mut self, number: u8, ghost: &Ghost) -> Result<()> {
         self.ghosts.insert(number);
-        self.write(ghost, &ghost.value())
+        self.write(ghost, &self.good(ghost))
+    }
+
+    fn good(&self, ghost: &Ghost) -> String {
+        if self.cluster.directory().is_ok() { ghost.file() } else { ghost.value() }
     }
 
     fn write(&self, ghost: &Ghost, text: &str) -> Result<()> {
-        put(self.cluster.etcd()?, &ghost.key(), text)
+        match self.cluster.directory() {
+            Ok(store) => Ok(fs::write(store.join("leases").join(format!("{}.json", ghost.key())), text)?),
+            Err(_) => put(self.cluster.etcd()?, &ghost.key(), text),
+        }
     }
 
     fn remove(&mut self, number: u8, ghost: &Ghost) -> Result<()> {
         self.ghosts.remove(&number);
-        ghost.remove(self.cluster.etcd()?)
+        self.remove_all(&ghost.key())
     }
 
-    fn etcd_or_configuration(&mut self) -> Result<()> {
-        let etcd = self.cluster.etcd()?;
+    /// Takes the leases away whose keys begin so.
+    fn remove_all(&self, prefix: &str) -> Result<()> {
+        let Ok(store) = self.cluster.directory() else {
+            return self.cluster.etcd()?.ctl(&["del", "--prefix", &format!("{PREFIX}/subnets/{prefix}")]).map(drop);
+        };
+        for name in self.keys()?.into_iter().filter(|name| name.starts_with(prefix)) {
+            // Its holder may be quicker.
+            fs::remove_file(store.join("leases").join(name)).ok();
+        }
+        Ok(())
+    }
+
+    fn keys(&self) -> Result<Vec<String>> {
+        let Ok(store) = self.cluster.directory() else {
+            let words = ["get", "--prefix", "--keys-only", &format!("{PREFIX}/subnets/")];
+            let keys = self.cluster.etcd()?.ctl(&words)?;
+            return Ok(keys.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect());
+        };
+        let entries = fs::read_dir(store.join("leases"))?;
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let names: Vec<String> = names.collect::<Result<_>>()?;
+        Ok(names.into_iter().filter(|name| !name.starts_with('.')).collect())
+    }
+
+    fn store_or_configuration(&mut self) -> Result<()> {
         match self.dice.below(5) {
-            0 => etcd.kill().and_then(|()| etcd.restart()),
-            1 => etcd.ctl(&["del", "--prefix", &format!("{PREFIX}/subnets/10.244.1")]).map(drop),
+            0 => match self.cluster.directory() {
+                Ok(store) => {
+                    let aside = store.with_file_name("aside");
+                    fs::rename(&store, &aside)?;
+                    self.daemons[0].node().run(["true"])?;
+                    wait_for("the store to be back", LIMIT, || {
+                        // A daemon that starts while there is none makes one.
+                        if store.exists() {
+                            fs::remove_dir_all(&store)?;
+                        }
+                        Ok(fs::rename(&aside, &store)?)
+                    })
+                }
+                Err(_) => self.cluster.etcd()?.kill().and_then(|()| self.cluster.etcd()?.restart()),
+            },
+            1 => self.remove_all("10.244.1"),
             2 => self.cluster.configure("{\"Network\": "),
             3 => self.cluster.configure(&APART.replace("}", ", \"Backend\": {\"Type\": \"vxlan\", \"VNI\": 9}}")),
             _ => self.cluster.configure(APART),
@@ -104,9 +149,9 @@ impl Storm<'_> {
         (30..38).try_for_each(|number| {
             let ghost = Ghost::numbered(number);
             if self.ghosts.contains(&number) {
-                ghost.put(self.cluster.etcd()?)
+                self.write(&ghost, &self.good(&ghost))
             } else {
-                ghost.remove(self.cluster.etcd()?)
+                self.remove_all(&ghost.key())
             }
         })
     }
@@ -132,18 +177,16 @@ impl Storm<'_> {
                 ensure!(entries == 1, "{entries} neighbours for {ghost}");
             }
         }
-        let keys = self.cluster.etcd()?.ctl(&["get", "--prefix", "--keys-only", &format!("{PREFIX}/subnets/")])?;
-        let keys = keys.lines().filter(|line| !line.is_empty()).count();
+        let keys = self.keys()?.len();
         ensure!(keys == own.len() + ghosts.len(), "{keys} leases");
         Ok(())
     }
 }
 
-fn passes(seed: u64) -> Result<()> {
-    let mut cluster = Cluster::on_etcd(&format!("storm{seed}"), APART)?;
+fn passes(cluster: &mut Cluster, seed: u64) -> Result<()> {
     let daemons = cluster.join_all(["alpha", "beta", "gamma"])?.to_vec();
     let dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let mut storm = Storm { cluster: &cluster, daemons, ghosts: BTreeSet::new(), dice, said: Vec::new() };
+    let mut storm = Storm { cluster, daemons, ghosts: BTreeSet::new(), dice, said: Vec::new() };
     let mut blow = || -> Result<()> {
         (0..STEPS).try_for_each(|_| storm.step())?;
         storm.heal()?;
@@ -158,10 +201,20 @@ fn passes(seed: u64) -> Result<()> {
     blown.with_context(|| format!("TOWPATH_STORM={seed}: {:#?}\n{}", storm.said, logs()))
 }
 
+fn each(cluster: impl Fn(&str, &str) -> Result<Cluster>, kind: &str) -> Result<()> {
+    let seeds = std::env::var("TOWPATH_STORM").unwrap_or("1,2".to_owned());
+    seeds.split(',').try_for_each(|seed| {
+        let mut cluster = cluster(&format!("storm{kind}{seed}"), APART)?;
+        passes(&mut cluster, seed.parse()?)
+    })
+}
+
 #[test]
-fn after_any_storm_all_is_as_it_should_be() -> Result<()> {
-    match std::env::var("TOWPATH_STORM") {
-        Ok(seeds) => seeds.split(',').try_for_each(|seed| passes(seed.parse()?)),
-        Err(_) => [1, 2].into_iter().try_for_each(passes),
-    }
+fn after_any_storm_over_etcd_all_is_as_it_should_be() -> Result<()> {
+    each(Cluster::on_etcd, "e")
+}
+
+#[test]
+fn after_any_storm_over_a_directory_all_is_as_it_should_be() -> Result<()> {
+    each(Cluster::on_directory, "d")
 }
