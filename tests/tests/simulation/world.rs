@@ -88,8 +88,8 @@ impl World {
                 machine.toggle_uplink(self.now);
             }
         }
-        for _ in 0..80 {
-            self.now += Duration::from_secs(1);
+        for _ in 0..20 {
+            self.now += Duration::from_secs(5);
             self.turn();
         }
     }
