@@ -8,14 +8,19 @@ mod exchange;
 mod host;
 mod inside;
 
+use std::net::IpAddr;
+
 use backends::LinkName;
 use ipam::{Family, Mac};
 use ipnet::IpNet;
 
 pub use crate::codec::pod::{Hairpin, Port, Route};
+use crate::codec::{self, neighbour};
 use crate::error::Error;
+use crate::netlink::Socket;
 use crate::netns::{Netns, NetnsError};
 use crate::sysctl::{self, SysctlError};
+use exchange::Exchange;
 pub use host::{BridgeSeen, Ends, Found, Host};
 pub use inside::{Inside, Pod};
 
@@ -146,8 +151,14 @@ pub fn attach(netns: &Netns, bridge: &Bridge, wire: &Wire, inside: &Inside) -> R
         }
         error => error,
     })?;
-    let finished = Pod::enter(netns).and_then(|mut pod| pod.configure(ends.pod, wire.pod, inside));
-    match finished.and_then(|()| host.settle(&seen, &ends, wire)) {
+    let finished = Pod::enter(netns).and_then(|mut pod| {
+        pod.configure(ends.pod, wire.pod, inside)?;
+        Ok(pod.introduce(ends.pod, bridge.gateways.iter().map(|gateway| (gateway.addr(), seen.mac)))?)
+    });
+    let finished = finished.and_then(|()| host.settle(&seen, &ends, wire));
+    // A bridge without addresses has nothing to say to a pod.
+    let pod = inside.addresses.iter().filter(|_| !bridge.gateways.is_empty()).map(|net| (net.addr(), wire.pod_mac));
+    match finished.and_then(|mtu| Ok(host.introduce(seen.index, pod).map(|()| mtu)?)) {
         Ok(mtu) => Ok(Attached { bridge_mac: seen.mac, bridge_mtu: bridge.mtu.unwrap_or(seen.mtu), mtu }),
         Err(error) => {
             // The first error is the one to report; what cannot be taken down now, the pod's DEL will.
@@ -155,6 +166,17 @@ pub fn attach(netns: &Netns, bridge: &Bridge, wire: &Wire, inside: &Inside) -> R
             Err(error)
         }
     }
+}
+
+/// Tells one side whom it will talk to, so that the first packet needs no question. A question would often be lost: an
+/// IPv6 address hears those for it only after some work that the kernel puts off (`addrconf_dad_work`), and who asks does
+/// so again only after a second (RFC 4861 section 10, RETRANS_TIMER). What is refused here will be asked for.
+fn introduce(socket: &mut Socket, link: u32, neighbours: impl Iterator<Item = (IpAddr, Mac)>) -> Result<(), Error> {
+    let mut exchange = Exchange::new(socket);
+    for (address, mac) in neighbours {
+        exchange.order((neighbour::NEW, codec::REPLACE), |body| neighbour::introduce(body, link, address, mac));
+    }
+    exchange.finish(|_| {}).map(drop)
 }
 
 /// Sets a kernel setting that has another value. One that this kernel does not have needs no setting.

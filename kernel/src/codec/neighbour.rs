@@ -96,6 +96,14 @@ pub fn set(body: &mut Body<'_>, link: u32, address: IpAddr, mac: Mac) {
     body.u8(TAG, PROTOCOL);
 }
 
+/// `ip neigh replace ADDRESS lladdr MAC dev … nud stale`: used at once, and soon asked whether it is still so (RFC 4861
+/// section 7.3.3).
+pub fn introduce(body: &mut Body<'_>, link: u32, address: IpAddr, mac: Mac) {
+    head(body, family(address), link, (libc::NUD_STALE, 0));
+    body.address(libc::NDA_DST, address);
+    body.mac(libc::NDA_LLADDR, mac);
+}
+
 /// `ip neigh delete ADDRESS dev …`
 pub fn delete(body: &mut Body<'_>, link: u32, address: IpAddr) {
     head(body, family(address), link, (0, 0));

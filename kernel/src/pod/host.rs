@@ -1,12 +1,13 @@
 //! [`Host`]: the node's side of a pod's wire, in the network namespace of the thread that opens it.
 
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use backends::LinkName;
 use ipam::Mac;
 
 use super::exchange::Exchange;
-use super::{Bridge, PodError, Port, Wire, ensure};
+use super::{Bridge, PodError, Port, Wire, ensure, introduce};
 use crate::codec::{self, link, pod};
 use crate::error::{Error, Result};
 use crate::netlink::{Message, Protocol, Socket};
@@ -220,6 +221,14 @@ impl Host {
             _ => "keeping the bridge's MAC address".to_owned(),
         })?;
         Ok(found.map_or(0, |found| found.mtu))
+    }
+
+    /// Tells it of neighbours on a link, each with its link-layer address, before it asks.
+    ///
+    /// # Errors
+    /// When the kernel cannot be told; what it refuses is no error.
+    pub fn introduce(&mut self, link: u32, neighbours: impl Iterator<Item = (IpAddr, Mac)>) -> Result<()> {
+        introduce(&mut self.socket, link, neighbours)
     }
 
     /// Deletes a link; its other end, wherever that is, goes with it. One that is gone is as good as deleted.

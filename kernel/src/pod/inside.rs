@@ -5,13 +5,13 @@ use std::os::fd::AsFd;
 
 use backends::LinkName;
 use backends::state::RouteKey;
-use ipam::Family;
+use ipam::{Family, Mac};
 use ipnet::IpNet;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::exchange::Exchange;
 use super::host::{Found, delete, find};
-use super::{PodError, Route, ensure};
+use super::{PodError, Route, ensure, introduce};
 use crate::codec::{self, address, link, pod, route};
 use crate::error::Result;
 use crate::netlink::{Protocol, Request, Socket};
@@ -84,6 +84,14 @@ impl Pod {
                 None => "adding a route in the pod".to_owned(),
             },
         })?)
+    }
+
+    /// Tells it of neighbours on a link, each with its link-layer address, before it asks.
+    ///
+    /// # Errors
+    /// When the kernel cannot be told; what it refuses is no error.
+    pub fn introduce(&mut self, link: u32, neighbours: impl Iterator<Item = (IpAddr, Mac)>) -> Result<()> {
+        introduce(&mut self.socket, link, neighbours)
     }
 
     /// One link by its name; `None` when there is none. `ip -d link show NAME`
