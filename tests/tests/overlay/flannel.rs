@@ -112,7 +112,8 @@ pub fn key(subnets: &Stack<IpNet>) -> String {
     format!("{PREFIX}/subnets/{}", names.join("&"))
 }
 
-/// Both families' subnets with one number.
+/// Both families' subnets with one number. Daemons choose among the first hundred: take one beyond for a node that does not
+/// ask them.
 pub fn numbered(number: u8) -> Result<Stack<IpNet>> {
     Ok(Stack::Dual {
         v4: format!("10.244.{number}.0/24").parse()?,
@@ -173,7 +174,7 @@ fn talk(pods: [&Pod; 2], nodes: [&Node; 2]) -> Result<()> {
 fn a_flannel_node_beside_us_talks_with_us_whatever_happens_to_it() -> Result<()> {
     let mut cluster = Cluster::on_etcd("flannel", DUAL)?;
     let alpha = cluster.join("alpha")?;
-    let mut flannel = Flannel::start(&cluster.lab.node("legacy")?, numbered(77)?, 1)?;
+    let mut flannel = Flannel::start(&cluster.lab.node("legacy")?, numbered(177)?, 1)?;
     let etcd = cluster.etcd()?.clone();
     flannel.publish(&etcd, 86400)?;
     flannel.learn(&read_published(&etcd, &alpha)?)?;
@@ -229,7 +230,7 @@ fn wait_no_peer(node: &Node) -> Result<()> {
 fn a_flannel_node_with_half_a_lease_is_reached_in_the_family_that_it_has() -> Result<()> {
     let mut cluster = Cluster::on_etcd("flannelv4", DUAL)?;
     let alpha = cluster.join("alpha")?;
-    let subnet: IpNet = "10.244.78.0/24".parse()?;
+    let subnet: IpNet = "10.244.178.0/24".parse()?;
     let value = r#"{"PublicIP":"192.0.2.99","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"62:00:00:00:00:09"}}"#;
     cluster.etcd()?.ctl(&["put", &key(&Stack::V4(subnet)), value])?;
     wait_route(alpha.node(), &subnet)

@@ -147,7 +147,7 @@ impl Words {
     fn of(daemon: &Daemon, peer: &Daemon, family: Family) -> Result<Words> {
         let node = daemon.node();
         let (dev, inside, other, elsewhere, nobody) = match family {
-            Family::V4 => ("flannel.1", "10.244.99.1", "10.244.99.0", "10.244.98.0/24", "192.0.2.99"),
+            Family::V4 => ("flannel.1", "10.244.199.1", "10.244.199.0", "10.244.198.0/24", "192.0.2.99"),
             Family::V6 => {
                 ("flannel-v6.1", "fd00:10:244:99::1", "fd00:10:244:99::", "fd00:10:244:98::/64", "2001:db8::99")
             }
