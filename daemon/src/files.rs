@@ -118,7 +118,7 @@ impl Files {
     /// way to a peer that cannot be had keeps no pod here from getting an address of the right subnet.
     fn keep_subnet_file(&mut self, reconciler: &mut Reconciler, now: Moment) {
         let record = &reconciler.record;
-        let retry = self.subnet_due.is_some_and(|due| due <= now);
+        let retry = self.subnet_due.take_if(|due| *due <= now).is_some();
         if !record.founded || (record.looks == self.compared_at && !retry) {
             return;
         }
