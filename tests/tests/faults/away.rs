@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use ipam::Family;
-use netns_harness::{Daemon, DaemonOptions, EtcdOptions, Store, wait_for};
+use netns_harness::{Daemon, DaemonOptions, Etcd, EtcdOptions, Pace, Store, Stream, wait_for};
 
 use crate::ask::{status, towpathctl, wait_page, wait_well};
 use crate::cluster::{Cluster, DUAL, LIMIT, PREFIX, subnets, wait_route};
@@ -59,6 +59,34 @@ fn talk(pods: &[netns_harness::Pod; 2]) -> Result<()> {
             pods[1].reach(&pods[0], family).map(drop)
         })
     })
+}
+
+#[test]
+fn a_restart_while_etcd_is_away_changes_nothing_and_loses_no_packet() -> Result<()> {
+    let mut cluster = Cluster::on_etcd("awayquiet", DUAL)?;
+    let [alpha, beta] = cluster.join_all(["alpha", "beta"])?;
+    let (from, to) = (cluster.pod(&alpha, "web")?, cluster.pod(&beta, "web")?);
+    talk(&[from.clone(), to.clone()])?;
+    alpha.stop()?;
+    alpha.restart()?;
+    wait_well(&alpha)?;
+    let picture = Picture::of(alpha.node())?;
+    let stream = Stream::start(&from, &to, Family::V6, Pace { per_sec: 200, ..Pace::default() })?;
+    // It does not answer, and then it is not even there.
+    for away in [Etcd::pause, Etcd::kill] {
+        alpha.stop()?;
+        away(cluster.etcd()?)?;
+        alpha.restart()?;
+        wait_page(&alpha, 200, "ready")?;
+        assert_eq!(alpha.metric("towpath_kernel_changes_total")?, Some(0.0), "{}", alpha.log_of_this_run());
+        picture.compare(&Picture::of(alpha.node())?)?;
+    }
+    cluster.etcd()?.restart()?;
+    wait_well(&alpha)?;
+    assert_eq!(alpha.metric("towpath_kernel_changes_total")?, Some(0.0), "{}", alpha.log_of_this_run());
+    let report = stream.stop()?;
+    assert_eq!(report.lost(), 0, "{report:?}");
+    picture.compare(&Picture::of(alpha.node())?)
 }
 
 #[test]

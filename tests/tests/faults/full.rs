@@ -57,7 +57,14 @@ fn a_full_disk_for_subnet_file_and_state_is_named_and_both_are_written_when_ther
     wait_page(&alpha, 200, "degraded: the state file")?;
     disk.make_room()?;
     wait_for("the state file to be written", LIMIT, || disk.sh("grep -q ghost state/*"))?;
-    wait_well(&alpha)
+    wait_well(&alpha)?;
+    // The same where nothing may be written.
+    disk.sh("mount -o remount,ro .")?;
+    cluster.configure(&APART.replace("}", ", \"Backend\": {\"Type\": \"vxlan\", \"MTU\": 1300}}"))?;
+    wait_page(&alpha, 503, "Read-only file system")?;
+    disk.sh("mount -o remount,rw .")?;
+    wait_well(&alpha)?;
+    disk.sh("grep -q FLANNEL_MTU=1250 subnet.env").map(drop)
 }
 
 #[test]
