@@ -139,7 +139,7 @@ fn after_a_kill_the_next_sweep_removes_all() {
         Ok(())
     })
     .unwrap();
-    assert!(!traces.left().is_empty(), "nobody has swept yet");
+    // The labs of other tests sweep as well, so this may be done already, or being done.
     let next = Lab::new("next").unwrap();
     assert_ne!(next.id(), traces.id);
     traces.expect_nothing();
