@@ -71,7 +71,10 @@ fn wait_remembered(cluster: &Cluster) -> Result<()> {
     for daemon in &cluster.daemons {
         wait_for("the state file to know all leases", LIMIT, || {
             let files = std::fs::read_dir(daemon.node().directory().join("state"))?;
-            let texts = files.map(|file| Ok(std::fs::read_to_string(file?.path())?)).collect::<Result<String>>()?;
+            let files = files.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?;
+            // Beside it may be the one that is being written and does not count yet.
+            let whole = files.iter().filter(|file| file.extension().is_some_and(|ending| ending == "json"));
+            let texts = whole.map(|file| Ok(std::fs::read_to_string(file)?)).collect::<Result<String>>()?;
             for other in &cluster.daemons {
                 let subnet = subnets(other)?.get(Family::V4).context("a subnet")?.to_string();
                 ensure!(texts.contains(&subnet), "no {subnet} in {texts}");
