@@ -41,7 +41,8 @@ impl Disk {
 
     /// Runs a shell script in its root.
     pub fn sh(&self, script: &str) -> Result<String> {
-        let there = format!("cd {} && {script}", self.place.display());
+        // Nowhere else, whatever happens: scripts here fill what they are in.
+        let there = format!("cd {} || exit 1\n{script}", self.place.display());
         let pid = self.holder.pid()?.as_raw_nonzero().to_string();
         self.node.run(["nsenter", "--mount", "--target", &pid, "sh", "-ec", &there])
     }
