@@ -66,8 +66,9 @@ async fn is_dead(path: &Path) -> bool {
     UnixStream::connect(path).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
+/// Always the same, so that one that a killed process left is the next one's to remove.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
+    name.push(".new");
     path.with_file_name(name)
 }

@@ -102,6 +102,12 @@ fn churn(
     let held = list()?;
     none_is_held_twice(&held)?;
     assert_eq!(held.len(), 2, "{held:?}");
+    for daemon in &daemons {
+        let left = names(daemon.node().directory())?;
+        let left: Vec<_> =
+            left.iter().filter(|name| name.starts_with("status.sock.") || name.ends_with(".new")).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
     Ok(())
 }
 
