@@ -1,17 +1,18 @@
 //! Daemons that are killed at any instant of a claim: no lease is ever held twice, none is lost, nothing is left that matters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
-use netns_harness::Daemon;
+use netns_harness::{Daemon, Node};
 use serde_json::Value;
 
-use crate::ask::{status, wait_well};
+use crate::ask::{status, towpathctl, wait_page, wait_well};
 use crate::cluster::{Cluster, PREFIX, SINGLE, subnets};
+use crate::lease::subnet;
 
 const ROUNDS: u32 = 50;
 
@@ -36,6 +37,41 @@ fn a_hundred_kills_during_claims_in_etcd_lose_and_double_nothing() -> Result<()>
         lines.chunks(2).map(|pair| published(pair.first().copied(), pair.get(1).copied())).collect()
     };
     churn(&mut cluster, remove, list, 1)
+}
+
+/// Fifteen subnets (the first of a network is not used).
+const FIFTEEN: &str = r#"{"Network": "10.244.0.0/20", "SubnetLen": 24}"#;
+
+#[test]
+fn as_many_nodes_as_there_are_subnets_share_a_directory_without_a_quarrel() -> Result<()> {
+    a_crowd_has_room(Cluster::on_directory("crowddir", FIFTEEN)?)
+}
+
+#[test]
+fn as_many_nodes_as_there_are_subnets_share_etcd_without_a_quarrel() -> Result<()> {
+    a_crowd_has_room(Cluster::on_etcd("crowdetcd", FIFTEEN)?)
+}
+
+fn a_crowd_has_room(mut cluster: Cluster) -> Result<()> {
+    let nodes = (1..=16).map(|number| cluster.lab.node(&format!("n{number}")));
+    let nodes: Vec<Node> = nodes.collect::<Result<_>>()?;
+    let (last, crowd) = nodes.split_last().context("nodes")?;
+    for node in crowd {
+        cluster.start(node, |options| options)?;
+    }
+    cluster.daemons.iter().try_for_each(wait_well)?;
+    cluster.wait_acquainted()?;
+    let subnets: BTreeSet<String> =
+        cluster.daemons.iter().map(|daemon| Ok(subnet(daemon)?.to_string())).collect::<Result<_>>()?;
+    assert_eq!(subnets.len(), 15, "{subnets:?}");
+    // One more than there is room for is told so, and has the place of the first that leaves.
+    let late = cluster.start(last, |options| options)?;
+    wait_page(&late, 503, "no free pod subnet is left in 10.244.0.0/20: ")?;
+    let leaver = cluster.daemons.remove(0);
+    assert_eq!(towpathctl(&leaver, &["release", "--yes"])?.code, Some(0));
+    wait_well(&late)?;
+    assert!(subnets.contains(&subnet(&late)?.to_string()));
+    cluster.wait_acquainted()
 }
 
 /// A subnet and whose it is.
