@@ -42,7 +42,7 @@ impl Disk {
     /// Runs a shell script in its root.
     pub fn sh(&self, script: &str) -> Result<String> {
         // Nowhere else, whatever happens: scripts here fill what they are in.
-        let there = format!("cd {} || exit 1\n{script}", self.place.display());
+        let there = format!("cd {} && mountpoint -q . || exit 1\n{script}", self.place.display());
         let pid = self.holder.pid()?.as_raw_nonzero().to_string();
         self.node.run(["nsenter", "--mount", "--target", &pid, "sh", "-ec", &there])
     }
@@ -50,7 +50,7 @@ impl Disk {
     /// Fills it to the last byte.
     pub fn fill(&self) -> Result<()> {
         self.sh(
-            "dd if=/dev/zero of=ballast bs=1k 2>/dev/null || true; dd if=/dev/zero of=dust bs=1 2>/dev/null || true",
+            "dd if=/dev/zero of=ballast bs=1k count=1024 2>/dev/null || true; dd if=/dev/zero of=dust bs=1 count=8192 2>/dev/null || true",
         )
         .map(drop)
     }
