@@ -60,12 +60,13 @@ impl Monitor {
     }
 }
 
-/// What is said without anybody having changed anything: our own marks, who sent it, and the kernel's learning on the
-/// underlay.
+/// What is said without anybody having changed anything: our own marks, who sent it, and the kernel's learning of
+/// neighbours beside our tunnels.
 fn is_noise(line: &str) -> bool {
-    let underlay = line.contains(" dev eth0 ") && line.contains("lladdr") && !line.contains("PERMANENT");
+    let states = ["REACHABLE", "STALE", "DELAY", "PROBE", "FAILED", "INCOMPLETE"];
+    let learnt = states.iter().any(|state| line.trim_end().ends_with(state)) && !line.contains(" dev flannel");
     let marks =
         line.contains("203.0.113.113") || line.contains("table ip marker") || line.starts_with("# new generation");
     // A link-local address is usable a second after its device came up, and nobody's doing (RFC 4862 section 5.4).
-    underlay || marks || line.contains("fe80:") || line.trim().is_empty()
+    learnt || marks || line.contains("fe80:") || line.trim().is_empty()
 }
