@@ -97,7 +97,9 @@ impl KernelSide {
 
 impl fmt::Display for KernelSide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for change in &self.plan.changes {
+        let going: Vec<LinkName> = self.plan.changes.iter().filter_map(removed_link).collect();
+        let told_with = |change: &Change| link_under(change).is_some_and(|link| going.contains(&link));
+        for change in self.plan.changes.iter().filter(|change| !told_with(change)) {
             write!(f, "{}", Removal { side: self, change })?;
             let burden = match change {
                 Change::LinkDelete(link) => self.burden(*link),
@@ -106,6 +108,20 @@ impl fmt::Display for KernelSide {
             writeln!(f, "{}{burden}", if burden.is_empty() { "" } else { "    # and with it " })?;
         }
         Ok(())
+    }
+}
+
+fn removed_link(change: &Change) -> Option<LinkName> {
+    if let Change::LinkDelete(link) = change { Some(*link) } else { None }
+}
+
+/// The link that a route or a next hop is taken from. Thousands of them are told with their link; they are changes of
+/// their own because the kernel needs longer to remove them with it.
+fn link_under(change: &Change) -> Option<LinkName> {
+    match change {
+        Change::RouteDelete(_, Route { via: Via::Object(nexthop) | Via::Gateway(nexthop), .. })
+        | Change::NexthopDelete(nexthop) => Some(nexthop.link),
+        _ => None,
     }
 }
 
