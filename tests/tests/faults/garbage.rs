@@ -303,6 +303,29 @@ fn things_that_are_no_files_harm_nobody() -> Result<()> {
     wait_well(&alpha)
 }
 
+#[test]
+fn every_line_of_a_log_for_machines_is_json_whatever_is_in_the_store() -> Result<()> {
+    let mut cluster = Cluster::on_directory("jsonlog", APART)?;
+    let node = cluster.lab.node("alpha")?;
+    let alpha = cluster.start(&node, |options| options.flag("--log-format=json").flag("--log-level=debug"))?;
+    wait_well(&alpha)?;
+    let leases = cluster.directory()?.join("leases");
+    for name in ["\"quoted\\\".json", "two\nlines.json", "\u{202e}right to left.json", "\u{1}\u{7f}.json"] {
+        fs::write(leases.join(name), "{\"node\": \"a\nb\"}")?;
+        wait_metric(&alpha, "towpath_lease_faults", 1.0)?;
+        fs::remove_file(leases.join(name))?;
+        wait_metric(&alpha, "towpath_lease_faults", 0.0)?;
+    }
+    cluster.configure("{\"Network\": \"\\u0000\n\"}")?;
+    crate::ask::wait_page(&alpha, 200, "degraded: net-conf.json")?;
+    alpha.stop()?;
+    for line in alpha.log().lines() {
+        let line: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        assert!(line["timestamp"].is_string() && line["level"].is_string() && line["message"].is_string(), "{line}");
+    }
+    Ok(())
+}
+
 /// Another lease comes and goes: what was there before has been seen then.
 fn ghost_beside(leases: &Path, daemon: &Daemon) -> Result<()> {
     let beside = Ghost::numbered(78);
