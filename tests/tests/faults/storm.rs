@@ -39,6 +39,9 @@ const ON_KERNELS: &[&str] = &[
     "ip addr flush dev flannel.1",
     "ip link set eth0 mtu 1400; ip link set eth0 mtu 1500",
     "sysctl -qw net.ipv4.ip_forward=0",
+    "ip link set eth0 down; ip link set eth0 up; ip route replace default via 192.0.2.1 dev eth0",
+    "a=$(ip -4 -o addr show eth0 | awk '{print $4}'); ip addr del $a dev eth0; ip addr add $a dev eth0; \
+     ip route replace default via 192.0.2.1 dev eth0",
 ];
 
 struct Storm<'a> {
