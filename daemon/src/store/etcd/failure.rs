@@ -138,9 +138,16 @@ fn of_certificates(says: &impl Fn(&[&str]) -> bool, way: Way<'_>) -> Option<Stri
         ))
     } else if says(&["invalid peer certificate"]) {
         Some("give etcd a certificate that is valid today".to_owned())
-    } else if says(&["fatal alert"]) || (secure && breaks && tls.client.is_none()) {
+    } else if says(&["fatal alert"]) {
         Some(
             "if it wants a client certificate that its own authority signed, give --etcd-certfile and --etcd-keyfile"
+                .to_owned(),
+        )
+    } else if secure && breaks && tls.client.is_none() {
+        // Whoever closes at once, or resets before its words were read, does not say which of the two it is.
+        Some(
+            "if it wants a client certificate that its own authority signed, give --etcd-certfile and --etcd-keyfile; \
+             if it does not speak TLS, write http:// in --etcd-endpoints"
                 .to_owned(),
         )
     } else if secure && says(&["InvalidContentType", "corrupt message", "handshake eof"]) {
