@@ -10,7 +10,7 @@ use towpathd::store::Store;
 use towpathd::store::etcd::{Etcd, Patience};
 
 use crate::etcd_server::free_ports;
-use crate::node::{Node, claim, name};
+use crate::node::{Node, claim, claim_before, name};
 use crate::place::{Place, a_day, settings};
 
 fn port_of(place: &Place) -> u16 {
@@ -51,7 +51,7 @@ async fn a_silent_partition_is_noticed_and_what_was_missed_is_told() {
     let second = Duration::from_secs(1);
     let patience = Patience { connect: second, request: second, ping: 6 * second, pong: second };
     let store = Store::Etcd(Etcd::new(&settings(&[&through]), a_day()).with_patience(patience));
-    let mut node = Node::holding(store, claim(1)).await;
+    let mut node = Node::holding(store, claim_before(1, "10.244.33.0/24")).await;
     node.heard_already();
     assert_eq!(node.trouble, None);
     pass.send(false).unwrap();
