@@ -140,7 +140,8 @@ impl Reconciler {
 
     /// Before anything is published: the MACs that our devices have already are the ones that peers know.
     fn learn_macs(&mut self, kernel: &mut impl Kernel) {
-        let Some(scope) = self.node.scope().filter(|_| self.node.needs_macs()) else { return };
+        // Asked first: a scope is not for nothing, and every turn comes by here.
+        let Some(scope) = self.node.needs_macs().then(|| self.node.scope()).flatten() else { return };
         match kernel.observe(&scope) {
             Ok(state) => self.node.on_device_macs(state.links.iter().map(|(name, link)| (*name, link.mac)).collect()),
             Err(reason) => self.record.failed_to_look(&reason),
