@@ -42,7 +42,20 @@ impl Desired {
         for lease in elders_first {
             desired.add(&lease.key, table);
         }
+        desired.pack();
         desired
+    }
+
+    /// Builds the large maps anew: a tree that was filled one by one is a third empty, one made from a sorted list is not.
+    fn pack(&mut self) {
+        fn packed<K: Ord, V>(map: &mut BTreeMap<K, V>) {
+            *map = std::mem::take(map).into_iter().collect();
+        }
+        packed(&mut self.counted);
+        packed(&mut self.state.nexthops);
+        packed(&mut self.state.routes);
+        packed(&mut self.state.neighbours);
+        packed(&mut self.state.fdb);
     }
 
     /// The node that it is the desired state of.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Family, Lease, LeaseKey, Stack};
+use crate::{Endpoint, Family, Lease, LeaseKey};
 
 /// One thing that a store says of one key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,16 +50,26 @@ pub struct Conflict {
 struct Entry {
     /// Shared with whoever keeps what stood last, so that a lease is in memory once.
     lease: Arc<Lease>,
-    /// Per family in use: who stands in the way, if anybody does.
-    shadowed_by: Stack<Option<LeaseKey>>,
+    /// Who stands in the way in which family: nearly always nobody.
+    shadow: Box<[(Family, LeaseKey)]>,
+}
+
+impl Entry {
+    fn winner(&self, family: Family) -> Option<&LeaseKey> {
+        self.shadow.iter().find_map(|(in_family, winner)| (*in_family == family).then_some(winner))
+    }
+
+    fn stands(&self, family: Family) -> bool {
+        self.lease.endpoints.get(family).is_some() && self.winner(family).is_none()
+    }
 }
 
 /// All leases by key, with what stands and what does not.
 #[derive(Debug, Default)]
 pub struct LeaseTable {
     entries: BTreeMap<LeaseKey, Entry>,
-    /// Who claims each subnet: nearly always one, so a list that takes no more room than it needs.
-    claims: BTreeMap<IpNet, Vec<LeaseKey>>,
+    /// Who claims which subnet, by subnet.
+    claims: BTreeSet<(IpNet, LeaseKey)>,
     /// How many claims there are of each (family, prefix length): which ancestors are worth looking up.
     lengths: BTreeMap<(Family, u8), usize>,
     garbage: BTreeMap<LeaseKey, String>,
@@ -139,6 +149,9 @@ impl LeaseTable {
                 Record::Gone(_) => {}
             }
         }
+        // A tree that was filled in order is half empty, one made from a sorted list is not.
+        self.entries = std::mem::take(&mut self.entries).into_iter().collect();
+        self.claims = std::mem::take(&mut self.claims).into_iter().collect();
         touched.extend(self.settle(self.entries.keys().cloned().collect()));
         touched
     }
@@ -174,12 +187,13 @@ impl LeaseTable {
         if self.own.as_ref() == Some(key) {
             return None;
         }
-        let Entry { lease, shadowed_by } = self.entries.get(key)?;
-        let stands = |family| matches!(shadowed_by.get(family), Some(None));
-        if lease.endpoints.families().all(stands) {
+        let entry = self.entries.get(key)?;
+        let lease = &entry.lease;
+        if entry.shadow.is_empty() {
             return Some(Arc::clone(lease));
         }
-        let endpoints = lease.endpoints.filter_map(|family, endpoint| stands(family).then(|| endpoint.clone()))?;
+        let endpoints =
+            lease.endpoints.filter_map(|family, endpoint| entry.stands(family).then(|| endpoint.clone()))?;
         Some(Arc::new(Lease { endpoints, ..Lease::clone(lease) }))
     }
 
@@ -191,7 +205,7 @@ impl LeaseTable {
         claims
             .iter()
             .filter_map(|key| self.entries.get(key))
-            .find_map(|entry| matches!(entry.shadowed_by.get(family), Some(None)).then_some(&*entry.lease))
+            .find_map(|entry| entry.stands(family).then_some(&*entry.lease))
     }
 
     /// What is wrong with one key: what it holds is no lease, or its claim does not stand. One sentence.
@@ -199,9 +213,9 @@ impl LeaseTable {
         if let Some(reason) = self.garbage.get(key) {
             return Some(format!("{reason}; what was last good of it is kept"));
         }
-        let Entry { lease, shadowed_by } = self.entries.get(key)?;
-        let (family, winner) = shadowed_by.iter().find_map(|(family, winner)| Some((family, winner.as_ref()?)))?;
-        let (subnet, older) = (lease.subnet(family)?, self.get(winner)?);
+        let entry = self.entries.get(key)?;
+        let (family, winner) = entry.shadow.first()?;
+        let (subnet, older) = (entry.lease.subnet(*family)?, self.get(winner)?);
         let whose = if self.own.as_ref() == Some(winner) { "this node's own" } else { "an older" };
         Some(format!("its subnet {subnet} overlaps {whose} lease, {} of node {}, which stands", winner, older.node))
     }
@@ -214,34 +228,27 @@ impl LeaseTable {
     /// Claims that do not stand.
     pub fn conflicts(&self) -> Vec<Conflict> {
         let of_entry = |entry: &Entry| {
-            let Entry { lease, shadowed_by } = entry;
-            let conflict = |family, winner: &Option<LeaseKey>| {
-                let (winner, subnet) = (winner.clone()?, lease.subnet(family)?);
-                Some(Conflict { loser: lease.key.clone(), winner, subnet })
+            let lease = &entry.lease;
+            let conflict = |(family, winner): &(Family, LeaseKey)| {
+                Some(Conflict { loser: lease.key.clone(), winner: winner.clone(), subnet: lease.subnet(*family)? })
             };
-            shadowed_by.iter().filter_map(|(family, winner)| conflict(family, winner)).collect::<Vec<_>>()
+            entry.shadow.iter().filter_map(conflict).collect::<Vec<_>>()
         };
         self.entries.values().flat_map(of_entry).collect()
     }
 
     fn insert(&mut self, lease: Lease) {
         for subnet in lease.subnets().values() {
-            self.claims.entry(*subnet).or_insert_with(|| Vec::with_capacity(1)).push(lease.key.clone());
+            self.claims.insert((*subnet, lease.key.clone()));
             *self.lengths.entry((Family::of_net(subnet), subnet.prefix_len())).or_default() += 1;
         }
-        let shadowed_by = lease.endpoints.map(|_, _| None);
-        self.entries.insert(lease.key.clone(), Entry { lease: Arc::new(lease), shadowed_by });
+        self.entries.insert(lease.key.clone(), Entry { lease: Arc::new(lease), shadow: Box::default() });
     }
 
     fn remove(&mut self, key: &LeaseKey) {
         let Some(Entry { lease, .. }) = self.entries.remove(key) else { return };
         for subnet in lease.subnets().values() {
-            if let Some(claims) = self.claims.get_mut(subnet) {
-                claims.retain(|claim| claim != key);
-                if claims.is_empty() {
-                    self.claims.remove(subnet);
-                }
-            }
+            self.claims.remove(&(*subnet, key.clone()));
             let length = (Family::of_net(subnet), subnet.prefix_len());
             if let Some(count) = self.lengths.get_mut(&length) {
                 *count -= 1;
@@ -254,14 +261,16 @@ impl LeaseTable {
 
     /// Keys of the claims that overlap a prefix: the same, the wider and the narrower ones.
     fn overlapping(&self, net: &IpNet) -> BTreeSet<LeaseKey> {
-        let mut keys = BTreeSet::new();
         let family = Family::of_net(net);
+        // The empty key is the least, so a subnet with it is where that subnet's claims begin.
+        let from = |net: IpNet| self.claims.range((net, LeaseKey::new(""))..);
+        let mut keys = BTreeSet::new();
         for (_, length) in self.lengths.range((family, 0)..(family, net.prefix_len())).map(|(length, _)| *length) {
-            let wider = IpNet::new(net.addr(), length).map(|wider| wider.trunc());
-            keys.extend(wider.ok().and_then(|wider| self.claims.get(&wider)).into_iter().flatten().cloned());
+            let Ok(wider) = IpNet::new(net.addr(), length).map(|wider| wider.trunc()) else { continue };
+            keys.extend(from(wider).take_while(|(claimed, _)| *claimed == wider).map(|(_, key)| key.clone()));
         }
         let last = IpNet::new(net.broadcast(), family.bits()).unwrap_or(*net);
-        keys.extend(self.claims.range(net.trunc()..=last).flat_map(|(_, claims)| claims).cloned());
+        keys.extend(from(net.trunc()).take_while(|(claimed, _)| *claimed <= last).map(|(_, key)| key.clone()));
         keys
     }
 
@@ -286,14 +295,15 @@ impl LeaseTable {
         let mut standing = Standing::default();
         let mut verdicts = Vec::new();
         for lease in order {
-            let verdict = lease.endpoints.map(|_, endpoint| standing.claim(endpoint.subnet, &lease.key));
-            verdicts.push((lease.key.clone(), verdict));
+            let lost =
+                |(family, endpoint): (Family, &Endpoint)| Some((family, standing.claim(endpoint.subnet, &lease.key)?));
+            verdicts.push((lease.key.clone(), lease.endpoints.iter().filter_map(lost).collect::<Box<[_]>>()));
         }
         let mut changed = BTreeSet::new();
         for (key, verdict) in verdicts {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
-            if entry.shadowed_by != verdict {
-                entry.shadowed_by = verdict;
+            if entry.shadow != verdict {
+                entry.shadow = verdict;
                 changed.insert(key);
             }
         }

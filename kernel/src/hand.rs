@@ -2,7 +2,7 @@
 //!
 //! What it sees is [`crate::observe`]'s, what it does [`crate::apply`]'s.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use backends::state::{RouteKey, Scope};
 
@@ -24,7 +24,7 @@ pub struct Hand {
     table: Option<(String, Table)>,
     /// Routes that were seen or made ours. One of these that is another's now was ours to begin with and is put back;
     /// one that was another's when we came stands, and is reported.
-    pub(crate) held: HashSet<RouteKey>,
+    pub(crate) held: BTreeSet<RouteKey>,
     pub(crate) writes: u64,
     nexthop_objects: bool,
 }
@@ -42,7 +42,7 @@ impl Hand {
             Err(Error::Refused { refusal, .. }) if refusal.is_unsupported() => false,
             Err(error) => return Err(error),
         };
-        let (index, held) = (Index::default(), HashSet::new());
+        let (index, held) = (Index::default(), BTreeSet::new());
         Ok(Hand { socket, index, instance: None, table: None, held, writes: 0, nexthop_objects })
     }
 

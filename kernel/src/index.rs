@@ -3,7 +3,7 @@
 //! It is a cache: [`crate::observe`] fills it anew each time, [`crate::apply`] keeps it right for what it does itself and
 //! asks for a new one when the kernel does not know a number.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use backends::LinkName;
 use backends::state::{FdbKey, Nexthop};
@@ -19,8 +19,8 @@ pub(crate) struct Index {
     links: HashMap<LinkName, u32>,
     /// The id of each next hop of ours.
     ids: HashMap<Nexthop, u32>,
-    /// Every id in use; `None` for what is not ours.
-    objects: HashMap<u32, Option<Nexthop>>,
+    /// Every id in use, whosever it is.
+    taken: BTreeSet<u32>,
     /// Further objects of ours that say the same as one in `ids`: they go when that goes.
     doubles: Vec<(Nexthop, u32)>,
     /// Forwarding entries that stand without our tag on links of ours.
@@ -50,14 +50,16 @@ impl Index {
     /// Forgets a link, and the next hops on it: the kernel has removed them with it.
     pub(crate) fn forget_link(&mut self, name: LinkName) {
         self.links.remove(&name);
-        self.ids.retain(|nexthop, _| nexthop.link != name);
-        self.doubles.retain(|(nexthop, _)| nexthop.link != name);
-        self.objects.retain(|_, nexthop| nexthop.is_none_or(|nexthop| nexthop.link != name));
+        let gone = self.ids.extract_if(|nexthop, _| nexthop.link == name);
+        let gone = gone.chain(self.doubles.extract_if(.., |(nexthop, _)| nexthop.link == name));
+        for (_, id) in gone {
+            self.taken.remove(&id);
+        }
     }
 
     /// Notes an object that exists; `nexthop` when it is ours.
     pub(crate) fn note_object(&mut self, id: u32, nexthop: Option<Nexthop>) {
-        self.objects.insert(id, nexthop);
+        self.taken.insert(id);
         let Some(nexthop) = nexthop else { return };
         if let Some(known) = self.ids.insert(nexthop, id).filter(|known| *known != id) {
             self.doubles.push((nexthop, known));
@@ -74,18 +76,13 @@ impl Index {
         self.ids.get(&nexthop).copied()
     }
 
-    /// The next hop of ours that has this id.
-    pub(crate) fn nexthop(&self, id: u32) -> Option<Nexthop> {
-        self.objects.get(&id).copied().flatten()
-    }
-
     /// The id of a next hop: the one that it has, or a free one that is its own from now on.
     pub(crate) fn id_or_new(&mut self, nexthop: Nexthop) -> u32 {
         if let Some(id) = self.id(nexthop) {
             return id;
         }
         // 2^24 ids are never all in use: each would be a kernel object of 200 octets, 3 GB.
-        while self.objects.contains_key(&(FIRST_ID + self.next)) {
+        while self.taken.contains(&(FIRST_ID + self.next)) {
             self.next = (self.next + 1) % IDS;
         }
         let id = FIRST_ID + self.next;
@@ -100,7 +97,7 @@ impl Index {
             ids.extend(self.doubles.extract_if(.., |(double, _)| *double == nexthop).map(|(_, id)| id));
         }
         for id in &ids {
-            self.objects.remove(id);
+            self.taken.remove(id);
         }
         ids
     }

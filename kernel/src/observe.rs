@@ -7,7 +7,7 @@
 //!
 //! One dump a kind, filtered by the kernel, and one pass over each; nothing is allocated per entry but the result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use backends::state::{
@@ -23,8 +23,13 @@ use crate::index::Index;
 use crate::netlink::{Body, Messages, Request, Socket};
 use crate::sysctl;
 
-/// The links of a scope. They are few, so searching is faster than hashing.
-pub(crate) struct Links(Vec<Seen>);
+/// The links of a scope, and the next-hop objects on them.
+pub(crate) struct Links {
+    /// They are few, so searching is faster than hashing.
+    seen: Vec<Seen>,
+    /// The next hops of ours by id: what routes name them by.
+    objects: HashMap<u32, Nexthop>,
+}
 
 /// A link of the scope.
 #[derive(Clone, Copy)]
@@ -38,16 +43,16 @@ struct Seen {
 
 impl Links {
     fn at(&self, index: u32) -> Option<&Seen> {
-        self.0.iter().find(|seen| seen.index == index)
+        self.seen.iter().find(|seen| seen.index == index)
     }
 
     /// Their indices.
     pub(crate) fn indices(&self) -> impl Iterator<Item = u32> {
-        self.0.iter().map(|seen| seen.index)
+        self.seen.iter().map(|seen| seen.index)
     }
 
     fn named(&self, name: LinkName) -> Option<&Seen> {
-        self.0.iter().find(|seen| seen.name == name)
+        self.seen.iter().find(|seen| seen.name == name)
     }
 }
 
@@ -73,9 +78,10 @@ impl Hand {
         let mut state = KernelState::default();
         let links = self.survey(scope, &mut state)?;
         state.routes = self.routes(scope, &links)?;
-        self.held.extend(state.routes.keys());
+        // From a sorted list at once, so that the set's nodes are full.
+        self.held.append(&mut state.routes.keys().copied().collect());
         let (mut neighbours, mut forwarding) = (Vec::new(), Vec::new());
-        for seen in &links.0 {
+        for seen in &links.seen {
             self.neighbours(seen, &mut neighbours)?;
             self.forwarding(seen, &mut forwarding)?;
             self.addresses(scope, seen, &mut state)?;
@@ -99,13 +105,14 @@ impl Hand {
     /// Lists links and next hops, and fills the index with their numbers.
     pub(crate) fn survey(&mut self, scope: &Scope, state: &mut KernelState) -> Result<Links> {
         let mut index = Index::of(&scope.alias);
-        let links = survey_links(&mut self.socket, scope, (&mut index, &mut state.links))?;
+        let mut links = survey_links(&mut self.socket, scope, (&mut index, &mut state.links))?;
         if self.nexthop_objects() {
             let mut nexthops = Vec::new();
             for entry in list(&mut self.socket, (nexthop::GET, "listing next-hop objects"), nexthop::all)? {
                 let Some(entry) = nexthop::Entry::read(&entry) else { continue };
                 let ours = owned_nexthop(&entry, &links, &index);
                 index.note_object(entry.id, ours.map(|(nexthop, _)| nexthop));
+                links.objects.extend(ours.map(|(nexthop, _)| (entry.id, nexthop)));
                 nexthops.extend(ours);
             }
             state.nexthops = nexthops.into_iter().collect();
@@ -118,7 +125,7 @@ impl Hand {
     /// The scope's routes in table main.
     pub(crate) fn routes(&mut self, scope: &Scope, links: &Links) -> Result<BTreeMap<RouteKey, Route>> {
         let mut routes = Vec::new();
-        let adopted = links.0.iter().filter(|seen| seen.tag == Tag::Adopted);
+        let adopted = links.seen.iter().filter(|seen| seen.tag == Tag::Adopted);
         let lists: Vec<_> =
             adopted.map(|seen| route::Which::Through(seen.index)).chain([route::Which::Tagged]).collect();
         for family in Family::ALL {
@@ -126,7 +133,7 @@ impl Hand {
                 let request = (route::GET, "listing the routes of table main");
                 for entry in list(&mut self.socket, request, |body| route::of_family(body, family, *which))? {
                     let Some(entry) = route::Entry::read(&entry) else { continue };
-                    routes.extend(owned_route(&entry, (scope, links), &self.index));
+                    routes.extend(owned_route(&entry, scope, links));
                 }
             }
         }
@@ -211,7 +218,7 @@ fn survey_links(
         let link = Link { kind, mac, mtu: entry.mtu, up: entry.up, link_local: entry.link_local, tag };
         states.insert(name, link);
     }
-    Ok(Links(seen))
+    Ok(Links { seen, objects: HashMap::new() })
 }
 
 /// Whose a link is: ours by its alias, whatever its name; to be adopted by its name; or nobody's.
@@ -232,7 +239,7 @@ fn owned_nexthop(entry: &nexthop::Entry, links: &Links, index: &Index) -> Option
     Some((Nexthop { link: seen.name, gateway: entry.gateway? }, tag))
 }
 
-fn owned_route(entry: &route::Entry, (scope, links): (&Scope, &Links), index: &Index) -> Option<(RouteKey, Route)> {
+fn owned_route(entry: &route::Entry, scope: &Scope, links: &Links) -> Option<(RouteKey, Route)> {
     let tagged = entry.protocol == PROTOCOL;
     if entry.blackhole {
         // It has no device (IPv6 says `lo`): the network tells whose it is.
@@ -242,8 +249,8 @@ fn owned_route(entry: &route::Entry, (scope, links): (&Scope, &Links), index: &I
     if entry.protocol == route::KERNEL {
         return None;
     }
-    let (seen, via) = match entry.object.and_then(|id| index.nexthop(id)) {
-        Some(nexthop) => (links.named(nexthop.link)?, Via::Object(nexthop)),
+    let (seen, via) = match entry.object.and_then(|id| links.objects.get(&id)) {
+        Some(nexthop) => (links.named(nexthop.link)?, Via::Object(*nexthop)),
         None => {
             let seen = links.at(entry.link?)?;
             let gateway = entry.gateway.filter(|_| entry.object.is_none());

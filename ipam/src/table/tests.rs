@@ -1,7 +1,7 @@
 //! Who stands, in every order of arrival.
 
 use super::*;
-use crate::{BackendData, Endpoint, NodeName};
+use crate::{BackendData, Endpoint, NodeName, Stack};
 
 fn lease(key: &str, since: u64, subnet: &str) -> Lease {
     let subnet: IpNet = subnet.parse().expect("a prefix");

@@ -1,7 +1,7 @@
 //! [`Book`]: turns the kernel's messages into [`Notice`]s, and keeps what is needed for that: the names behind link
 //! indices and next-hop ids.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use backends::state::{Fdb, FdbKey, Link, Neighbour, NeighbourKey, Nexthop, Route, Tag, Via};
@@ -23,8 +23,8 @@ pub(super) struct Book {
     /// Whose changes are noted and not told.
     own_port: u32,
     links: HashMap<u32, Known>,
-    /// Next-hop objects with our tag, by id.
-    nexthops: HashMap<u32, Nexthop>,
+    /// Next-hop objects with our tag, by id. Ids follow each other, so a tree's nodes fill and a hash table's do not.
+    nexthops: BTreeMap<u32, Nexthop>,
 }
 
 /// A link.
@@ -39,7 +39,7 @@ struct Known {
 
 impl Book {
     pub(super) fn new(alias: &str, own_port: u32) -> Book {
-        Book { alias: alias.to_owned(), own_port, links: HashMap::new(), nexthops: HashMap::new() }
+        Book { alias: alias.to_owned(), own_port, links: HashMap::new(), nexthops: BTreeMap::new() }
     }
 
     /// Learns everything anew.
