@@ -26,6 +26,7 @@ use crate::hand::Hand;
 use crate::identity::Identity;
 use crate::node::Node;
 use crate::reconcile::Reconciler;
+use crate::store::talk::{self, NodeEnd};
 use crate::store::{Event, Store, Wish};
 use crate::table_choice::Chosen;
 use crate::{http, notify_socket, state_file, status_socket, subnet_file};
@@ -62,9 +63,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         return Err(RunError::NoPermission);
     }
     let (mut daemon, mut notices) = Daemon::new(&settings)?;
-    let (wish, wishes) = watch::channel(Wish::Watch);
-    let (tell, mut events) = mpsc::channel::<Event>(64);
-    tokio::spawn(Store::new(&settings.store, settings.lease_renew_margin).run(wishes, tell));
+    let (NodeEnd { wishes: wish, mut events, .. }, end) = talk::ends(Wish::Watch);
+    tokio::spawn(Store::new(&settings.store, &settings.node, settings.lease_renew_margin).run(end));
     let (ask, mut asks) = mpsc::channel::<Ask>(16);
     serve(&settings, &ask);
     let mut stop = Stop::new().map_err(RunError::Signals)?;
@@ -127,6 +127,7 @@ impl Daemon {
         let store = match &settings.store {
             StoreSettings::Directory { path } => format!("directory {}", path.display()),
             StoreSettings::Etcd(etcd) => format!("etcd {}{}", etcd.endpoints.join(","), etcd.prefix),
+            StoreSettings::Kubernetes(kubernetes) => kubernetes.place(),
         };
         let began = Instant::now();
         let daemon = Daemon {

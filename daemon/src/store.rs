@@ -1,8 +1,8 @@
 //! The stores: where leases are kept. One small contract, spoken in messages, so that a store may be a directory, etcd,
 //! the Kubernetes API or (in the simulation) a map, and the rest of the daemon cannot tell.
 //!
-//! A store runs as one task ([`Store::run`]). It is told what to hold by a [`Wish`] (latest value only) and tells what it sees by
-//! [`Event`]s. It never ends by itself: whatever fails is said once as [`Event::Trouble`], tried again with back-off,
+//! A store runs as one task ([`Store::run`]) at one end of a few channels ([`talk`]). It is told what to hold by a [`Wish`] (latest
+//! value only) and tells what it sees by [`Event`]s. It never ends by itself: whatever fails is said once as [`Event::Trouble`], tried again with back-off,
 //! and said to be over by [`Event::Well`]. It does not decide what a lease is good for, and it does not parse
 //! net-conf.json.
 
@@ -11,7 +11,9 @@ pub mod directory;
 pub mod etcd;
 mod events;
 mod known;
+pub mod kubernetes;
 mod subnet_key;
+pub mod talk;
 pub mod terms;
 mod utc;
 
@@ -22,10 +24,11 @@ use ipam::table::Record;
 use ipam::{BackendData, Family, Lease, NodeName, Pool, Stack};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
 
 use self::directory::Directory;
 use self::etcd::Etcd;
+use self::kubernetes::Kubernetes;
+use self::talk::StoreEnd;
 use self::terms::Terms;
 use crate::config::settings::StoreSettings;
 
@@ -43,7 +46,8 @@ pub struct Published {
 pub struct Claim {
     /// This node.
     pub node: NodeName,
-    /// Where subnets are taken from.
+    /// Where subnets are taken from. Kubernetes assigns them itself (`Node.spec.podCIDRs`): there it is only what they
+    /// must lie in.
     pub pools: Stack<Pool>,
     /// What peers are told, in the same families as the pools.
     pub published: Stack<Published>,
@@ -85,16 +89,30 @@ pub enum Wish {
     Release,
 }
 
+/// What an operator wrote on this node's own object in the store, to be followed live.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Instructions {
+    /// `node-public-ip`, `node-public-ipv6`: to be used as if given by `--public-ip`, `--public-ipv6`, which they override.
+    pub public: Option<Stack<IpAddr>>,
+}
+
 /// What a store tells, in the order in which it became true.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The network's configuration, net-conf.json as written (any text); sent first and after every change.
+    /// The network's configuration, net-conf.json as written (any text); sent first and after every change. Never by a
+    /// store that does not keep it ([`StoreSettings::keeps_network`]).
     Network(String),
     /// The lease that this node holds now, as it stands in the store; sent when acquired and when it changed. It comes
     /// before the record of the same lease, so that nobody takes it for a peer's.
     Mine(Lease),
     /// This node holds no lease any more because it was asked to release it.
     Released,
+    /// The store answers, but there is no subnet in it that this node can use (none assigned, outside the network,
+    /// another node's): one sentence with the fix. What ran keeps running. Over with the next [`Event::Mine`].
+    Unassigned(String),
+    /// What an operator wrote for this node; sent when it is found and when it changed, before a lease is told. A store
+    /// without a place for it never says it.
+    Instructed(Instructions),
     /// All leases, this node's own included (and garbage): replaces all that was said before.
     Snapshot(Vec<Record>),
     /// What changed since.
@@ -112,22 +130,27 @@ pub enum Store {
     Directory(Directory),
     /// etcd, with flannel's keys.
     Etcd(Etcd),
+    /// The Kubernetes API, with flannel's annotations on Node objects.
+    Kubernetes(Kubernetes),
 }
 
 impl Store {
-    /// The store that the settings name. Leases last a day and are renewed when `margin` is left.
-    pub fn new(settings: &StoreSettings, margin: Duration) -> Store {
+    /// The store that the settings name, for the node of this name. Leases last a day and are renewed when `margin` is
+    /// left; those of Kubernetes last as long as the Node object.
+    pub fn new(settings: &StoreSettings, node: &NodeName, margin: Duration) -> Store {
         match settings {
             StoreSettings::Directory { path } => Store::Directory(Directory::new(path, Terms::of_a_day(margin))),
             StoreSettings::Etcd(etcd) => Store::Etcd(Etcd::new(etcd, Terms::of_a_day(margin))),
+            StoreSettings::Kubernetes(kubernetes) => Store::Kubernetes(Kubernetes::new(kubernetes, node)),
         }
     }
 
-    /// Runs the store until nobody listens to its events any more: follows `wishes`, tells `events`.
-    pub async fn run(self, wishes: watch::Receiver<Wish>, events: mpsc::Sender<Event>) {
+    /// Runs the store until nobody listens to its events any more.
+    pub async fn run(self, end: StoreEnd) {
         match self {
-            Store::Directory(directory) => directory.run(wishes, events).await,
-            Store::Etcd(etcd) => etcd.run(wishes, events).await,
+            Store::Directory(directory) => directory.run(end.wishes, end.events).await,
+            Store::Etcd(etcd) => etcd.run(end.wishes, end.events).await,
+            Store::Kubernetes(kubernetes) => kubernetes.run(end).await,
         }
     }
 }

@@ -20,6 +20,7 @@ pub fn check(settings: &Settings) -> Result<String, Mistakes> {
     let mut notes = Vec::new();
     match &settings.store {
         StoreSettings::Etcd(etcd) => mistakes.extend(certificates(&etcd.tls)),
+        StoreSettings::Kubernetes(kubernetes) => mistakes.extend(kubernetes.kubeconfig.as_deref().and_then(unreadable)),
         StoreSettings::Directory { path } => {
             mistakes.extend(usable_directory("--store-directory", path));
             match network(&path.join("net-conf.json")) {
@@ -64,6 +65,12 @@ fn certificates(tls: &TlsFiles) -> Vec<Mistake> {
             client.flat_map(|client| [("--etcd-certfile", &client.certificate), ("--etcd-keyfile", &client.key)]),
         );
     files.filter_map(|(key, path)| not_pem(key, path)).collect()
+}
+
+fn unreadable(path: &Path) -> Option<Mistake> {
+    let error = File::open(path).err()?;
+    let why = format!("it cannot be read: {error}");
+    Some(Mistake::of("--kubeconfig-file", &path.to_string_lossy(), (why, "name a file that can")))
 }
 
 fn not_pem(key: &str, path: &Path) -> Option<Mistake> {

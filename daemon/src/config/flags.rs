@@ -78,7 +78,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group { title: "What to do", flags: watching::COMMANDS },
     Group { title: "Where leases are kept", flags: leases::STORE },
     Group { title: "etcd", flags: leases::ETCD },
-    Group { title: "Kubernetes (the store for it comes with a later release)", flags: leases::KUBERNETES },
+    Group { title: "Kubernetes", flags: leases::KUBERNETES },
     Group { title: "This node and its uplink", flags: node::UPLINK },
     Group { title: "Packets", flags: node::PACKETS },
     Group { title: "Files and sockets", flags: node::FILES },

@@ -17,7 +17,8 @@ impl Invocation {
     /// That of this process. Bytes that are not UTF-8 become U+FFFD and are refused where they matter.
     pub fn of_this_process() -> Invocation {
         let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-        let ours = |name: &str| name.starts_with("FLANNELD_") || name == "NODE_NAME";
+        let ours =
+            |name: &str| name.starts_with("FLANNELD_") || ["NODE_NAME", "POD_NAME", "POD_NAMESPACE"].contains(&name);
         let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
         Invocation {
             arguments: std::env::args_os().skip(1).map(text).collect(),

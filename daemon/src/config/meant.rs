@@ -11,6 +11,7 @@ use ipam::{NodeName, Stack};
 
 use super::endpoint::{Endpoint, Scheme};
 use super::flags::Wrong;
+use super::kube::KubeMeant;
 use super::mistake::{Mistake, Mistakes};
 use super::settings::{
     ClientCertificate, EtcdSettings, EtcdUser, InterfaceWish, LogFormat, LogLevel, Logging, Settings, StoreSettings,
@@ -28,6 +29,7 @@ pub(super) struct Meant {
     pub lease_renew_margin: Duration,
     pub etcd: EtcdMeant,
     pub kube_subnet_mgr: bool,
+    pub kube: KubeMeant,
     pub net_config_path: PathBuf,
     pub node: Option<NodeName>,
     pub interface: InterfaceWish,
@@ -122,12 +124,7 @@ impl Meant {
         let store = match self.store_kind(written) {
             (StoreKind::Directory, _) => StoreSettings::Directory { path: self.store_directory },
             (StoreKind::Etcd, _) => StoreSettings::Etcd(self.etcd.settle(written, &mut mistakes)),
-            (StoreKind::Kubernetes, by) => {
-                let why = "the kubernetes store comes with a later release";
-                let fix = "use --store=etcd or --store=directory, which exist now";
-                mistakes.extend(by.map(|entry| entry.mistake_alone((why, fix))));
-                StoreSettings::Directory { path: self.store_directory }
-            }
+            (StoreKind::Kubernetes, _) => StoreSettings::Kubernetes(self.kube.settle(written)),
         };
         let node = self.node.ok_or_else(|| Mistakes(mistakes.clone()))?;
         if !mistakes.is_empty() {

@@ -13,8 +13,10 @@ use backends::cluster::OwnSubnetRoute;
 use backends::masquerade::Firewall;
 use ipam::{NodeName, Stack};
 
+use super::kube::{AnnotationPrefix, ApiUrl};
 use super::pattern::Pattern;
 use crate::secret::Secret;
+use crate::store::kubernetes;
 
 /// Everything that the command line and the environment say, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +61,32 @@ pub enum StoreSettings {
     },
     /// etcd, API version 3.
     Etcd(EtcdSettings),
+    /// The Kubernetes API: annotations on Node objects.
+    Kubernetes(KubernetesSettings),
+}
+
+/// How the Kubernetes API is reached, and what is done there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesSettings {
+    /// `--kube-api-url`; it overrides the server of the kubeconfig.
+    pub api_url: Option<ApiUrl>,
+    /// `--kubeconfig-file`; without both: as the pod finds it (in-cluster).
+    pub kubeconfig: Option<PathBuf>,
+    /// What flannel's annotations begin with.
+    pub annotations: AnnotationPrefix,
+    /// Whether the condition NetworkUnavailable of the own Node is kept.
+    pub keeps_condition: bool,
+    /// The own pod, where nobody named the node: it says on which node it runs.
+    pub own_pod: Option<OwnPod>,
+}
+
+/// A pod by its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnPod {
+    /// `POD_NAMESPACE`.
+    pub namespace: String,
+    /// `POD_NAME`.
+    pub name: String,
 }
 
 /// How etcd is reached.
@@ -170,12 +198,43 @@ impl fmt::Display for LogLevel {
     }
 }
 
+impl KubernetesSettings {
+    /// Where it is, for people.
+    pub fn place(&self) -> String {
+        match (&self.api_url, &self.kubeconfig) {
+            (Some(url), _) => format!("kubernetes {url}"),
+            (None, Some(path)) => format!("kubernetes by {}", path.display()),
+            (None, None) => "kubernetes, in-cluster".to_owned(),
+        }
+    }
+}
+
 impl StoreSettings {
     /// Which store it is, in one line: what another store's memory is told from ours by. Shows no secret.
     pub fn identity(&self) -> String {
         match self {
             StoreSettings::Directory { path } => format!("directory {}", path.display()),
             StoreSettings::Etcd(etcd) => format!("etcd {} {}", etcd.prefix, etcd.endpoints.join(",")),
+            StoreSettings::Kubernetes(kubernetes) => format!("kubernetes {}", kubernetes.annotations.as_str()),
         }
+    }
+
+    /// The same, and for Kubernetes which cluster it is: told by who may vouch for its API server, for an address says
+    /// nothing (every cluster's is 10.96.0.1). Reads the authority's certificates.
+    pub fn cluster_identity(&self) -> String {
+        match self {
+            StoreSettings::Kubernetes(kubernetes) => format!("{} {}", self.identity(), kubernetes::cluster(kubernetes)),
+            StoreSettings::Directory { .. } | StoreSettings::Etcd(_) => self.identity(),
+        }
+    }
+
+    /// Whether the network's configuration comes from the store; else from `--net-config-path`.
+    pub fn keeps_network(&self) -> bool {
+        !matches!(self, StoreSettings::Kubernetes(_))
+    }
+
+    /// Whether the store assigns subnets by itself; else nodes take them.
+    pub fn assigns(&self) -> bool {
+        matches!(self, StoreSettings::Kubernetes(_))
     }
 }

@@ -1,7 +1,7 @@
 //! What is promised of flags and variables.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::{EtcdUser, Invocation, Mistakes, Order, Settings, StoreSettings, check, read};
+use super::{EtcdUser, Invocation, Mistakes, Order, OwnPod, Settings, StoreSettings, check, read};
 use super::{InterfaceId, LogFormat, LogLevel};
 use crate::scratch::Scratch;
 use backends::LinkName;
@@ -95,7 +95,7 @@ fn every_flag_says_what_it_means() {
          --state-directory=/s --status-socket=/t.sock --net-config-path=/n --subnet-lease-renew-margin=1439 \
          --healthz-ip=::1 --healthz-port=80 --log-format=json --log-level=warn --v=4 --vmodule=a=1 --logtostderr \
          --log_backtrace_at=x --store-directory=/d//e/ --store=directory --set-node-network-unavailable=false \
-         --kube-api-url=http://x --kubeconfig-file=k --kube-annotation-prefix=p",
+         --kube-api-url=http://x --kubeconfig-file=k --kube-annotation-prefix=p.example",
         &[],
     );
     assert_eq!(settings.node.as_str(), "n");
@@ -150,15 +150,33 @@ fn the_store_is_the_one_asked_for_or_the_one_that_the_other_flags_imply() {
     assert!(etcd("", &[("FLANNELD_ETCD_ENDPOINTS", "http://a:1")]));
     assert!(!etcd("--etcd-prefix=/x --store=directory", &[]));
     assert!(!etcd("--kube-subnet-mgr=false --etcd-username=", &[]));
-    for (arguments, key) in [("--kube-subnet-mgr", "--kube-subnet-mgr"), ("--store=kubernetes", "--store")] {
-        let found = mistakes(arguments, &[]);
-        assert_eq!(
-            found,
-            [format!(
-                "{key}: the kubernetes store comes with a later release; use --store=etcd or --store=directory, which exist now"
-            )]
-        );
+    for arguments in ["--kube-subnet-mgr", "--store=kubernetes", "--kube-subnet-mgr --etcd-prefix=/x"] {
+        assert!(matches!(settings(arguments, &[]).store, StoreSettings::Kubernetes(_)), "{arguments}");
     }
+}
+
+#[test]
+fn kubernetes_is_reached_as_flannel_reaches_it() {
+    let kubernetes = |arguments, environment: &[(&str, &str)]| match settings(arguments, environment).store {
+        StoreSettings::Kubernetes(kubernetes) => kubernetes,
+        other => panic!("{other:?}"),
+    };
+    let plain = kubernetes("--kube-subnet-mgr", &[]);
+    assert_eq!((plain.api_url, plain.kubeconfig, plain.own_pod), (None, None, None));
+    assert!(plain.keeps_condition);
+    let pod = [("POD_NAME", "towpath-x"), ("POD_NAMESPACE", "kube-flannel")];
+    let own = OwnPod { namespace: "kube-flannel".to_owned(), name: "towpath-x".to_owned() };
+    assert_eq!(kubernetes("--kube-subnet-mgr", &pod).own_pod, Some(own));
+    let named = [pod[0], pod[1], ("NODE_NAME", "worker")];
+    assert_eq!(kubernetes("--kube-subnet-mgr", &named).own_pod, None, "NODE_NAME wins");
+    let all = kubernetes(
+        "--store=kubernetes --kube-api-url=https://192.0.2.1:6443 --kubeconfig-file=k \
+         --kube-annotation-prefix=example.com/net --set-node-network-unavailable=false",
+        &[],
+    );
+    assert_eq!(all.api_url.unwrap().to_string(), "https://192.0.2.1:6443");
+    assert_eq!(all.kubeconfig, Some(PathBuf::from("k")));
+    assert_eq!((all.annotations.as_str(), all.keeps_condition), ("example.com/net-", false));
 }
 
 #[test]

@@ -6,12 +6,15 @@ use std::fmt;
 
 use super::flags::{self, Flag, Shape};
 use super::mistake::Mistake;
+use super::settings::OwnPod;
 use super::{endpoint, invocation::Invocation};
 use crate::spelling;
 
 /// Every flag of the table with what was written.
 pub(super) struct Written {
     pub entries: Vec<Entry>,
+    /// The pod that this process runs in, if the environment names it.
+    pub own_pod: Option<OwnPod>,
 }
 
 /// One flag with what was written.
@@ -52,7 +55,9 @@ impl Written {
             let fix = "give --node-name, or set NODE_NAME";
             mistakes.push(node.mistake_alone(("this host has no name", fix)));
         }
-        (Written { entries }, mistakes)
+        let said = |name| invocation.environment.get(name).filter(|value| !value.is_empty()).cloned();
+        let own_pod = said("POD_NAME").zip(said("POD_NAMESPACE")).map(|(name, namespace)| OwnPod { namespace, name });
+        (Written { entries, own_pod }, mistakes)
     }
 
     /// The entry of a flag.

@@ -8,6 +8,7 @@ use ipam::{BackendData, Family, Lease, LeaseKey, Mac, NodeName, Pool, Stack};
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
+use towpathd::store::talk::{self, NodeEnd};
 use towpathd::store::{Claim, Event, Published, Store, Wish};
 
 /// How long something may take that should take milliseconds: the machine may be busy.
@@ -33,9 +34,8 @@ impl Node {
     }
 
     pub fn start_with(store: Store, wish: Wish) -> Node {
-        let (wishes, wished) = watch::channel(wish);
-        let (told, events) = mpsc::channel(16);
-        let running = tokio::spawn(store.run(wished, told));
+        let (NodeEnd { wishes, events, .. }, end) = talk::ends(wish);
+        let running = tokio::spawn(store.run(end));
         let (network, mine, trouble) = (None, None, None);
         Node { wishes, events, network, mine, records: BTreeMap::new(), trouble, log: Vec::new(), running }
     }
@@ -93,6 +93,8 @@ impl Node {
             Event::Network(text) => self.network = Some(text),
             Event::Mine(lease) => self.mine = Some(lease),
             Event::Released => self.mine = None,
+            Event::Unassigned(sentence) => self.trouble = Some(sentence),
+            Event::Instructed(_) => {}
             Event::Snapshot(records) => {
                 self.records = records.into_iter().map(|record| (record.key().clone(), record)).collect();
             }

@@ -2,8 +2,7 @@
 
 use super::Shape::{Secret, Switch, Value};
 use super::{Flag, Wrong};
-use crate::config::endpoint;
-use crate::config::meant::Meant;
+use crate::config::{endpoint, kube};
 use crate::config::value::{absolute, boolean, minutes, store_kind};
 use crate::secret::Secret as SecretText;
 
@@ -98,21 +97,21 @@ pub(super) const KUBERNETES: &[Flag] = &[
         shape: Value("URL"),
         default: "",
         help: "The API server; without it and --kubeconfig-file: as the pod finds it.",
-        set: unchecked,
+        set: |meant, text| kube::url(text).map(|url| meant.kube.api_url = Some(url)),
     },
     Flag {
         name: "kubeconfig-file",
         shape: Value("FILE"),
         default: "",
-        help: "How to reach and log in to the API server.",
-        set: unchecked,
+        help: "How to reach and log in to the API server. --kube-api-url wins over the server named in it.",
+        set: |meant, text| keep(&mut meant.kube.kubeconfig, text.into()),
     },
     Flag {
         name: "kube-annotation-prefix",
         shape: Value("PREFIX"),
         default: "flannel.alpha.coreos.com",
-        help: "What the annotations on Node objects begin with.",
-        set: unchecked,
+        help: "What the annotations on Node objects begin with; flannel peers must have the same.",
+        set: |meant, text| kube::prefix(text).map(|prefix| meant.kube.annotations = Some(prefix)),
     },
     Flag {
         name: "net-config-path",
@@ -126,14 +125,9 @@ pub(super) const KUBERNETES: &[Flag] = &[
         shape: Switch,
         default: "true",
         help: "Tell Kubernetes that this node's network is up.",
-        set: |_, text| boolean(text).map(|_| ()),
+        set: |meant, text| boolean(text).map(|on| meant.kube.keeps_condition = on),
     },
 ];
-
-/// Kept as written: only the kubernetes store can say whether it is right, and that store is refused as a whole.
-fn unchecked(_: &mut Meant, _: &str) -> Result<(), Wrong> {
-    Ok(())
-}
 
 /// Any text is right.
 fn keep<T>(place: &mut Option<T>, value: T) -> Result<(), Wrong> {
