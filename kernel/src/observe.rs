@@ -90,6 +90,11 @@ impl Hand {
         state.neighbours = neighbours.into_iter().collect();
         state.fdb = forwarding.into_iter().collect();
         for path in &scope.sysctls {
+            // A device's own settings guard against rare harm. Where a container may not write them, as under flannel's
+            // own manifest, they are nothing that could be brought about: forwarding alone is worth being missed.
+            if sysctl::is_of_device(path) && !sysctl::is_writable(path) {
+                continue;
+            }
             if let Some(value) = sysctl::read(path)? {
                 state.sysctls.insert(path.clone(), value);
             }

@@ -2,10 +2,18 @@
 //!
 //! Paths are relative to /proc/sys and have slashes: `net/ipv4/ip_forward`. What is below `net/` belongs to the network
 //! namespace of the calling thread. Which settings are wanted is not decided here.
+//!
+//! In a container without privilege /proc/sys is read-only. The manifest therefore mounts the host's /proc/sys/net a second
+//! time, at [`HOST_NET`], and what is refused below /proc/sys is written there. That is the same file: what it changes is
+//! decided by the network namespace of who writes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Where a container has the host's /proc/sys/net, writable. Not below /proc, where runtimes mask and AppArmor's default
+/// profile for containers denies writing.
+pub const HOST_NET: &str = "/host/proc/sys/net";
 
 /// No setting of ours is longer than a few bytes; the kernel's own limit for most is one page.
 const LONGEST_VALUE: u64 = 4096;
@@ -29,7 +37,8 @@ pub enum SysctlError {
     },
     /// We may not change it, as in a container whose /proc/sys is mounted read-only.
     #[error(
-        "/proc/sys/{path} is read-only here ({source}): set it on the host with `sysctl -w {}`",
+        "/proc/sys/{path} is read-only here ({source}): mount the host's /proc/sys/net at {HOST_NET}, as the manifest does, \
+         or set it on the host with `sysctl -w {}`",
         assignment(path, value)
     )]
     ReadOnly {
@@ -75,16 +84,38 @@ pub fn read(path: &str) -> Result<Option<String>, SysctlError> {
 /// [`SysctlError::ReadOnly`] names what to do on the host; the rest is the kernel's refusal.
 pub fn write(path: &str, value: &str) -> Result<(), SysctlError> {
     let file = absolute(path)?;
-    let written = OpenOptions::new().write(true).open(file).and_then(|mut file| file.write_all(value.as_bytes()));
-    written.map_err(|source| {
-        let (path, value) = (path.to_owned(), value.to_owned());
-        match source.kind() {
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                SysctlError::ReadOnly { path, value, source }
-            }
-            _ => SysctlError::Write { path, value, source },
-        }
-    })
+    let Err(source) = put(&file, value) else { return Ok(()) };
+    if !is_refusal(&source) {
+        return Err(SysctlError::Write { path: path.to_owned(), value: value.to_owned(), source });
+    }
+    // One that cannot be written there either was not mounted, or is none of `net/`: the first refusal says it better.
+    let of_host = path.strip_prefix("net/").map(|rest| Path::new(HOST_NET).join(rest));
+    match of_host.map(|file| put(&file, value)) {
+        Some(Ok(())) => Ok(()),
+        _ => Err(SysctlError::ReadOnly { path: path.to_owned(), value: value.to_owned(), source }),
+    }
+}
+
+/// Whether this process may write a setting, here or at [`HOST_NET`].
+pub fn is_writable(path: &str) -> bool {
+    let of_host = path.strip_prefix("net/").map(|rest| Path::new(HOST_NET).join(rest));
+    let mut files = absolute(path).into_iter().chain(of_host);
+    files.any(|file| rustix::fs::access(file, rustix::fs::Access::WRITE_OK).is_ok())
+}
+
+/// Whether it is one device's setting: `net/ipv6/conf/flannel.1/accept_ra`.
+pub(crate) fn is_of_device(path: &str) -> bool {
+    let mut parts = path.split('/');
+    let below = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
+    matches!(below, (Some("net"), Some("ipv4" | "ipv6"), Some("conf"), Some(of), Some(_)) if of != "all" && of != "default")
+}
+
+fn put(file: &Path, value: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open(file)?.write_all(value.as_bytes())
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
 /// The file of a setting.
@@ -125,6 +156,17 @@ mod tests {
         assert!(!read("kernel/ostype").unwrap().unwrap().ends_with('\n'));
         assert_eq!(read("net/ipv4/conf/no-such-device/rp_filter").unwrap(), None);
         assert_eq!(read("kernel/ostype/deeper").unwrap(), None);
+    }
+
+    #[test]
+    fn a_devices_setting_is_told_from_the_hosts() {
+        for path in ["net/ipv4/conf/flannel.1/rp_filter", "net/ipv6/conf/flannel-v6.1/accept_ra"] {
+            assert!(is_of_device(path), "{path}");
+        }
+        for path in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/default/x", "net/ipv4/conf"]
+        {
+            assert!(!is_of_device(path), "{path}");
+        }
     }
 
     #[test]
