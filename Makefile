@@ -13,7 +13,7 @@ export TOWPATH_BIN_DIR := $(CURDIR)/dist/bin
 # The lock file is what was reviewed: nothing here changes it.
 CARGO := cargo --locked
 
-.PHONY: help build demo test check audit bench clean deps deps-build toolchain fmt-check lint docs-check tidy
+.PHONY: help build image demo test check audit bench clean deps deps-build toolchain fmt-check lint docs-check tidy
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,31 @@ build: deps-build toolchain ## Release binaries into dist/bin: towpathd, towpath
 		exit 1
 	fi
 	@ls -l dist/bin
+
+# What the image holds is static: it starts from scratch. arm64 needs Rust's library for it and a linker.
+ARCH := amd64
+TRIPLE := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-gnu
+export TOWPATH_IMAGE := $(CURDIR)/dist/image/towpath-$(ARCH).tar
+
+image: deps-build toolchain ## The container image, dist/image/towpath-amd64.tar, for `ctr -n k8s.io images import`. ARCH=arm64
+	@if [[ ! -d $$(rustc --print sysroot)/lib/rustlib/$(TRIPLE) ]]; then
+		echo "Rust's library for $(TRIPLE) is missing. Run: rustup target add $(TRIPLE)" >&2
+		exit 1
+	fi
+	if [[ $(ARCH) == arm64 && $$(uname -m) != aarch64 ]]; then
+		command -v aarch64-linux-gnu-gcc >/dev/null || { echo "The linker for arm64 is missing. Run: apt-get install gcc-aarch64-linux-gnu" >&2; exit 1; }
+		export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
+	fi
+	# Nobody's home directory is part of what is built.
+	paths="--remap-path-prefix=$(CURDIR)=towpath --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo"
+	export RUSTFLAGS="$${RUSTFLAGS:-} -C target-feature=+crt-static $$paths"
+	static="--target-dir target/image --target $(TRIPLE)"
+	$(CARGO) build $$static --profile image -p towpathd -p towpathctl
+	$(CARGO) build $$static --profile plugin -p towpath
+	mkdir -p dist/image/$(ARCH)
+	install -m 755 target/image/$(TRIPLE)/{image/towpathd,image/towpathctl,plugin/towpath} dist/image/$(ARCH)/
+	unset RUSTFLAGS
+	$(CARGO) run -q --release -p towpath-image -- --binaries dist/image/$(ARCH) --architecture $(ARCH) --output "$$TOWPATH_IMAGE"
 
 demo: build deps ## Three nodes, two pods each, in network namespaces: see pods talk. KEEP=1 leaves it up. Needs root
 	KEEP=$(KEEP) $(CARGO) run --release -q -p netns-harness --bin demo
