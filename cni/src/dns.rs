@@ -22,7 +22,7 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// The configuration's own `dns` object.
+    /// The `dns` object of a configuration or a result.
     pub fn read(root: &Object<'_>, mistakes: &mut Mistakes) -> Dns {
         let Some(dns) = root.object("dns", mistakes) else { return Dns::default() };
         Dns {
@@ -47,6 +47,11 @@ impl Dns {
     /// Whether nothing is said.
     pub fn is_empty(&self) -> bool {
         *self == Dns::default()
+    }
+
+    /// This, or when it says nothing, what another says.
+    pub fn or(self, other: Dns) -> Dns {
+        if self.is_empty() { other } else { self }
     }
 
     /// As a result has it: what is empty is left out.

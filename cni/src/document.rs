@@ -4,15 +4,17 @@
 //! Unknown keys are left alone: other plugins of a chain, runtimes and people put theirs beside ours. As in the Go
 //! library, `null` is as good as absent and of two equal keys the last one counts.
 
+use std::path::Path;
 use std::str::FromStr;
 
+use ipam::ledger::Identifier;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::version::Version;
 
 /// A JSON object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Document(Map<String, Value>);
 
 /// Sentences that name a key, its value, and what would be right.
@@ -24,6 +26,18 @@ pub struct Mistakes(Vec<String>);
 pub struct Object<'a> {
     path: String,
     map: &'a Map<String, Value>,
+}
+
+impl From<Map<String, Value>> for Document {
+    fn from(map: Map<String, Value>) -> Document {
+        Document(map)
+    }
+}
+
+impl<'a> From<&'a Map<String, Value>> for Object<'a> {
+    fn from(map: &'a Map<String, Value>) -> Object<'a> {
+        Object { path: String::new(), map }
+    }
 }
 
 impl Document {
@@ -65,6 +79,32 @@ impl Document {
         (numbers.len() == 3 && numbers.iter().all(sound)).then(|| text.to_owned())
     }
 
+    /// The network's name.
+    ///
+    /// # Errors
+    /// When it is missing or no name as the specification has them.
+    pub fn network(&self) -> Result<Identifier, Error> {
+        let mut mistakes = Mistakes::default();
+        let name = match self.root().text("name", &mut mistakes) {
+            Some(text) => Identifier::new(text).map_err(|error| mistakes.push(format!("`name`: {error}"))).ok(),
+            None => {
+                if self.root().get("name").is_none() {
+                    mistakes.push("`name` is missing: expected the network's name".to_owned());
+                }
+                None
+            }
+        };
+        match mistakes.none_or(name)? {
+            Some(name) => Ok(name),
+            None => Err(Error::Configuration { mistakes: vec!["`name` is missing".to_owned()] }),
+        }
+    }
+
+    /// As JSON, for a plugin that is executed.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(&self.0).unwrap_or_default()
+    }
+
     /// The whole of it.
     pub fn root(&self) -> Object<'_> {
         Object { path: String::new(), map: &self.0 }
@@ -96,6 +136,16 @@ impl<'a> Object<'a> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether a key is there, be it with `null`, as Go writes an empty list.
+    pub fn has(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
+    /// The object as it is.
+    pub fn map(&self) -> &'a Map<String, Value> {
+        self.map
+    }
+
     /// The path to a key, as it is told to people: `ipam.ranges[0][1].subnet`.
     pub fn path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
@@ -125,6 +175,16 @@ impl<'a> Object<'a> {
             mistakes.wrong(&self.path(key), &Value::from(text), expected);
         }
         parsed
+    }
+
+    /// A path that says where from anywhere; an empty one says nothing.
+    pub fn absolute_path(&self, key: &str, mistakes: &mut Mistakes) -> Option<&'a Path> {
+        let text = self.text(key, mistakes).filter(|text| !text.is_empty())?;
+        if !Path::new(text).is_absolute() || text.contains('\0') {
+            mistakes.push(format!("`{}` is {}: expected an absolute path", self.path(key), text.escape_debug()));
+            return None;
+        }
+        Some(Path::new(text))
     }
 
     /// An object.
@@ -205,7 +265,7 @@ fn objects<'a>(path: &str, list: &'a [Value], mistakes: &mut Mistakes) -> Vec<Ob
 }
 
 /// A value as it is told to people: short, on one line.
-fn shown(value: &Value) -> String {
+pub fn shown(value: &Value) -> String {
     let text = value.to_string();
     if text.chars().count() <= 80 { text } else { text.chars().take(80).chain(['…']).collect() }
 }

@@ -23,28 +23,33 @@ pub enum Command {
     Check,
     /// Say which versions are spoken.
     Version,
+    /// Remove what belongs to no container that is still there.
+    Gc,
     /// Say whether ADD would work.
     Status,
 }
 
 impl Command {
-    const ALL: [Command; 5] = [Command::Add, Command::Del, Command::Check, Command::Version, Command::Status];
+    const ALL: [Command; 6] =
+        [Command::Add, Command::Del, Command::Check, Command::Gc, Command::Status, Command::Version];
 
     /// The first version of the specification that has it, as far as we speak it.
     pub fn since(self) -> Version {
         match self {
             Command::Add | Command::Del | Command::Version => Version::V0_3_0,
             Command::Check => Version::V0_4_0,
-            Command::Status => Version::V1_1_0,
+            Command::Gc | Command::Status => Version::V1_1_0,
         }
     }
 
-    fn as_str(self) -> &'static str {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
         match self {
             Command::Add => "ADD",
             Command::Del => "DEL",
             Command::Check => "CHECK",
             Command::Version => "VERSION",
+            Command::Gc => "GC",
             Command::Status => "STATUS",
         }
     }
@@ -69,6 +74,8 @@ pub struct Environment {
     pub ifname: OsString,
     /// `CNI_ARGS`
     pub arguments: OsString,
+    /// `CNI_PATH`
+    pub path: OsString,
 }
 
 /// What is to be connected or disconnected.
@@ -80,6 +87,25 @@ pub struct Attachment {
     pub ifname: LinkName,
     /// Path of the pod's network namespace.
     pub netns: Option<PathBuf>,
+    /// What the runtime says besides.
+    pub arguments: Arguments,
+}
+
+/// `CNI_ARGS`: what a runtime says of one pod, by keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arguments(Vec<(String, String)>);
+
+impl Arguments {
+    /// The value of a key; the last one counts. Nothing when it is empty.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let value = self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        value.filter(|value| !value.is_empty())
+    }
+
+    /// All keys with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
 }
 
 impl Environment {
@@ -92,6 +118,7 @@ impl Environment {
             netns: variable("CNI_NETNS"),
             ifname: variable("CNI_IFNAME"),
             arguments: variable("CNI_ARGS"),
+            path: variable("CNI_PATH"),
         }
     }
 
@@ -135,13 +162,10 @@ impl Environment {
         let (Some(container), Some(ifname), true) = (container, ifname, mistakes.is_empty()) else {
             return Err(Error::Environment { mistakes });
         };
-        // Better no pod than one with another address than it was asked for.
-        if let Some((key, value)) = arguments.into_iter().flatten().find(|(key, _)| ["IP", "MAC"].contains(key)) {
-            let (key, instead) = (format!("CNI_ARGS {key}"), "leave it out, addresses are given from the ranges");
-            return Err(Error::UnsupportedField { key, value: value.to_owned(), instead });
-        }
+        let arguments = arguments.into_iter().flatten().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let arguments = Arguments(arguments.collect());
         let netns = (!self.netns.is_empty()).then(|| PathBuf::from(&self.netns));
-        Ok(Attachment { owner: Owner { container, ifname: ifname.to_string() }, ifname, netns })
+        Ok(Attachment { owner: Owner { container, ifname: ifname.to_string() }, ifname, netns, arguments })
     }
 }
 
@@ -150,13 +174,13 @@ impl Attachment {
     ///
     /// # Errors
     /// When it is not given, not there, something else, or the very one that we are in.
-    pub fn open_netns(&self) -> Result<Netns, Error> {
+    pub fn open_netns(&self, home: &Netns) -> Result<Netns, Error> {
         let Some(path) = &self.netns else {
             let mistake = "CNI_NETNS is not set: expected the path of the pod's network namespace".to_owned();
             return Err(Error::Environment { mistakes: vec![mistake] });
         };
         let netns = Netns::open(path).map_err(Error::of_netns)?;
-        if netns.is_same_as(&Netns::current().map_err(Error::of_netns)?) {
+        if netns.is_same_as(home) {
             return Err(self.own_netns());
         }
         Ok(netns)
@@ -196,6 +220,7 @@ mod tests {
             netns: "/run/netns/x".into(),
             ifname: "eth0".into(),
             arguments: "IgnoreUnknown=1;K8S_POD_NAME=a".into(),
+            path: "/opt/cni/bin".into(),
         }
     }
 
@@ -237,16 +262,20 @@ mod tests {
     }
 
     #[test]
-    fn an_address_asked_for_is_refused_rather_than_overlooked() {
-        let (code, message) = refusal(|environment| environment.arguments = "IgnoreUnknown=1;IP=10.1.2.3".into());
-        assert!(code == 2 && message.starts_with("`CNI_ARGS IP` is 10.1.2.3"), "{message}");
+    fn arguments_are_found_by_their_keys() {
+        let arguments = environment().attachment().unwrap().arguments;
+        assert_eq!((arguments.get("K8S_POD_NAME"), arguments.get("IP")), (Some("a"), None));
+        assert_eq!(arguments.iter().next(), Some(("IgnoreUnknown", "1")));
     }
 
     #[test]
     fn an_unknown_command_is_told_which_ones_there_are() {
-        for command in ["", "add", "GC", "ADD "] {
+        for command in ["", "add", "PING", "ADD "] {
             let error = Environment { command: command.into(), ..Environment::default() }.command().unwrap_err();
-            assert!(error.code() == 4 && error.to_string().contains("one of ADD, DEL, CHECK, VERSION"), "{error}");
+            assert!(
+                error.code() == 4 && error.to_string().contains("one of ADD, DEL, CHECK, GC, STATUS, VERSION"),
+                "{error}"
+            );
         }
     }
 }

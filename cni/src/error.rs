@@ -102,6 +102,38 @@ pub enum Error {
         /// Why.
         reason: Box<Error>,
     },
+    /// A plugin that is executed is not there.
+    #[error(
+        "there is no plugin `{kind}` in CNI_PATH {path}: install it there, or use a type that is done in this process"
+    )]
+    NoSuchPlugin {
+        /// `type`
+        kind: String,
+        /// `CNI_PATH`
+        path: String,
+    },
+    /// A plugin that is executed did not do its work, and did not say why.
+    #[error("the plugin `{kind}` {what}")]
+    Delegate {
+        /// `type`
+        kind: String,
+        /// What it did instead.
+        what: String,
+    },
+    /// A plugin that is executed said why it did not do its work: passed on (specification 1.1, section 4).
+    #[error("the plugin `{kind}`: {}", said.get("msg").and_then(Value::as_str).unwrap_or("an error without a message"))]
+    Delegated {
+        /// `type`
+        kind: String,
+        /// Its error object.
+        said: Value,
+    },
+    /// Several things that went wrong one after the other, each by itself.
+    #[error("{}", errors.iter().map(Error::to_string).collect::<Vec<_>>().join("; and "))]
+    Several {
+        /// At least two.
+        errors: Vec<Error>,
+    },
     /// CHECK: something that ADD made is not there.
     #[error("{what}")]
     Missing {
@@ -141,6 +173,31 @@ impl Error {
             Error::Pod(_) => 100,
             Error::Ledger(LedgerError::Exhausted { .. }) => 101,
             Error::Missing { .. } => 102,
+            Error::NoSuchPlugin { .. } | Error::Delegate { .. } => 103,
+            Error::Delegated { said, .. } => said.get("code").and_then(Value::as_u64).unwrap_or(103) as u32,
+            Error::Several { errors } => errors.first().map_or(100, Error::code),
+        }
+    }
+
+    /// What STATUS says of it: 50 when an ADD would fail now; a configuration that is wrong, and what a plugin that is
+    /// executed says, is told as such.
+    pub fn of_status(self) -> Error {
+        match self {
+            error @ (Error::Configuration { .. } | Error::UnsupportedField { .. } | Error::Delegated { .. }) => error,
+            reason => Error::NotReady { reason: Box::new(reason) },
+        }
+    }
+
+    /// Does one thing after the other, whatever comes of each.
+    ///
+    /// # Errors
+    /// Everything that went wrong.
+    pub fn all(results: impl Iterator<Item = Result<(), Error>>) -> Result<(), Error> {
+        let mut errors: Vec<Error> = results.filter_map(Result::err).collect();
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Error::Several { errors }),
         }
     }
 

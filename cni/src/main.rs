@@ -1,23 +1,26 @@
 //! THE PLUGIN `towpath`: one short life per pod. Environment and standard input in, one JSON object out, by the letter of
 //! the CNI specification 1.1 and down to 0.3.0.
 //!
-//! The way of a request: [`environment`] and [`document`] are what was said, [`network`] what was meant, [`add`],
-//! [`delete`], [`check`] and [`status`] do it with `ipam::ledger` and `kernel::pod`, [`outcome`] and [`error`] are what
-//! is answered. One process, one thread, no daemon needed. Masquerading is the daemon's: `ipMasq` is accepted and means
-//! nothing here.
+//! The way of a request: [`environment`] and [`document`] are what was said, together a [`call::Call`]; [`plugin`] says of
+//! which [`part`]s the name is made that we were called by; these do it, [`wire`] with `kernel::pod`, [`ipam_local`] with
+//! `ipam::ledger`; [`outcome`] and [`error`] are what is answered. One process, one thread, no daemon needed.
 #![forbid(unsafe_code)]
 
-mod add;
-mod check;
-mod delete;
+mod addresses;
+mod bandwidth;
+mod call;
+mod delegate;
 mod dns;
 mod document;
 mod environment;
 mod error;
-mod network;
+mod ipam_local;
+mod masquerade;
 mod outcome;
+mod part;
+mod plugin;
+mod ports;
 mod ranges;
-mod status;
 mod subnet_file;
 mod version;
 mod wire;
@@ -25,21 +28,26 @@ mod wire;
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
+use kernel::netns::Netns;
 use serde_json::{Value, json};
 
+use call::{Attachments, Call, Said};
 use document::Document;
 use environment::{Command, Environment};
 use error::Error;
+use outcome::Outcome;
+use plugin::Plugin;
 use version::Version;
 
 /// A configuration of this many octets, or more, is a mistake or an attack.
 const TOO_LONG: u64 = 1_000_000;
 
 fn main() -> ExitCode {
+    let plugin = Plugin::called_as(&std::env::args_os().next().unwrap_or_default());
     let document = read_input().and_then(|text| Document::parse(&text));
     // Whatever goes wrong is told in the version that was asked in, if that can be made out.
     let version = document.as_ref().ok().and_then(|document| document.version().ok()).unwrap_or(Version::NEWEST);
-    let (answer, code) = match answer(&Environment::of_process(), document) {
+    let (answer, code) = match answer(plugin, &Environment::of_process(), document) {
         Ok(answer) => (answer, ExitCode::SUCCESS),
         Err(error) => (Some(error.to_json(version)), ExitCode::FAILURE),
     };
@@ -52,7 +60,11 @@ fn main() -> ExitCode {
 }
 
 /// Does what is asked; the answer is what goes to standard output, if anything.
-fn answer(environment: &Environment, document: Result<Document, Error>) -> Result<Option<Value>, Error> {
+fn answer(
+    plugin: Plugin,
+    environment: &Environment,
+    document: Result<Document, Error>,
+) -> Result<Option<Value>, Error> {
     let command = environment.command()?;
     if command == Command::Version {
         let asked = document.ok().and_then(|document| document.asked_version());
@@ -64,12 +76,33 @@ fn answer(environment: &Environment, document: Result<Document, Error>) -> Resul
     if version < command.since() {
         return Err(Error::VersionWithoutCommand { command, version });
     }
+    let home = Netns::current().map_err(Error::of_netns)?;
+    let call = Call::new(plugin, (command, version), Said { document: &document, environment, home: &home });
+    let part = plugin.part();
     match command {
         Command::Version => Ok(None),
-        Command::Add => add::add(&environment.attachment()?, &document, version).map(Some),
-        Command::Del => delete::delete(&environment.attachment()?, &document).map(|()| None),
-        Command::Check => check::check(&environment.attachment()?, &document).map(|()| None),
-        Command::Status => status::status(&document).map(|()| None),
+        Command::Add => {
+            let attachment = environment.attachment()?;
+            let mut outcome = Outcome::previous(&document)?.unwrap_or_default();
+            part.validate(&call)?;
+            // Made for good: nothing is taken back from here.
+            drop(part.add(&call, &attachment, &mut outcome)?);
+            Ok(Some(outcome.to_json(version)))
+        }
+        Command::Del => part.delete(&call, &environment.attachment()?).map(|()| None),
+        Command::Check => {
+            let attachment = environment.attachment()?;
+            let previous = Outcome::previous(&document)?.ok_or_else(|| {
+                let mistake = "`prevResult` is missing: CHECK compares with what ADD answered".to_owned();
+                Error::Configuration { mistakes: vec![mistake] }
+            })?;
+            part.check(&call, &attachment, &previous).map(|()| None)
+        }
+        Command::Gc => part.collect(&call, &Attachments::of(&document)?).map(|()| None),
+        Command::Status => {
+            document.network()?;
+            part.status(&call).map(|()| None).map_err(|reason| reason.of_status())
+        }
     }
 }
 

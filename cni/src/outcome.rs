@@ -1,28 +1,29 @@
-//! [`Outcome`]: what ADD made, in the shape of each version; and [`Previous`], the same read back from `prevResult`.
+//! [`Outcome`]: what ADD made, in any version's shape: read from `prevResult` and from plugins that are executed, written as
+//! the answer.
 //!
-//! Shapes: specification 1.1 section 5 "Success"; 1.0 dropped `ips[].version`; 1.1 added `interfaces[].mtu` and what routes
-//! have besides `dst` and `gw`.
+//! Shapes: specification 1.1 section 5 "Success"; 1.0 dropped `ips[].version`; 1.1 added `interfaces[].mtu`, `socketPath` and
+//! `pciID` and what routes have besides `dst` and `gw`; before 0.3.0 there were `ip4` and `ip6` instead of lists.
 
 use std::net::IpAddr;
 
-use backends::LinkName;
 use ipam::{Family, Mac};
 use ipnet::IpNet;
 use kernel::pod::Route;
 use serde_json::{Map, Value, json};
 
 use crate::dns::Dns;
-use crate::document::{Document, Mistakes};
+use crate::document::{Document, Mistakes, Object};
+use crate::environment::Attachment;
 use crate::error::Error;
 use crate::version::Version;
 
 /// What ADD made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Bridge, host's end, pod's end; the last is the one that the addresses are on.
+    /// Interfaces, on the host and in the pod.
     pub interfaces: Vec<Interface>,
-    /// The pod's addresses with their gateways.
-    pub addresses: Vec<(IpNet, IpAddr)>,
+    /// The pod's addresses.
+    pub addresses: Vec<Address>,
     /// The pod's routes.
     pub routes: Vec<Route>,
     /// What is said about names.
@@ -30,65 +31,122 @@ pub struct Outcome {
 }
 
 /// An interface that was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     /// Its name.
-    pub name: LinkName,
-    /// Link-layer address.
-    pub mac: Mac,
-    /// Octets of payload.
-    pub mtu: u32,
-    /// `CNI_NETNS`, of the one in the pod.
-    pub sandbox: Option<String>,
+    pub name: String,
+    /// Link-layer address as text; empty when it has none.
+    pub mac: String,
+    /// Octets of payload, if they are told.
+    pub mtu: Option<u32>,
+    /// `CNI_NETNS`, of one in the pod; empty on the host.
+    pub sandbox: String,
+    /// Where a user-space switch listens; ours never do. Passed on.
+    pub socket_path: String,
+    /// A network card's place on the bus. Passed on.
+    pub pci_id: String,
+}
+
+impl Interface {
+    /// Its link-layer address, if that is one of Ethernet's.
+    pub fn mac(&self) -> Option<Mac> {
+        self.mac.parse().ok()
+    }
+}
+
+/// An address of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// With its subnet's length.
+    pub net: IpNet,
+    /// The router.
+    pub gateway: Option<IpAddr>,
+    /// Which of [`Outcome::interfaces`] it is on; IPAM does not know.
+    pub interface: Option<usize>,
 }
 
 impl Outcome {
-    /// The result object. What an earlier plugin of the chain made stands before ours, as section 2 asks of
-    /// `prevResult`.
-    pub fn to_json(&self, version: Version, previous: Option<&Map<String, Value>>) -> Value {
-        let mut result = previous.cloned().unwrap_or_default();
-        let mut extend = |key: &str, ours: &mut dyn Iterator<Item = Value>| {
-            let list = result.entry(key).or_insert_with(|| json!([]));
-            let before = list.as_array().map_or(0, Vec::len);
-            if !list.is_array() {
-                *list = json!([]);
+    /// Reads `prevResult`, if there is one.
+    ///
+    /// # Errors
+    /// When it is none that a plugin could have answered.
+    pub fn previous(document: &Document) -> Result<Option<Outcome>, Error> {
+        let mut mistakes = Mistakes::default();
+        let outcome = document.root().object("prevResult", &mut mistakes).map(|result| read(&result, &mut mistakes));
+        mistakes.none_or(outcome)
+    }
+
+    /// Reads what an executed plugin answered.
+    pub fn read(said: &Map<String, Value>, mistakes: &mut Mistakes) -> Outcome {
+        read(&Object::from(said), mistakes)
+    }
+
+    /// The interface that the runtime asked for: in the pod, by its name. With its place.
+    pub fn own_interface(&self, attachment: &Attachment) -> Option<(usize, &Interface)> {
+        let own = |interface: &Interface| !interface.sandbox.is_empty() && interface.name == attachment.owner.ifname;
+        self.interfaces.iter().enumerate().find(|(_, interface)| own(interface))
+    }
+
+    /// The addresses on the interface that the runtime asked for. IPAM says of none where it is.
+    pub fn own_addresses(&self, attachment: &Attachment) -> impl Iterator<Item = &Address> {
+        let own = self.own_interface(attachment).map(|(index, _)| index);
+        self.addresses.iter().filter(move |address| match (address.interface, own) {
+            (Some(on), Some(own)) => on == own,
+            _ => true,
+        })
+    }
+
+    /// The result object.
+    pub fn to_json(&self, version: Version) -> Value {
+        let mut result = json!({ "cniVersion": version.as_str(), "dns": self.dns.to_json() });
+        let interfaces = self.interfaces.iter().map(|interface| interface.to_json(version));
+        let addresses = self.addresses.iter().map(|address| address.to_json(version));
+        let routes = self.routes.iter().map(|route| route_to_json(route, version));
+        for (key, list) in
+            [("interfaces", interfaces.collect::<Vec<_>>()), ("ips", addresses.collect()), ("routes", routes.collect())]
+        {
+            if !list.is_empty() {
+                result[key] = Value::Array(list);
             }
-            if let Some(list) = list.as_array_mut() {
-                list.extend(ours);
-            }
-            before
-        };
-        let before = extend("interfaces", &mut self.interfaces.iter().map(|interface| interface.to_json(version)));
-        let last = before + self.interfaces.len().saturating_sub(1);
-        extend(
-            "ips",
-            &mut self.addresses.iter().map(|(net, gateway)| {
-                let mut address = json!({ "address": net, "gateway": gateway, "interface": last });
-                if version < Version::V1_0_0 {
-                    address["version"] = json!(if Family::of_net(net) == Family::V4 { "4" } else { "6" });
-                }
-                address
-            }),
-        );
-        extend("routes", &mut self.routes.iter().map(|route| route_to_json(route, version)));
-        if !self.dns.is_empty() || !result.contains_key("dns") {
-            result.insert("dns".to_owned(), self.dns.to_json());
         }
-        result.insert("cniVersion".to_owned(), json!(version.as_str()));
-        Value::Object(result)
+        result
     }
 }
 
 impl Interface {
     fn to_json(&self, version: Version) -> Value {
-        let mut interface = json!({ "name": self.name.as_str(), "mac": self.mac });
-        if let Some(sandbox) = &self.sandbox {
-            interface["sandbox"] = json!(sandbox);
+        let mut interface = json!({ "name": self.name });
+        let new = version >= Version::V1_1_0;
+        for (key, text, told) in [
+            ("mac", &self.mac, true),
+            ("sandbox", &self.sandbox, true),
+            ("socketPath", &self.socket_path, new),
+            ("pciID", &self.pci_id, new),
+        ] {
+            if told && !text.is_empty() {
+                interface[key] = json!(text);
+            }
         }
-        if version >= Version::V1_1_0 {
-            interface["mtu"] = json!(self.mtu);
+        if let Some(mtu) = self.mtu.filter(|_| new) {
+            interface["mtu"] = json!(mtu);
         }
         interface
+    }
+}
+
+impl Address {
+    fn to_json(self, version: Version) -> Value {
+        let mut address = json!({ "address": self.net });
+        if let Some(gateway) = self.gateway {
+            address["gateway"] = json!(gateway);
+        }
+        if let Some(interface) = self.interface {
+            address["interface"] = json!(interface);
+        }
+        if version < Version::V1_0_0 {
+            address["version"] = json!(if Family::of_net(&self.net) == Family::V4 { "4" } else { "6" });
+        }
+        address
     }
 }
 
@@ -114,76 +172,70 @@ fn route_to_json(route: &Route, version: Version) -> Value {
     object
 }
 
-/// What an ADD said that it made, as far as CHECK looks at it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Previous {
-    /// Interfaces in their order: name, link-layer address, MTU, sandbox.
-    pub interfaces: Vec<Told>,
-    /// Addresses, and the index of the interface that each is on.
-    pub addresses: Vec<(IpNet, Option<u32>)>,
-    /// Routes of table main: destination, gateway.
-    pub routes: Vec<(IpNet, Option<IpAddr>)>,
-}
-
-/// An interface as `prevResult` tells of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// Its name.
-    pub name: String,
-    /// Link-layer address, if it is told.
-    pub mac: Option<Mac>,
-    /// Octets of payload, if they are told.
-    pub mtu: Option<u32>,
-    /// Whether it is in a sandbox.
-    pub sandbox: String,
-}
-
-/// The object `prevResult`, if there is one.
-///
-/// # Errors
-/// When it is something else.
-pub fn previous(document: &Document) -> Result<Option<&Map<String, Value>>, Error> {
-    match document.root().get("prevResult") {
-        None => Ok(None),
-        Some(Value::Object(map)) => Ok(Some(map)),
-        Some(_) => Err(Error::Configuration { mistakes: vec!["`prevResult` is not an object".to_owned()] }),
+fn read(result: &Object<'_>, mistakes: &mut Mistakes) -> Outcome {
+    let mut outcome = Outcome { dns: Dns::read(result, mistakes), ..Outcome::default() };
+    for interface in result.objects("interfaces", mistakes) {
+        let mut text = |key| interface.text(key, mistakes).unwrap_or_default().to_owned();
+        outcome.interfaces.push(Interface {
+            name: text("name"),
+            mac: text("mac"),
+            sandbox: text("sandbox"),
+            socket_path: text("socketPath"),
+            pci_id: text("pciID"),
+            mtu: interface.number("mtu", mistakes).filter(|mtu| *mtu != 0),
+        });
     }
+    for address in result.objects("ips", mistakes) {
+        let interface = address.number("interface", mistakes).map(|index| index as usize);
+        if let Some(index) = interface.filter(|index| *index >= outcome.interfaces.len()) {
+            mistakes.push(format!("`{}` is {index}: there is no such interface", address.path("interface")));
+        }
+        outcome.addresses.extend(read_address(&address, "address", mistakes).map(|a| Address { interface, ..a }));
+    }
+    outcome.routes = routes(result, mistakes);
+    // Before 0.3.0; the reference library converts them as well.
+    for key in ["ip4", "ip6"] {
+        let Some(family) = result.object(key, mistakes) else { continue };
+        outcome.addresses.extend(read_address(&family, "ip", mistakes));
+        outcome.routes.extend(routes(&family, mistakes));
+    }
+    outcome
 }
 
-impl Previous {
-    /// Reads `prevResult`, which CHECK cannot do without.
-    ///
-    /// # Errors
-    /// When it is missing or cannot be what an ADD answered.
-    pub fn of(document: &Document) -> Result<Previous, Error> {
-        let mut mistakes = Mistakes::default();
-        let Some(result) = document.root().object("prevResult", &mut mistakes) else {
-            mistakes.push("`prevResult` is missing: CHECK compares with what ADD answered".to_owned());
-            return mistakes.none_or(Previous::default());
-        };
-        let mut previous = Previous::default();
-        for interface in result.objects("interfaces", &mut mistakes) {
-            previous.interfaces.push(Told {
-                name: interface.text("name", &mut mistakes).unwrap_or_default().to_owned(),
-                mac: interface.parsed("mac", &mut mistakes, "a MAC address"),
-                mtu: interface.number("mtu", &mut mistakes).filter(|mtu| *mtu != 0),
-                sandbox: interface.text("sandbox", &mut mistakes).unwrap_or_default().to_owned(),
-            });
-        }
-        for address in result.objects("ips", &mut mistakes) {
-            let net = address.parsed("address", &mut mistakes, "an address with its length, as in 10.1.0.5/24");
-            let interface = address.number("interface", &mut mistakes);
-            previous.addresses.extend(net.map(|net| (net, interface)));
-        }
-        for route in result.objects("routes", &mut mistakes) {
-            let destination: Option<IpNet> = route.parsed("dst", &mut mistakes, "a network as in 10.0.0.0/8");
-            let gateway = route.parsed("gw", &mut mistakes, "an IP address");
-            // RT_TABLE_MAIN; 0 is the same by default.
-            let main = [0, 254].contains(&route.number("table", &mut mistakes).unwrap_or(0));
-            previous.routes.extend(destination.filter(|_| main).map(|destination| (destination.trunc(), gateway)));
-        }
-        mistakes.none_or(previous)
+fn read_address(object: &Object<'_>, key: &str, mistakes: &mut Mistakes) -> Option<Address> {
+    let net = object.parsed(key, mistakes, "an address with its length, as in 10.1.0.5/24");
+    if object.get(key).is_none() {
+        mistakes.push(format!("`{}` is missing: expected an address with its length", object.path(key)));
     }
+    let gateway = object.parsed("gateway", mistakes, "an IP address");
+    Some(Address { net: net?, gateway, interface: None })
+}
+
+/// The list `routes` of a result or of `ipam`, with what CNI 1.1 added to them.
+pub fn routes(object: &Object<'_>, mistakes: &mut Mistakes) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for route in object.objects("routes", mistakes) {
+        if route.get("dst").is_none() {
+            mistakes.push(format!("`{}` is missing: expected a network as in 10.0.0.0/8", route.path("dst")));
+        }
+        let destination = route.parsed::<IpNet>("dst", mistakes, "a network as in 10.0.0.0/8");
+        let gateway = route.parsed::<IpAddr>("gw", mistakes, "an IP address");
+        let scope = route.number("scope", mistakes).map(u8::try_from);
+        if let Some(Err(_)) = scope {
+            mistakes.push(format!("`{}`: expected a number from 0 to 255", route.path("scope")));
+        }
+        let (mtu, advmss) = (route.number("mtu", mistakes), route.number("advmss", mistakes));
+        let (priority, table) = (route.number("priority", mistakes), route.number("table", mistakes));
+        let scope = scope.and_then(Result::ok);
+        let Some(destination) = destination else { continue };
+        match gateway {
+            Some(gateway) if Family::of(gateway) != Family::of_net(&destination) => {
+                mistakes.push(format!("`{}` is {gateway}, of another family than {destination}", route.path("gw")));
+            }
+            gateway => routes.push(Route { destination, gateway, priority, table, scope, mtu, advmss }),
+        }
+    }
+    routes
 }
 
 #[cfg(test)]

@@ -2,13 +2,18 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipam::ledger::{Range, RangeSet, RangeText};
 use ipnet::IpNet;
 
+use crate::call::Call;
+use crate::document::Mistakes;
 use crate::error::Error;
+use crate::plugin::Plugin;
 
+/// Where the daemon writes it unless told otherwise.
+pub const SUBNET_FILE: &str = "/run/flannel/subnet.env";
 /// No such file is longer.
 const LONGEST: u64 = 64 * 1024;
 
@@ -24,6 +29,23 @@ pub struct SubnetFile {
 }
 
 impl SubnetFile {
+    /// The file, when `towpath` is to take its ranges from it because none are written.
+    ///
+    /// # Errors
+    /// As [`SubnetFile::read`].
+    pub fn asked_for(call: &Call<'_>) -> Result<Option<SubnetFile>, Error> {
+        let (root, mut mistakes) = (call.document.root(), Mistakes::default());
+        let path =
+            root.absolute_path("subnetFile", &mut mistakes).map_or_else(|| PathBuf::from(SUBNET_FILE), PathBuf::from);
+        let ipam = root.object("ipam", &mut mistakes);
+        let written = ipam.is_some_and(|ipam| {
+            let other = ipam.text("type", &mut mistakes).is_some_and(|kind| !["", "host-local"].contains(&kind));
+            other || ipam.first_set(&["ranges", "subnet"]).is_some()
+        });
+        mistakes.none_or(())?;
+        if written || call.plugin != Plugin::Towpath { Ok(None) } else { SubnetFile::read(&path).map(Some) }
+    }
+
     /// Reads the file.
     ///
     /// # Errors

@@ -54,7 +54,8 @@ fn every_error_has_the_code_of_the_specification_and_the_version_of_the_request(
     for (code, config, netns, part) in [
         (1, config(json!({ "cniVersion": "9.0.0" })), pod.as_str(), "use one of 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"),
         (2, config(json!({ "vlan": 100 })), &pod, "`vlan` is 100"),
-        (2, config(json!({ "ipam": { "type": "dhcp" } })), &pod, "`ipam.type` is dhcp"),
+        (103, config(json!({ "ipam": { "type": "none-such" } })), &pod, "there is no plugin `none-such` in CNI_PATH"),
+        (7, config(json!({ "ipam": { "type": "../sh" } })), &pod, "`ipam.type` is \"../sh\": expected the name of a plugin"),
         (3, config(json!({})), gone, "there is nothing at CNI_NETNS /run/netns/was-never-there"),
         (4, config(json!({})), "", "CNI_NETNS is not set"),
         (4, config(json!({})), "/etc/passwd", "CNI_NETNS: /etc/passwd is not a network namespace"),
@@ -98,8 +99,8 @@ fn wrong_variables_are_all_named() {
     let error = |variables: &[(&str, &str)]| stage.call(TOWPATH, variables, config.as_bytes()).error();
     let (code, message) = error(&[]);
     assert!(code == 4 && message.starts_with("CNI_COMMAND is not set"), "{message}");
-    let (code, message) = error(&[("CNI_COMMAND", "GC")]);
-    assert!(code == 4 && message.starts_with("CNI_COMMAND is `GC`"), "{message}");
+    let (code, message) = error(&[("CNI_COMMAND", "PING")]);
+    assert!(code == 4 && message.starts_with("CNI_COMMAND is `PING`"), "{message}");
     for command in ["ADD", "DEL", "CHECK"] {
         let (code, message) = error(&[("CNI_COMMAND", command)]);
         assert_eq!((code, message.as_str()), (4, "CNI_CONTAINERID is not set; CNI_IFNAME is not set"));

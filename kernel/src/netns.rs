@@ -98,6 +98,17 @@ impl Netns {
         &self.path
     }
 
+    /// Moves the calling thread into the namespace, for good: for a process of one thread. `ip netns exec`
+    ///
+    /// # Errors
+    /// When it cannot be entered.
+    pub fn enter(&self) -> Result<(), NetnsError> {
+        move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|errno| match errno {
+            rustix::io::Errno::INVAL => NetnsError::NotANamespace { path: self.path.clone() },
+            errno => NetnsError::Enter { path: self.path.clone(), source: errno.into() },
+        })
+    }
+
     /// Runs `work` inside the namespace and returns what it returned. `ip netns exec`, without a process.
     ///
     /// `setns` moves one thread, so `work` gets a thread of its own, which ends with it: no thread of the caller's, and

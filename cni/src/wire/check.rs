@@ -1,4 +1,4 @@
-//! CHECK: whether all that ADD answered is still there; the first thing that is not is named.
+//! CHECK: whether the wire that ADD answered is still there; the first thing that is not is named.
 //!
 //! What a plugin behind us in the chain may change is left alone: more addresses and routes than ours are no error
 //! (specification 1.1, section 2, CHECK).
@@ -7,51 +7,46 @@ use backends::LinkName;
 use ipam::Family;
 use kernel::pod::{Found, Host, Pod, PodError};
 
-use crate::document::Document;
+use super::plan::Plan;
+use crate::addresses;
+use crate::call::Call;
 use crate::environment::Attachment;
 use crate::error::Error;
-use crate::network::{Network, Plan};
-use crate::outcome::{Previous, Told};
+use crate::outcome::{Interface, Outcome};
 
 /// Compares with `prevResult`, host's side first.
 ///
 /// # Errors
 /// The first thing that is missing or wrong.
-pub fn check(attachment: &Attachment, document: &Document) -> Result<(), Error> {
-    let network = Network::of(document)?;
-    let plan = Plan::of(document)?;
-    let previous = Previous::of(document)?;
-    let netns = attachment.open_netns()?;
-    let inside =
-        previous.interfaces.iter().position(|told| !told.sandbox.is_empty() && told.name == attachment.owner.ifname);
-    let Some((index, told)) = inside.and_then(|index| Some((index, previous.interfaces.get(index)?))) else {
+pub fn check(call: &Call<'_>, attachment: &Attachment, previous: &Outcome) -> Result<(), Error> {
+    call.document.network()?;
+    let plan = Plan::of(call)?;
+    let netns = attachment.open_netns(call.home)?;
+    let Some((_, told)) = previous.own_interface(attachment) else {
         return missing(format!("`prevResult` has no interface {} in the pod", attachment.ifname));
     };
-    let addresses = previous.addresses.iter().filter(|(_, on)| on.is_none_or(|on| on as usize == index));
-    let addresses: Vec<_> = addresses.map(|(net, _)| *net).collect();
-
-    let held = network.ledger.holdings(&attachment.owner)?;
-    if let Some(net) = addresses.iter().find(|net| !held.contains(&net.addr())) {
-        let (owner, directory) = (&attachment.owner, network.ledger.directory().display());
-        return missing(format!("the address {} is not reserved for {owner} in {directory}", net.addr()));
+    if let Some(giver) = addresses::giver(call)? {
+        giver.check(call, attachment, previous)?;
     }
     let mut host = Host::open().map_err(PodError::from)?;
-    let port = check_host(&mut host, &plan, &previous)?;
+    let port = check_host(&mut host, &plan, previous)?;
 
     let mut pod = Pod::enter(&netns)?;
     let found = pod.find(attachment.ifname).map_err(PodError::from)?;
     let found = check_pod_link(found, told, &port)?;
     let there = pod.addresses(found.index).map_err(PodError::from)?;
-    if let Some(net) = addresses.iter().find(|net| !there.contains(net)) {
-        return missing(format!("the address {net} is not on {} in the pod", attachment.ifname));
+    if let Some(address) = previous.own_addresses(attachment).find(|address| !there.contains(&address.net)) {
+        return missing(format!("the address {} is not on {} in the pod", address.net, attachment.ifname));
     }
     for family in Family::ALL {
         let there = pod.routes(family).map_err(PodError::from)?;
-        for (destination, gateway) in previous.routes.iter().filter(|(net, _)| Family::of_net(net) == family) {
-            let same = |via| gateway.is_none() || via == *gateway;
-            if !there.iter().any(|(key, via)| key.destination == *destination && same(*via)) {
-                let via = gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
-                return missing(format!("the route to {destination}{via} is not in the pod"));
+        // RT_TABLE_MAIN; 0 is the same by default.
+        let main = previous.routes.iter().filter(|route| [0, 254].contains(&route.table.unwrap_or(0)));
+        for route in main.filter(|route| Family::of_net(&route.destination) == family) {
+            let same = |via| route.gateway.is_none() || via == route.gateway;
+            if !there.iter().any(|(key, via)| key.destination == route.destination.trunc() && same(*via)) {
+                let via = route.gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
+                return missing(format!("the route to {}{via} is not in the pod", route.destination.trunc()));
             }
         }
     }
@@ -59,7 +54,7 @@ pub fn check(attachment: &Attachment, document: &Document) -> Result<(), Error> 
 }
 
 /// The bridge, and the host's end as its port. Returns the latter.
-fn check_host(host: &mut Host, plan: &Plan, previous: &Previous) -> Result<Found, Error> {
+fn check_host(host: &mut Host, plan: &Plan, previous: &Outcome) -> Result<Found, Error> {
     let Some(bridge) = host.find(plan.bridge).map_err(PodError::from)? else {
         return missing(format!("the bridge {} is not there", plan.bridge));
     };
@@ -82,7 +77,7 @@ fn check_host(host: &mut Host, plan: &Plan, previous: &Previous) -> Result<Found
     }
 }
 
-fn check_pod_link(found: Option<Found>, told: &Told, port: &Found) -> Result<Found, Error> {
+fn check_pod_link(found: Option<Found>, told: &Interface, port: &Found) -> Result<Found, Error> {
     let name = &told.name;
     let Some(found) = found else { return missing(format!("the interface {name} is not in the pod")) };
     let in_pod = format!("{name} in the pod");
@@ -96,11 +91,11 @@ fn check_pod_link(found: Option<Found>, told: &Told, port: &Found) -> Result<Fou
     Ok(found)
 }
 
-fn compare(name: &dyn std::fmt::Display, found: &Found, told: &Told) -> Result<(), Error> {
+fn compare(name: &dyn std::fmt::Display, found: &Found, told: &Interface) -> Result<(), Error> {
     if !found.up {
         return missing(format!("{name} is down"));
     }
-    if let Some(mac) = told.mac.filter(|mac| found.mac != Some(*mac)) {
+    if let Some(mac) = told.mac().filter(|mac| found.mac != Some(*mac)) {
         let now = found.mac.map(|mac| mac.to_string()).unwrap_or_default();
         return missing(format!("the MAC address of {name} is {now}, and was {mac}"));
     }
