@@ -9,6 +9,7 @@
 mod cluster;
 mod daemon;
 mod figures;
+mod floor;
 mod latency;
 mod peers;
 mod plugin;

@@ -13,6 +13,7 @@ use netns_harness::{Lab, Node};
 
 use crate::cluster::{batches, desired, lease, scope};
 use crate::figures::{Bound, goal, heading, median, millis, note};
+use crate::floor::floor;
 
 const PASSES: usize = 5;
 
@@ -23,14 +24,18 @@ pub fn measure() -> Result<()> {
     let local = node.address(Family::V4)?;
     heading("Peers from nothing to programmed (nexthop, route, neighbour and FDB entry each)");
     let mut ours = [Vec::new(), Vec::new()];
-    let mut batch = Vec::new();
+    let (mut batch, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..PASSES {
+        bare.push(floor(&node, 5_000)?);
         ours[0].push(from_nothing(&node, local, 5_000)?);
         batch.push(by_batch(&node, 5_000)?);
         ours[1].push(from_nothing(&node, local, 15_000)?);
     }
     let [five, fifteen] = ours.map(median);
     note("5,000 peers, ours", five, "ms");
+    note("5,000 peers, the kernel alone (datagrams written before)", median(bare.clone()), "ms");
+    note("ours against the kernel alone", five / median(bare.clone()), "times");
+    note("the kernel alone against the batches", median(batch.clone()) / median(bare), "times faster");
     note("5,000 peers, ip -batch + bridge -batch (classic routes)", median(batch.clone()), "ms");
     note("15,000 peers, ours", fifteen, "ms");
     goal("times faster than the batches at 5,000", median(batch) / five, Bound::AtLeast(15.0));
