@@ -41,6 +41,13 @@ pub enum Store {
     Directory(PathBuf),
     /// In etcd: its endpoints, separated by commas.
     Etcd(String),
+    /// In Node objects of a Kubernetes; the node needs one of its own name.
+    Kubernetes {
+        /// Whom the daemon is, see [`crate::kubernetes::ControlPlane::daemon_kubeconfig`].
+        kubeconfig: PathBuf,
+        /// The network's configuration, `net-conf.json`.
+        configuration: PathBuf,
+    },
 }
 
 /// A daemon on a node. Clones are the same daemon.
@@ -130,6 +137,10 @@ impl Node {
                 command.arg("--store=directory").arg(format!("--store-directory={}", path.display()))
             }
             Store::Etcd(endpoints) => command.arg("--store=etcd").arg(format!("--etcd-endpoints={endpoints}")),
+            Store::Kubernetes { kubeconfig, configuration } => {
+                command.arg("--kube-subnet-mgr").arg(format!("--kubeconfig-file={}", kubeconfig.display()));
+                command.arg(format!("--net-config-path={}", configuration.display()))
+            }
         };
         command.args(&options.flags).envs(options.environment.iter().cloned());
         let process = self.start("towpathd", command)?;

@@ -1,5 +1,6 @@
 //! [`Etcd`]: a real etcd, one member on the switch or several on nodes of their own.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -44,7 +45,8 @@ impl Lab {
     /// # Errors
     /// When etcd is not installed or does not come up.
     pub fn etcd(&self, options: &EtcdOptions) -> Result<Etcd> {
-        Etcd::start(vec![(**self.switch()).clone()], options)
+        require(Tool::Etcd)?;
+        Etcd::start("etcd".as_ref(), vec![(**self.switch()).clone()], options)
     }
 
     /// Starts so many members, each on a node of its own (`etcd-0`, `etcd-1`, …); ready when this returns.
@@ -52,20 +54,20 @@ impl Lab {
     /// # Errors
     /// As [`Lab::etcd`].
     pub fn etcd_cluster(&self, members: usize, options: &EtcdOptions) -> Result<Etcd> {
+        require(Tool::Etcd)?;
         let nodes = (0..members).map(|number| Ok((*self.node(&format!("etcd-{number}"))?).clone()));
-        Etcd::start(nodes.collect::<Result<_>>()?, options)
+        Etcd::start("etcd".as_ref(), nodes.collect::<Result<_>>()?, options)
     }
 }
 
 impl Etcd {
-    fn start(stations: Vec<Station>, options: &EtcdOptions) -> Result<Etcd> {
-        require(Tool::Etcd)?;
+    pub(crate) fn start(program: &Path, stations: Vec<Station>, options: &EtcdOptions) -> Result<Etcd> {
         let tls = options.flags.iter().any(|flag| flag.trim_start_matches('-').starts_with("cert-file"));
         let scheme = if tls { "https" } else { "http" };
         let peers = stations.iter().map(|station| Ok(format!("{}={}", station.name(), url(station, "http", PEERS)?)));
         let peers = peers.collect::<Result<Vec<_>>>()?.join(",");
         let members = stations.into_iter().map(|station| {
-            let mut command = Command::new("etcd");
+            let mut command = Command::new(program);
             let (peer, client) = (url(&station, "http", PEERS)?, url(&station, scheme, CLIENTS)?);
             command.arg(format!("--name={}", station.name()));
             command.arg(format!("--data-dir={}", station.directory().join("etcd").display()));

@@ -31,6 +31,7 @@ mod echo;
 mod etcd;
 mod ground;
 mod http;
+pub mod kubernetes;
 mod lab;
 mod namespace;
 mod node;

@@ -13,6 +13,8 @@ pub enum Tool {
     Nftables,
     /// `etcd`.
     Etcd,
+    /// `openssl`: certificates of a control plane.
+    Openssl,
 }
 
 impl Tool {
@@ -21,6 +23,7 @@ impl Tool {
             Tool::Iproute2 => ("ip", "iproute2"),
             Tool::Nftables => ("nft", "nftables"),
             Tool::Etcd => ("etcd", "etcd-server"),
+            Tool::Openssl => ("openssl", "openssl"),
         }
     }
 }

@@ -96,7 +96,7 @@ impl Cluster {
     pub fn directory(&self) -> Result<PathBuf> {
         match &self.store {
             Store::Directory(path) => Ok(path.clone()),
-            Store::Etcd(_) => anyhow::bail!("the store is etcd"),
+            _ => anyhow::bail!("the store is no directory"),
         }
     }
 
@@ -113,7 +113,7 @@ impl Cluster {
                 std::fs::write(&new, network)?;
                 Ok(std::fs::rename(new, file)?)
             }
-            Store::Etcd(_) => self.etcd()?.ctl(&["put", &format!("{PREFIX}/config"), network]).map(drop),
+            _ => self.etcd()?.ctl(&["put", &format!("{PREFIX}/config"), network]).map(drop),
         }
     }
 

@@ -1,0 +1,3 @@
+module towpath/lab/podtool
+
+go 1.24

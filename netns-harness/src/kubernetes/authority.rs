@@ -1,0 +1,100 @@
+//! [`Authority`]: the control plane's certificate authority, its certificates and the key of service accounts; made with
+//! openssl, in files of the lab.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::namespace::finish;
+
+/// P-256: quick to make, and every client takes it.
+const NEW_KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+
+/// openssl's own default makes an authority of every certificate, which careful clients refuse in a server.
+const SETTINGS: &str = "\
+[req]
+distinguished_name = name
+[name]
+[authority]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign, cRLSign, digitalSignature
+subjectKeyIdentifier = hash
+[leaf]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = serverAuth, clientAuth
+authorityKeyIdentifier = keyid
+";
+
+/// How long a certificate is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validity {
+    /// From now on, for so many days.
+    Days(u16),
+    /// It ended yesterday.
+    Expired,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Authority {
+    directory: PathBuf,
+}
+
+/// What a certificate is for.
+pub(super) struct Request<'a> {
+    /// Names the files: `NAME.crt`, `NAME.key`.
+    pub name: &'a str,
+    /// `/O=…/CN=…`
+    pub subject: &'a str,
+    /// `DNS:…` and `IP:…`; a client needs none.
+    pub names: &'a [String],
+    pub validity: Validity,
+}
+
+impl Authority {
+    pub fn create(directory: PathBuf) -> Result<Authority> {
+        std::fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let authority = Authority { directory };
+        std::fs::write(authority.file("openssl.cnf"), SETTINGS)?;
+        for name in ["ca", "service-accounts"] {
+            let mut command = authority.openssl("req");
+            command.args(["-x509", "-days", "3650", "-subj", &format!("/CN=lab {name}"), "-extensions", "authority"]);
+            command.args(NEW_KEY).arg("-keyout").arg(authority.file(&format!("{name}.key")));
+            finish(command.arg("-out").arg(authority.file(&format!("{name}.crt"))), None)?;
+        }
+        Ok(authority)
+    }
+
+    /// A file of the directory: `ca.crt`, `service-accounts.key`, `NAME.crt`, `NAME.key`.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Issues a certificate with a new key, in place of one of the same name.
+    pub fn issue(&self, request: &Request) -> Result<()> {
+        let Request { name, subject, names, validity } = request;
+        let [draft, certificate, key, extensions] =
+            ["csr", "crt", "key", "cnf"].map(|end| self.file(&format!("{name}.{end}")));
+        let named = if names.is_empty() { String::new() } else { format!("subjectAltName = {}\n", names.join(",")) };
+        std::fs::write(&extensions, format!("{SETTINGS}{named}"))?;
+        let mut command = self.openssl("req");
+        command.args(["-new", "-subj", subject]).args(NEW_KEY);
+        finish(command.arg("-keyout").arg(&key).arg("-out").arg(&draft), None)?;
+        let days = match validity {
+            Validity::Days(days) => i32::from(*days),
+            Validity::Expired => -1,
+        };
+        let mut command = Command::new("openssl");
+        command.args(["x509", "-req", "-days", &days.to_string(), "-extensions", "leaf"]);
+        command.arg("-in").arg(&draft).arg("-extfile").arg(&extensions);
+        command.arg("-CA").arg(self.file("ca.crt")).arg("-CAkey").arg(self.file("ca.key"));
+        finish(command.arg("-out").arg(&certificate), None).map(drop)
+    }
+
+    fn openssl(&self, verb: &str) -> Command {
+        let mut command = Command::new("openssl");
+        command.args([verb.as_ref(), "-config".as_ref(), self.file("openssl.cnf").as_os_str()]);
+        command
+    }
+}
