@@ -5,8 +5,9 @@
 //! executed (`addresses.rs`).
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use ipam::ledger::{Ledger, RangeSet};
+use ipam::ledger::{Claim, Ledger, NoCensus, RangeSet};
 
 use crate::call::Call;
 use crate::dns::Dns;
@@ -43,7 +44,8 @@ impl Part for HostLocal {
         }
         let sets = plan.sets(call)?;
         let dns = plan.resolv_conf.as_deref().map(Dns::of_file).transpose()?;
-        let reserved = ledger.reserve(&attachment.owner, &sets)?;
+        let claim = Claim { owner: &attachment.owner, sets: &sets, wanted: &[], now: SystemTime::now() };
+        let reserved = ledger.reserve(&claim, &NoCensus)?;
         for reservation in &reserved {
             let (net, gateway) = (reservation.address, Some(reservation.gateway));
             outcome.addresses.push(Address { net, gateway, interface: None });
@@ -51,11 +53,11 @@ impl Part for HostLocal {
         outcome.routes.extend(plan.routes);
         outcome.dns = dns.unwrap_or_default();
         // An address that cannot be given back now, DEL will.
-        Ok(Box::new(move || drop(ledger.withdraw(&reserved))))
+        Ok(Box::new(move || drop(ledger.withdraw(&attachment.owner, &reserved))))
     }
 
     fn delete(&self, call: &Call<'_>, attachment: &Attachment) -> Result<(), Error> {
-        ledger(call.document)?.release(&attachment.owner)?;
+        ledger(call.document)?.release(&attachment.owner, SystemTime::now())?;
         Ok(())
     }
 

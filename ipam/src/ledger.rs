@@ -2,24 +2,39 @@
 //!
 //! `<dataDir>/<network>/<address>` holds `containerID CR LF ifname`; `last_reserved_ip.<n>` what set n gave last; `lock` is
 //! flocked while addresses are given. `host-local` and we can use one directory at the same time, and each reads what the
-//! other wrote. The order of giving is [`range`]'s; files are touched in `directory` alone, the only place in this crate.
+//! other wrote. The order of giving is [`range`]'s and `claim`'s; files are touched in `directory` alone, the only place in
+//! this crate.
 //!
 //! Where we differ from `host-local`, on purpose: an owner who asks again while its address is still the last one given
-//! (a first attempt was killed) gets that address again instead of an error, and when a range is used up, files that a
-//! crash left empty are given anew. No file is read to give an address but the last one's, so giving one of a thousand
-//! takes as long as giving one of ten.
+//! (a first attempt was killed) gets that address again instead of an error; an address that was given back a moment ago
+//! comes last (a note of our own, `last_reserved_ip.cooling`, which `host-local` passes by); and when a range is used up,
+//! files that a crash left empty and addresses of owners that are [`Fate::Gone`] are given anew. No file is read to give
+//! an address but the last one's, so giving one of a thousand takes as long as giving one of ten.
+//!
+//! Nothing is fsynced. What has to survive is a killed process, and that the page cache does; what a machine loses with
+//! its power is about pods that it lost as well.
 
+mod census;
+mod claim;
+mod cooling;
 mod directory;
+mod error;
 mod owner;
 pub mod range;
 
-use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::SystemTime;
 
 use ipnet::IpNet;
 
+pub use census::{Census, Entry, Fate, NoCensus};
+pub use claim::Claim;
+use claim::Turn;
+use cooling::Cooling;
 use directory::{Content, Directory};
+pub use error::{LedgerError, Lost};
+use owner::Inscription;
 pub use owner::{Identifier, IdentifierError, Owner};
 pub use range::{Range, RangeError, RangeSet, RangeText};
 
@@ -49,29 +64,12 @@ pub enum Origin {
     Earlier,
 }
 
-/// Why the ledger did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// Every address of a set is in use.
-    #[error("no address is left in {ranges}: all {count} are in use, see {}", directory.display())]
-    Exhausted {
-        /// The set, as `host-local` writes it: `10.1.0.1-10.1.0.254`.
-        ranges: String,
-        /// How many addresses it has.
-        count: u128,
-        /// Where they are written down.
-        directory: PathBuf,
-    },
-    /// A file of the ledger cannot be used.
-    #[error("cannot {action} {} in the address ledger: {source}", path.display())]
-    File {
-        /// What was tried: `read`, `write`, `lock`…
-        action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+/// What the files of the whole directory say.
+struct Survey {
+    /// The owner's addresses.
+    held: Vec<IpAddr>,
+    /// Whether there are files without content.
+    empty: bool,
 }
 
 impl Ledger {
@@ -80,34 +78,61 @@ impl Ledger {
         Ledger { directory: Directory::new(data_directory.join(network.as_str())) }
     }
 
-    /// Gives the owner one address of each set, in the sets' order; all of them or none.
+    /// Gives the owner one address of each set, in the sets' order; all of them or none. What it has by an earlier request
+    /// it may get again: whoever puts the address on a wire notices when there is one already.
     ///
     /// # Errors
-    /// When a set is used up, or the disk does not take it. Nothing stays reserved then that was not before.
-    pub fn reserve(&self, owner: &Owner, sets: &[RangeSet]) -> Result<Vec<Reservation>, LedgerError> {
-        let lock = self.directory.lock()?;
-        let mut reserved = Vec::with_capacity(sets.len());
-        for (index, set) in sets.iter().enumerate() {
-            match self.reserve_one(owner, set, index) {
-                Ok(reservation) => reserved.push(reservation),
-                Err(error) => {
-                    // The first error is the one to report; what cannot be taken back now, the owner's DEL will.
-                    self.withdraw(&reserved).ok();
-                    return Err(error);
-                }
-            }
+    /// When a set is used up, an address that was asked for is not to be had, or the disk does not take it. Nothing stays
+    /// reserved then that was not before.
+    pub fn reserve(&self, claim: &Claim<'_>, census: &dyn Census) -> Result<Vec<Reservation>, LedgerError> {
+        let wanted = claim.assign()?;
+        let _lock = self.directory.lock()?;
+        Turn::new(&self.directory, claim, census).give(claim.sets, &wanted)
+    }
+
+    /// As [`Ledger::reserve`], for a caller who would not notice that the owner has its addresses already: this is refused, as
+    /// `host-local` does. Reads every file.
+    ///
+    /// # Errors
+    /// As there, and [`LedgerError::Duplicate`].
+    pub fn reserve_once(&self, claim: &Claim<'_>, census: &dyn Census) -> Result<Vec<Reservation>, LedgerError> {
+        let wanted = claim.assign()?;
+        let _lock = self.directory.lock()?;
+        let turn = Turn::new(&self.directory, claim, census);
+        let held = self.survey(claim.owner)?.held;
+        if let Some(&address) = held.iter().find(|address| claim.sets.iter().any(|set| set.contains(**address))) {
+            return Err(LedgerError::Duplicate { address, owner: claim.owner.to_string() });
         }
-        drop(lock);
-        Ok(reserved)
+        turn.give(claim.sets, &wanted)
     }
 
     /// Takes back what [`Ledger::reserve`] gave to the same request, and nothing that was given earlier.
     ///
     /// # Errors
     /// The first file that cannot be removed.
-    pub fn withdraw(&self, reservations: &[Reservation]) -> Result<(), LedgerError> {
+    pub fn withdraw(&self, owner: &Owner, reservations: &[Reservation]) -> Result<(), LedgerError> {
         let fresh = reservations.iter().filter(|reservation| reservation.origin == Origin::Fresh);
-        fresh.map(|reservation| self.directory.remove(reservation.address.addr())).fold(Ok(()), Result::and)
+        let fresh: Vec<IpAddr> = fresh.map(|reservation| reservation.address.addr()).collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let _lock = self.directory.lock()?;
+        self.remove_of(owner, &fresh)
+    }
+
+    /// Whether an owner still has these. A DEL of the same owner that ran at the same time may have given them back.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn confirms(&self, owner: &Owner, reservations: &[Reservation]) -> Result<bool, LedgerError> {
+        let inscription = owner.inscription();
+        for reservation in reservations {
+            let content = self.directory.content(reservation.address.addr())?;
+            if !content.is_some_and(|content| content.says(&inscription)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The addresses that an owner has.
@@ -122,13 +147,55 @@ impl Ledger {
     ///
     /// # Errors
     /// When a file cannot be read or removed; the others are given back nevertheless, and asking again does the rest.
-    pub fn release(&self, owner: &Owner) -> Result<Vec<IpAddr>, LedgerError> {
+    pub fn release(&self, owner: &Owner, now: SystemTime) -> Result<Vec<IpAddr>, LedgerError> {
         let survey = self.survey(owner)?;
-        let removed = survey.held.iter().map(|address| self.directory.remove(*address)).fold(Ok(()), Result::and);
+        // Nothing is written, nor a lock made, where nothing is to be done: the directory may be read-only, or not there.
+        if survey.held.is_empty() && !survey.empty {
+            return Ok(survey.held);
+        }
+        let _lock = self.directory.lock()?;
+        self.note_cooling(&survey.held, now);
+        self.remove_of(owner, &survey.held)?;
         if survey.empty {
             self.clear_empty()?;
         }
-        removed.map(|()| survey.held)
+        Ok(survey.held)
+    }
+
+    /// Gives back what belongs to none of these owners, and clears away what a crash left empty: CNI's GC. What speaks of
+    /// no container is left alone. Returns the addresses given back.
+    ///
+    /// # Errors
+    /// When a file cannot be read or removed; the others are given back nevertheless.
+    pub fn retain(&self, valid: &[Owner], now: SystemTime) -> Result<Vec<IpAddr>, LedgerError> {
+        let mut stale = Vec::new();
+        let collect = |address, content: Content| {
+            let Content::Text(text) = content else { return Ok(()) };
+            let inscription = Inscription::parse(&text);
+            if inscription.is_some_and(|inscription| !valid.iter().any(|owner| inscription.is_of(owner))) {
+                stale.push(address);
+            }
+            Ok(())
+        };
+        if !self.directory.path().exists() {
+            return Ok(stale);
+        }
+        let _lock = self.directory.lock()?;
+        self.directory.for_each(collect)?;
+        self.note_cooling(&stale, now);
+        stale.iter().map(|address| self.directory.remove(*address)).fold(Ok(()), Result::and)?;
+        self.clear_empty()?;
+        Ok(stale)
+    }
+
+    /// Whether an address of each set could be given now; leaves everything as it is. CNI's STATUS.
+    ///
+    /// # Errors
+    /// What [`Ledger::reserve`] would say.
+    pub fn ready(&self, sets: &[RangeSet], census: &dyn Census) -> Result<(), LedgerError> {
+        let _lock = self.directory.lock()?;
+        let probe = Turn::probe(&self.directory, census);
+        sets.iter().try_for_each(|set| probe.could_give(set))
     }
 
     /// Where the addresses are written down.
@@ -136,44 +203,27 @@ impl Ledger {
         self.directory.path()
     }
 
-    fn reserve_one(&self, owner: &Owner, set: &RangeSet, index: usize) -> Result<Reservation, LedgerError> {
-        let inscription = owner.inscription();
-        let mut last_given = self.directory.last_given(index)?;
-        let reservation = |address: IpAddr, range: &Range, origin| {
-            let prefix = range.subnet().prefix_len();
-            // Cannot fail: the prefix length is that of a subnet of the same family.
-            let address = IpNet::new(address, prefix).unwrap_or_else(|_| IpNet::from(address));
-            Reservation { address, gateway: range.gateway(), origin }
+    /// Notes that addresses have to cool, before their files go, so that a crash between cannot forget it. Under the lock.
+    fn note_cooling(&self, addresses: &[IpAddr], now: SystemTime) {
+        if addresses.is_empty() {
+            return;
+        }
+        let mut cooling = Cooling::parse(&self.directory.cooling(), now);
+        addresses.iter().for_each(|address| cooling.push(*address, now));
+        self.directory.note_cooling(&cooling.to_text());
+    }
+
+    /// Removes addresses' files that are an owner's, and not by now somebody else's. Under the lock.
+    fn remove_of(&self, owner: &Owner, addresses: &[IpAddr]) -> Result<(), LedgerError> {
+        let remove = |address: &IpAddr| match self.directory.content(*address)? {
+            Some(Content::Text(text))
+                if Inscription::parse(&text).is_some_and(|inscription| inscription.is_of(owner)) =>
+            {
+                self.directory.remove(*address)
+            }
+            _ => Ok(()),
         };
-        let last = last_given.address();
-        if let Some((address, range)) = last.and_then(|address| Some((address, set.range_of(address)?)))
-            && self.directory.content(address)?.is_some_and(|content| content.says(&inscription))
-        {
-            return Ok(reservation(address, range, Origin::Earlier));
-        }
-        for (address, range) in set.candidates(last) {
-            if self.directory.create(address, &inscription)? {
-                last_given.store(address).or_else(|error| self.directory.remove(address).and(Err(error)))?;
-                return Ok(reservation(address, range, Origin::Fresh));
-            }
-        }
-        // All are taken, or so their names say: only now is it worth reading them.
-        for (address, range) in set.candidates(last) {
-            match self.directory.content(address)? {
-                Some(content) if content.says(&inscription) => {
-                    return Ok(reservation(address, range, Origin::Earlier));
-                }
-                Some(Content::Empty) => {
-                    self.directory.remove(address)?;
-                    if self.directory.create(address, &inscription)? {
-                        return Ok(reservation(address, range, Origin::Fresh));
-                    }
-                }
-                _ => {}
-            }
-        }
-        let directory = self.directory.path().to_owned();
-        Err(LedgerError::Exhausted { ranges: set.to_string(), count: set.len(), directory })
+        addresses.iter().map(remove).fold(Ok(()), Result::and)
     }
 
     /// Looks into every file once, without the lock: an owner's files are nobody else's.
@@ -195,9 +245,8 @@ impl Ledger {
     }
 
     /// Removes address files without content. Whoever gives addresses holds the lock from making the file until its
-    /// content is written (so does host-local), so one that is empty under the lock was left by a crash.
+    /// content is written (so does host-local), so one that is empty under the lock was left by a crash. Under the lock.
     fn clear_empty(&self) -> Result<(), LedgerError> {
-        let _lock = self.directory.lock()?;
         self.directory.for_each(|address, content| match content {
             Content::Empty => self.directory.remove(address),
             Content::Text(_) => Ok(()),
@@ -205,13 +254,7 @@ impl Ledger {
     }
 }
 
-/// What a look into every file found.
-struct Survey {
-    /// The owner's addresses.
-    held: Vec<IpAddr>,
-    /// Whether there are files without content.
-    empty: bool,
-}
-
+#[cfg(test)]
+mod history;
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,24 @@
     reason = "the one place of this crate that touches files"
 )]
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use super::LedgerError;
+use super::error::LedgerError;
+
+/// `O_NONBLOCK`, the same number wherever Linux runs but on MIPS, SPARC and Alpha: to open a FIFO that somebody put in a
+/// file's place must not wait for ever.
+const NONBLOCK: i32 = 0o4000;
+/// No such note is longer.
+const MOST_COOLING: u64 = 64 * 1024;
+/// Our own note in the directory. `host-local` looks into every file for an owner's words and finds none here; what
+/// lists addresses leaves out names that begin like this.
+const COOLING: &str = "last_reserved_ip.cooling";
 
 /// One network's directory.
 #[derive(Debug)]
@@ -59,7 +70,7 @@ impl Directory {
     pub(super) fn lock(&self) -> Result<Lock, LedgerError> {
         let path = self.path.join("lock");
         // Reading is enough for flock, so a lock that is there can be taken on a file system that is read-only.
-        let file = match File::open(&path) {
+        let file = match OpenOptions::new().read(true).custom_flags(NONBLOCK).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(&self.path).map_err(failure("create", &self.path))?;
                 OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(&path)
@@ -106,6 +117,47 @@ impl Directory {
         }
     }
 
+    /// Whether anything has the name of an address.
+    pub(super) fn is_there(&self, address: IpAddr) -> bool {
+        fs::symlink_metadata(self.file(address)).is_ok()
+    }
+
+    /// When an address's file was written; `None` when there is none.
+    pub(super) fn written(&self, address: IpAddr) -> Result<Option<SystemTime>, LedgerError> {
+        let path = self.file(address);
+        match fs::symlink_metadata(&path).and_then(|metadata| metadata.modified()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            written => written.map(Some).map_err(failure("read", &path)),
+        }
+    }
+
+    /// The addresses that have something of their name.
+    pub(super) fn names(&self) -> Result<HashSet<IpAddr>, LedgerError> {
+        let mut names = HashSet::new();
+        for entry in fs::read_dir(&self.path).map_err(failure("list", &self.path))? {
+            let name = entry.map_err(failure("list", &self.path))?.file_name();
+            names.extend(name.to_str().and_then(|name| name.parse::<IpAddr>().ok()));
+        }
+        Ok(names)
+    }
+
+    /// The note of what was given back a moment ago. One that cannot be read is as good as empty.
+    pub(super) fn cooling(&self) -> String {
+        let mut text = String::new();
+        let path = self.path.join(COOLING);
+        let opened = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path);
+        let read = opened.and_then(|file| file.take(MOST_COOLING).read_to_string(&mut text));
+        if read.is_ok() { text } else { String::new() }
+    }
+
+    /// Writes that note anew. Where it cannot be written, only the order of giving is lost.
+    pub(super) fn note_cooling(&self, text: &str) {
+        let path = self.path.join(COOLING);
+        let options =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).custom_flags(NONBLOCK).open(path);
+        options.and_then(|mut file| file.write_all(text.as_bytes())).ok();
+    }
+
     /// Visits every address's file. Whatever else lies in the directory is not ours to judge.
     pub(super) fn for_each(
         &self,
@@ -140,7 +192,8 @@ impl Directory {
         Ok(LastGiven { path, file, text })
     }
 
-    fn file(&self, address: IpAddr) -> PathBuf {
+    /// Where an address is written down.
+    pub(super) fn file(&self, address: IpAddr) -> PathBuf {
         self.path.join(address.to_string())
     }
 }
@@ -172,7 +225,8 @@ fn read(path: &Path) -> Result<Option<Content>, LedgerError> {
         length => length.map_err(failure("read", path))?,
     };
     let text = String::from_utf8_lossy(&buffer[..length]);
-    Ok(Some(match text.trim() {
+    // What a machine that lost its power has of a file may be zeros.
+    Ok(Some(match text.trim().trim_matches('\0') {
         "" => Content::Empty,
         text => Content::Text(text.to_owned()),
     }))

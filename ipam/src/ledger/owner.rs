@@ -56,6 +56,37 @@ impl Owner {
     }
 }
 
+/// What an address's file says, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Inscription<'a> {
+    pub(super) container: &'a str,
+    /// `host-local` before 0.8 did not write it.
+    pub(super) ifname: Option<&'a str>,
+}
+
+impl Inscription<'_> {
+    /// Takes a text apart; `None` when it speaks of no container.
+    pub(super) fn parse(text: &str) -> Option<Inscription<'_>> {
+        let (container, ifname) = match text.split_once("\r\n") {
+            Some((container, ifname)) => (container, Some(ifname)),
+            None => (text, None),
+        };
+        Identifier::new(container).is_ok().then_some(Inscription { container, ifname })
+    }
+
+    /// Whether it speaks of this owner, or of its container where there is no word of an interface.
+    pub(super) fn is_of(&self, owner: &Owner) -> bool {
+        self.container == owner.container.as_str() && self.ifname.is_none_or(|ifname| ifname == owner.ifname)
+    }
+}
+
+impl fmt::Display for Inscription<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.container)?;
+        self.ifname.map_or(Ok(()), |ifname| write!(f, "/{}", ifname.escape_debug()))
+    }
+}
+
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.container, self.ifname)

@@ -196,6 +196,11 @@ impl RangeSet {
         self.0.iter().find(|range| range.contains(address)).filter(|_| !self.is_gateway(address))
     }
 
+    /// Whether an address lies in one of the ranges, be it a gateway's or not.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|range| range.contains(address))
+    }
+
     /// How many addresses there are to give, at most `u128::MAX`.
     pub fn len(&self) -> u128 {
         let sizes = self.0.iter().map(|range| (range.last - range.first).saturating_add(1));
@@ -232,7 +237,8 @@ impl RangeSet {
             .filter(|(address, _)| !self.is_gateway(*address))
     }
 
-    fn is_gateway(&self, address: IpAddr) -> bool {
+    /// Whether an address is the gateway of one of the ranges.
+    pub fn is_gateway(&self, address: IpAddr) -> bool {
         self.0.iter().any(|range| range.gateway == address)
     }
 }
