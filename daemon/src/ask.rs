@@ -8,6 +8,7 @@ mod clock;
 pub(crate) mod fixture;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backends::Plan;
@@ -18,6 +19,7 @@ use crate::explain::Explanation;
 use crate::metrics::Figures;
 use crate::reconcile::{Kernel, Reconciler};
 use crate::status::{Readiness, Status};
+use crate::store::talk::Counted;
 
 pub use clock::Clock;
 
@@ -71,6 +73,8 @@ pub struct About {
     pub store: String,
     /// The instant that every [`Moment`](crate::trigger::Moment) is counted from.
     pub started: Instant,
+    /// What the store counts, where that is worth a figure.
+    pub counted: Option<Arc<Counted>>,
 }
 
 /// Answers a question from what is known now; only [`Question::Plan`] and [`Question::Explain`] look at the kernel, and
@@ -79,22 +83,26 @@ pub fn answer(question: Question, reconciler: &mut Reconciler, kernel: &mut impl
     let clock = || Clock::at(about.started.elapsed());
     match question {
         Question::Status => Answer::Status(Box::new(Status::new(reconciler, &about.store, &clock()))),
-        Question::Plan => Answer::Plan(plan(reconciler, kernel)),
+        Question::Plan => Answer::Plan(plan(reconciler, kernel, &clock())),
         Question::Explain(address) => Answer::Explanation(Explanation::new(address, reconciler, kernel).map(Box::new)),
-        Question::Ready => Answer::Ready(Readiness::of(reconciler)),
-        Question::Metrics => Answer::Metrics(Box::new(Figures::new(reconciler, &clock()))),
+        Question::Ready => Answer::Ready(Readiness::of(reconciler, &clock())),
+        Question::Metrics => {
+            let mut figures = Figures::new(reconciler, &clock());
+            figures.counts = about.counted.as_ref().map(|counted| counted.now());
+            Answer::Metrics(Box::new(figures))
+        }
         Question::Release => Answer::Release(release(reconciler)),
     }
 }
 
 /// Why this node is not ready: one sentence each; empty when it is.
-pub fn reasons_not_ready(reconciler: &Reconciler) -> Vec<String> {
-    Readiness::of(reconciler).reasons
+pub fn reasons_not_ready(reconciler: &Reconciler, clock: &Clock) -> Vec<String> {
+    Readiness::of(reconciler, clock).reasons
 }
 
-fn plan(reconciler: &Reconciler, kernel: &mut impl Kernel) -> Result<Plan, String> {
+fn plan(reconciler: &Reconciler, kernel: &mut impl Kernel, clock: &Clock) -> Result<Plan, String> {
     let (Some(desired), Some(scope)) = (reconciler.desired(), reconciler.node.scope()) else {
-        let reasons = reasons_not_ready(reconciler).join("; ");
+        let reasons = reasons_not_ready(reconciler, clock).join("; ");
         return Err(format!("there is no plan yet, because it is not known what the kernel should hold: {reasons}"));
     };
     let observed = kernel.observe(&scope).map_err(|reason| format!("the kernel's state cannot be read: {reason}"))?;

@@ -11,6 +11,7 @@ mod endpoint;
 mod flags;
 mod help;
 mod invocation;
+pub mod kube;
 mod meant;
 pub mod mistake;
 pub mod pattern;
@@ -24,8 +25,8 @@ pub use check::check;
 pub use invocation::Invocation;
 pub use mistake::{Mistake, Mistakes};
 pub use settings::{
-    ClientCertificate, EtcdSettings, EtcdUser, InterfaceId, InterfaceWish, LogFormat, LogLevel, Logging, Settings,
-    StoreSettings, TlsFiles,
+    ClientCertificate, EtcdSettings, EtcdUser, InterfaceId, InterfaceWish, KubernetesSettings, LogFormat, LogLevel,
+    Logging, OwnPod, Settings, StoreSettings, TlsFiles,
 };
 
 use meant::{Command, Meant};
@@ -36,6 +37,8 @@ use written::Written;
 pub enum Order {
     /// Print this and end well: `--help`, `--version`, `--print-config`.
     Print(String),
+    /// Remove what was installed, and end.
+    Uninstall(Box<Settings>),
     /// [`check()`] these, say what was found, and end: `--check-config`.
     Check(Box<Settings>),
     /// Be the daemon.
@@ -55,13 +58,14 @@ pub fn read(invocation: &Invocation) -> Result<Order, Mistakes> {
         // Whoever asks for help most likely has made mistakes.
         Command::Help => return Ok(Order::Print(help::text())),
         Command::Version => return Ok(Order::Print(format!("towpathd {}\n", env!("CARGO_PKG_VERSION")))),
-        Command::Print | Command::Check | Command::Run => {}
+        Command::Print | Command::Check | Command::Uninstall | Command::Run => {}
     }
     let store = meant.store_kind(&written);
     let settings = Box::new(meant.settle(&written, mistakes)?);
     Ok(match command {
         Command::Print => Order::Print(printed::text(&written, &settings, store)),
         Command::Check => Order::Check(settings),
+        Command::Uninstall => Order::Uninstall(settings),
         Command::Help | Command::Version | Command::Run => Order::Run(settings),
     })
 }

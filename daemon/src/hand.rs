@@ -3,11 +3,10 @@
 use backends::cluster::RouteStyle;
 use backends::state::Scope;
 use backends::{KernelState, Outcome, Plan, Uplink};
-use ipam::Family;
 use kernel::notices::Notices;
 
 use crate::config::{Instance, InterfaceWish};
-use crate::reconcile::Kernel;
+use crate::reconcile::{Kernel, WantedUplink};
 use crate::uplink::{self, Facts};
 
 /// The kernel of the namespace in which the daemon runs.
@@ -48,11 +47,13 @@ impl Kernel for Hand {
         self.kernel.apply(scope, plan)
     }
 
-    fn uplink(&mut self, families: &[Family]) -> Result<Uplink, String> {
+    fn uplink(&mut self, wanted: &WantedUplink) -> Result<Uplink, String> {
         let inventory = kernel::inventory::read().map_err(|error| error.to_string())?;
         let reach =
             self.wish.can_reach.map(kernel::inventory::route_to).transpose().map_err(|error| error.to_string())?;
         let facts = Facts { inventory: &inventory, reach: reach.flatten() };
-        uplink::choose(&self.wish, facts, families).map_err(|error| error.to_string())
+        let public = wanted.public.or(self.wish.public);
+        let wish = InterfaceWish { public, ..self.wish.clone() };
+        uplink::choose(&wish, facts, &wanted.families).map_err(|error| error.to_string())
     }
 }

@@ -5,6 +5,7 @@ use backends::masquerade::Firewall;
 use ipam::NodeName;
 
 use crate::config::{Instance, Settings};
+use crate::netconf::Division;
 
 /// What of the configuration decides what a node is.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Identity {
     pub own_subnet_route: OwnSubnetRoute,
     /// How routes to peers are written: what the kernel can do.
     pub routes: RouteStyle,
+    /// Who gives this node its subnets.
+    pub division: Division,
 }
 
 impl Identity {
@@ -30,6 +33,7 @@ impl Identity {
             firewall: settings.firewall,
             own_subnet_route: settings.own_subnet_route,
             routes,
+            division: Division::of(&settings.store),
         }
     }
 }

@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use towpathd::config::{self, Invocation, Order, Settings};
-use towpathd::{logging, run};
+use towpathd::{installation, logging, run};
 
 fn main() -> ExitCode {
     let settings = match config::read(&Invocation::of_this_process()) {
         Ok(Order::Print(text)) => return print(&text),
         Ok(Order::Check(settings)) => return check(&settings),
+        Ok(Order::Uninstall(settings)) => return uninstall(&settings),
         Ok(Order::Run(settings)) => settings,
         Err(mistakes) => {
             eprintln!("{mistakes}");
@@ -37,6 +38,15 @@ fn print(text: &str) -> ExitCode {
         }
         _ => ExitCode::SUCCESS,
     }
+}
+
+fn uninstall(settings: &Settings) -> ExitCode {
+    let Some(installation) = &settings.installation else {
+        eprintln!("--uninstall: it is not said where; give --cni-bin-dir and --cni-conf-dir as the daemon has them");
+        return ExitCode::from(2);
+    };
+    let lines = installation::remove(installation);
+    print(&lines.into_iter().map(|line| line + "\n").collect::<String>())
 }
 
 fn check(settings: &Settings) -> ExitCode {

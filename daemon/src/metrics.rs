@@ -20,6 +20,7 @@ use crate::ask::Clock;
 use crate::node::Trouble;
 use crate::reconcile::Reconciler;
 use crate::status::Readiness;
+use crate::store::talk::Counts;
 use page::Page;
 pub use process::Process;
 
@@ -46,6 +47,8 @@ pub struct Figures {
     ready: bool,
     /// For how long the store cannot be used.
     store_trouble: Option<Duration>,
+    /// What the store counts, where that is worth a figure.
+    pub counts: Option<Counts>,
     /// Since 1970.
     started: Duration,
 }
@@ -71,8 +74,9 @@ impl Figures {
             looks: record.looks,
             last_look: record.last_look.map(|at| clock.since_epoch(at)),
             converged: record.converged(),
-            ready: Readiness::of(reconciler).ready,
+            ready: Readiness::of(reconciler, clock).ready,
             store_trouble: node.store_trouble.as_ref().map(age),
+            counts: None,
             started: clock.since_epoch(Duration::ZERO),
         }
     }
@@ -114,8 +118,17 @@ impl Figures {
         }
         page.gauge("towpath_store_up", "Whether the store can be used", u64::from(self.store_trouble.is_none()))?;
         let trouble = self.store_trouble.unwrap_or_default();
-        page.time("towpath_store_trouble", "For how long the store could not be used, 0 when it can", trouble)
+        page.time("towpath_store_trouble", "For how long the store could not be used, 0 when it can", trouble)?;
+        self.counts.map_or(Ok(()), |counts| report_store(counts, page))
     }
+}
+
+fn report_store(counts: Counts, page: &mut Page) -> fmt::Result {
+    let Counts { received, notices, unchanged, lists } = counts;
+    page.counter_in("towpath_store_received", "What came in the API's answers", (Unit::Bytes, received))?;
+    page.counter("towpath_store_notices", "What the API's watch said of single objects", notices)?;
+    page.counter("towpath_store_notices_unchanged", "How much of that changed nothing of ours", unchanged)?;
+    page.counter("towpath_store_lists", "How often everything was listed", lists)
 }
 
 fn labels((family, subnet): (Family, &IpNet)) -> [(&'static str, String); 2] {

@@ -13,7 +13,7 @@ use backends::Backend;
 use ipam::{Family, Pool, Stack};
 use ipnet::IpNet;
 
-use crate::config::{Mistake, Mistakes};
+use crate::config::{Mistake, Mistakes, StoreSettings};
 use json::Value;
 use object::{Findings, Object};
 
@@ -30,6 +30,23 @@ pub struct Network {
     pub warnings: Vec<String>,
 }
 
+/// Who divides the network into nodes' subnets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Division {
+    /// The nodes, each of which takes one from a pool.
+    #[default]
+    Claimed,
+    /// Kubernetes, which gives each node its podCIDRs: the keys of the pool say nothing, and any network will do.
+    Assigned,
+}
+
+impl Division {
+    /// Who does it in this store.
+    pub fn of(store: &StoreSettings) -> Division {
+        if store.assigns() { Division::Assigned } else { Division::Claimed }
+    }
+}
+
 /// Octets that a net-conf.json may have.
 pub const LONGEST: usize = 1 << 20;
 
@@ -40,7 +57,7 @@ const EXAMPLE: &str = r#"write at least {"Network": "10.244.0.0/16", "Backend": 
 ///
 /// # Errors
 /// [`Mistakes`]: all of them, each with its key.
-pub fn read(text: &str) -> Result<Network, Mistakes> {
+pub fn read(text: &str, division: Division) -> Result<Network, Mistakes> {
     let not_it = |why: String| Mistakes(vec![Mistake::of("net-conf.json", "", (why, EXAMPLE))]);
     if text.len() > LONGEST {
         return Err(not_it(format!("it is longer than {LONGEST} octets")));
@@ -53,7 +70,7 @@ pub fn read(text: &str) -> Result<Network, Mistakes> {
         return Err(not_it(format!("it is {}, not an object", value.kind())));
     };
     let mut findings = Findings::default();
-    let network = network(&fields, &mut findings);
+    let network = network(&fields, division, &mut findings);
     match network {
         Some((pools, backend)) if findings.mistakes.is_empty() => {
             let networks = pools.map(|_, pool| pool.network);
@@ -64,7 +81,7 @@ pub fn read(text: &str) -> Result<Network, Mistakes> {
 }
 
 /// The parts, unless there are mistakes in them; those are all found in any case.
-fn network(fields: &[(String, Value)], findings: &mut Findings) -> Option<(Stack<Pool>, Backend)> {
+fn network(fields: &[(String, Value)], division: Division, findings: &mut Findings) -> Option<(Stack<Pool>, Backend)> {
     let mut top = Object::new("", fields, findings);
     let enabled = |top: &mut Object<'_, '_>, family| match family {
         Family::V4 => top.boolean("EnableIPv4").unwrap_or(true),
@@ -74,7 +91,8 @@ fn network(fields: &[(String, Value)], findings: &mut Findings) -> Option<(Stack
     // flannel's choice between iptables and nftables; here it is always nftables.
     top.boolean("EnableNFTables");
     let [v4, v6] = Family::ALL;
-    let pools = Stack::from_options(family::pool(&mut top, v4, wanted[0]), family::pool(&mut top, v6, wanted[1]));
+    let mut pool = |family, wanted| family::pool(&mut top, (family, wanted), division);
+    let pools = Stack::from_options(pool(v4, wanted[0]), pool(v6, wanted[1]));
     let families = Stack::from_options(wanted[0], wanted[1]);
     if families.is_none() {
         let why = "both families are switched off";

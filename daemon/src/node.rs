@@ -1,21 +1,26 @@
 //! [`Node`]: all that this daemon knows — network, uplink, own lease, all leases — and what follows from it: the wish to the
-//! store, the cluster for the backends, what other programs are told.
+//! store (`claim`), the cluster for the backends, what other programs are told. Which configuration of the network is taken is
+//! in `network`.
 //!
 //! Facts come in by `on_…`; nothing here does anything. The kernel's side of it is `reconcile`'s.
 
+mod claim;
+mod network;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use backends::masquerade::Masquerade;
 use backends::state::Scope;
-use backends::{Backend, Cluster, LinkName, Uplink};
+use backends::{Cluster, LinkName, Uplink};
 use ipam::table::Record;
-use ipam::{BackendData, Family, Lease, LeaseKey, LeaseTable, Mac, NodeName, Stack};
+use ipam::{Lease, LeaseKey, LeaseTable, Mac, NodeName, Stack};
 use ipnet::IpNet;
 
 use crate::identity::Identity;
-use crate::netconf::{self, Network};
+use crate::netconf::{Division, Network};
 use crate::state_file::LastKnown;
-use crate::store::{Claim, Event, Published, Wish};
+use crate::store::{Event, Instructions};
 use crate::subnet_file::SubnetFile;
 use crate::trigger::Moment;
 
@@ -34,6 +39,10 @@ pub struct Node {
     identity: Identity,
     network: Option<Network>,
     network_text: Option<String>,
+    /// A configuration that is right in itself and not for the podCIDR that this node has: taken when that changes.
+    offered: Option<String>,
+    /// What an operator wrote on this node's object in the store.
+    instructions: Instructions,
     uplink: Option<Uplink>,
     own: Option<Lease>,
     table: LeaseTable,
@@ -51,6 +60,10 @@ pub struct Node {
     pub uplink_trouble: Option<Trouble>,
     /// Since when the network's configuration cannot be used (the last good one is).
     pub network_trouble: Option<Trouble>,
+    /// Since when the store answers and has no subnet for this node.
+    pub unassigned: Option<Trouble>,
+    /// Since when this node has another podCIDR than the one that its pods were started with.
+    pub moved: Option<Trouble>,
     /// Whether what follows for the kernel as a whole may have changed (anything but peers' leases).
     pub changed: bool,
     /// Peers whose leases changed since they were last taken.
@@ -67,6 +80,8 @@ impl Node {
             identity,
             network: None,
             network_text: None,
+            offered: None,
+            instructions: Instructions::default(),
             uplink: None,
             own: None,
             table: LeaseTable::default(),
@@ -78,6 +93,8 @@ impl Node {
             store_trouble: None,
             uplink_trouble: None,
             network_trouble: None,
+            unassigned: None,
+            moved: None,
             changed: false,
             touched: BTreeSet::new(),
             unsaved: false,
@@ -90,13 +107,20 @@ impl Node {
             Event::Network(text) => self.on_network(text, now),
             Event::Mine(lease) => {
                 tracing::info!("this node's lease: {} ({})", lease.subnets(), lease.key);
+                if self.unassigned.take().is_some() {
+                    tracing::info!("the store has a subnet for this node again");
+                }
+                self.note_move(&lease, now);
                 self.on_own(Some(lease));
+                self.take_offered(now);
                 self.forget();
             }
             Event::Released => {
                 self.released = true;
                 self.on_own(None);
             }
+            Event::Unassigned(reason) => self.on_unassigned(reason, now),
+            Event::Instructed(instructions) => self.on_instructions(instructions),
             Event::Snapshot(records) => {
                 tracing::info!("the store tells of {} leases", records.len());
                 let touched = self.table.replace(records);
@@ -114,7 +138,8 @@ impl Node {
             }
             Event::Trouble(reason) => {
                 let since = self.store_trouble.as_ref().map_or(now, |trouble| trouble.since);
-                tracing::warn!("store: {reason}");
+                let kept = if self.own.is_some() { "degraded: " } else { "" };
+                tracing::warn!("{kept}store: {reason}");
                 self.store_trouble = Some(Trouble { since, reason });
                 self.remember(now);
             }
@@ -190,9 +215,10 @@ impl Node {
         let Some(last) = self.last_known.take() else { return };
         if let Some(text) = last.network.filter(|_| self.network.is_none()) {
             // That what the store says now cannot be used remains to be said.
-            let trouble = self.network_trouble.take();
+            let (trouble, offered) = (self.network_trouble.take(), self.offered.take());
             self.on_network(text, now);
             self.network_trouble = trouble.or(self.network_trouble.take());
+            self.offered = offered;
         }
         if !self.peers_known {
             let touched = self.table.replace(last.leases.into_iter().map(Record::Lease).collect());
@@ -203,32 +229,53 @@ impl Node {
         // What the store has given to another node meanwhile is not ours, whatever we remember.
         let others = |net: &IpNet| self.table.lease_of(net.network()).is_some_and(|it| it.node != self.identity.name);
         let still_ours = |own: &Lease| !own.subnets().values().any(others);
+        if self.instructions == Instructions::default() {
+            self.instructions = last.instructions;
+        }
         if let Some(own) = last.own.filter(|own| self.own.is_none() && still_ours(own)) {
             self.on_own(Some(own));
         }
         self.unsaved = false;
     }
 
-    fn on_network(&mut self, text: String, now: Moment) {
-        match netconf::read(&text) {
-            Ok(network) => {
-                for warning in network.warnings.iter().filter(|_| self.network_text.as_ref() != Some(&text)) {
-                    tracing::warn!("net-conf.json: {warning}");
-                }
-                self.network_trouble = None;
-                self.unsaved |= self.network_text.as_ref() != Some(&text);
-                self.network_text = Some(text);
-                if self.network.as_ref() != Some(&network) {
-                    self.network = Some(network);
-                    self.changed = true;
-                }
-            }
-            Err(mistakes) => {
-                let reason = format!("net-conf.json cannot be used: {mistakes}");
-                tracing::error!("{reason}");
-                self.network_trouble = Some(Trouble { since: now, reason });
-            }
+    /// The store has no subnet for this node. What runs keeps what it had.
+    fn on_unassigned(&mut self, reason: String, now: Moment) {
+        let since = self.unassigned.as_ref().map_or(now, |trouble| trouble.since);
+        if self.unassigned.as_ref().map(|trouble| &trouble.reason) != Some(&reason) {
+            tracing::warn!("no subnet for this node: {reason}");
         }
+        self.unassigned = Some(Trouble { since, reason });
+        self.take_offered(now);
+    }
+
+    fn on_instructions(&mut self, instructions: Instructions) {
+        if self.instructions == instructions {
+            return;
+        }
+        match &instructions.public {
+            Some(public) => tracing::info!("the store says that this node's public address is {public}"),
+            None => tracing::info!("the store says nothing more of this node's public address"),
+        }
+        self.instructions = instructions;
+        self.unsaved = true;
+    }
+
+    /// Pods that were started with another subnet than this have addresses that no peer sends to any more.
+    fn note_move(&mut self, lease: &Lease, now: Moment) {
+        let subnets = lease.subnets();
+        let Some(before) = self.previous.filter(|before| self.assigned() && *before != subnets) else { return };
+        let reason = format!(
+            "the podCIDR of node {} changed from {before} to {subnets}: new pods get addresses of the new one; those that \
+             run keep theirs, which no other node reaches any more, until they are made anew (`kubectl drain {}`)",
+            self.identity.name, self.identity.name
+        );
+        tracing::warn!("{reason}");
+        self.moved = Some(Trouble { since: now, reason });
+    }
+
+    /// Whether the store gives this node its subnets; else it takes them.
+    pub fn assigned(&self) -> bool {
+        self.identity.division == Division::Assigned
     }
 
     fn on_own(&mut self, own: Option<Lease>) {
@@ -272,6 +319,11 @@ impl Node {
         self.uplink.as_ref()
     }
 
+    /// The public addresses that an operator wrote on this node's object in the store.
+    pub fn instructed(&self) -> Option<&Stack<IpAddr>> {
+        self.instructions.public.as_ref()
+    }
+
     /// Whether all leases are known.
     pub fn peers_known(&self) -> bool {
         self.peers_known
@@ -309,62 +361,6 @@ impl Node {
         })
     }
 
-    /// What the store is asked to do.
-    pub fn wish(&self) -> Wish {
-        if self.released {
-            return Wish::Release;
-        }
-        let claim = || {
-            let (network, uplink) = (self.network.as_ref()?, self.uplink.as_ref()?);
-            let macs = self.device_macs.as_ref()?;
-            let published = uplink.public.filter_map(|family, public| {
-                let data = self.published_data(network, macs, family)?;
-                Some(Published { public: *public, data })
-            })?;
-            let pools = network.pools.filter_map(|family, pool| published.has(family).then(|| pool.clone()))?;
-            Some(Claim { node: self.identity.name.clone(), pools, published, previous: self.previous })
-        };
-        claim().map_or(Wish::Watch, Wish::Hold)
-    }
-
-    /// Asks for the lease to be given back.
-    pub fn release(&mut self) {
-        self.released = true;
-    }
-
-    /// A VTEP keeps the MAC that its lease says (peers have it as permanent), else the one its device has, else it gets
-    /// one that follows from the node's name.
-    fn published_data(&self, network: &Network, macs: &BTreeMap<LinkName, Mac>, family: Family) -> Option<BackendData> {
-        let Backend::Vxlan(settings) = &network.backend;
-        let device = settings.devices().get(family)?;
-        let leased = || match self.own_or_last()?.endpoints.get(family)?.data {
-            BackendData::Vxlan { mac, .. } => Some(mac),
-            BackendData::Other(_) => None,
-        };
-        // Two hosts that were cloned from one have one name, but not one address.
-        let public = self.uplink.as_ref().and_then(|uplink| uplink.public.get(family));
-        let identity = public.map_or_else(String::new, |public| format!("{} {public}", self.identity.name));
-        let derived = || settings.vtep_mac(family, &identity);
-        let mac = leased().or_else(|| macs.get(device).copied()).unwrap_or_else(derived);
-        Some(BackendData::Vxlan { vni: settings.vni(), mac })
-    }
-
-    /// Our lease: the one held, else what the store has under our name, else the one held when this daemon ran last.
-    fn own_or_last(&self) -> Option<&Lease> {
-        let named = || self.table.leases().find(|lease| self.is_former(lease));
-        let last = || self.last_known.as_ref().and_then(|last| last.own.as_ref());
-        self.own.as_ref().or_else(named).or_else(last)
-    }
-
-    /// Whether a lease is this node's from an earlier life: of its name (flannel gives its address for one), and with its
-    /// address or subnets.
-    fn is_former(&self, lease: &Lease) -> bool {
-        let public = |family| self.uplink.as_ref().and_then(|uplink| uplink.public.get(family)).copied();
-        let here = lease.endpoints.iter().any(|(family, endpoint)| Some(endpoint.public) == public(family));
-        let flannels = public(Family::V4).is_some_and(|public| lease.node.as_str() == public.to_string());
-        flannels || lease.node == self.identity.name && (here || Some(lease.subnets()) == self.previous)
-    }
-
     /// What other programs on the node are told.
     pub fn subnet_file(&self, cluster: &Cluster) -> Option<SubnetFile> {
         let subnets = cluster.own.subnets();
@@ -378,7 +374,11 @@ impl Node {
         LastKnown {
             network: self.network_text.clone(),
             own: self.own.clone(),
+            instructions: self.instructions.clone(),
             leases: self.table.leases().cloned().collect(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,12 @@
 //! else (start, drift, trouble, another uplink) is a look at the whole. It starts no task and owns no channel.
 
 use backends::diff::diff;
-use backends::state::Scope;
+use backends::state::{Scope, Tag};
 use backends::sum::Desired;
 use backends::{Cluster, KernelState, Outcome, Plan, Uplink};
+use ipam::{Family, Stack};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::node::Node;
@@ -30,7 +32,16 @@ pub trait Kernel {
     ///
     /// # Errors
     /// One sentence: what was looked for and what there is.
-    fn uplink(&mut self, families: &[ipam::Family]) -> Result<Uplink, String>;
+    fn uplink(&mut self, wanted: &WantedUplink) -> Result<Uplink, String>;
+}
+
+/// What the uplink must have, beside what the daemon's own settings say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WantedUplink {
+    /// The families of the network.
+    pub families: Vec<Family>,
+    /// Public addresses that the store has for this node: they override those of the settings.
+    pub public: Option<Stack<IpAddr>>,
 }
 
 /// Brings the kernel to what the node's facts say, and keeps it there.
@@ -43,8 +54,8 @@ pub struct Reconciler {
     trigger: Trigger,
     /// Whether the uplink must be looked at again.
     uplink_due: bool,
-    /// In which families it was looked at last.
-    uplink_families: Vec<ipam::Family>,
+    /// What was asked of it last.
+    uplink_wanted: WantedUplink,
     /// Until when the store may be silent before its memory counts; `None` once that is over.
     patience: Option<Moment>,
 }
@@ -68,7 +79,7 @@ impl Reconciler {
             target: None,
             trigger,
             uplink_due: true,
-            uplink_families: Vec::new(),
+            uplink_wanted: WantedUplink::default(),
             patience: Some(now + PATIENCE),
         }
     }
@@ -105,7 +116,7 @@ impl Reconciler {
         }
         let due = self.trigger.begin(now);
         self.follow_uplink(kernel, now, due);
-        self.learn_macs(kernel);
+        self.learn_macs(kernel, now);
         let Some((cluster, scope)) = self.take_change() else {
             return if due { self.look(kernel, now, Cause::Drift) } else { self.follow_leases(kernel, now) };
         };
@@ -121,14 +132,15 @@ impl Reconciler {
     /// The uplink as it is now.
     fn follow_uplink(&mut self, kernel: &mut impl Kernel, now: Moment, due: bool) {
         let Some(network) = self.node.network() else { return };
-        let families: Vec<_> = network.networks.families().collect();
+        let families = network.networks.families().collect();
+        let wanted = WantedUplink { families, public: self.node.instructed().copied() };
         // A network that gets another family needs an uplink in it, and will not wait for the next look.
-        let due = due || self.uplink_families != families || self.node.uplink().is_none();
+        let due = due || self.uplink_wanted != wanted || self.node.uplink().is_none();
         if !std::mem::take(&mut self.uplink_due) && !due {
             return;
         }
-        self.uplink_families.clone_from(&families);
-        let found = kernel.uplink(&families);
+        let found = kernel.uplink(&wanted);
+        self.uplink_wanted = wanted;
         self.record.uplink(&found, self.node.uplink());
         let was_missing = self.node.uplink_trouble.is_some();
         self.node.on_uplink(found, now);
@@ -139,12 +151,15 @@ impl Reconciler {
     }
 
     /// Before anything is published: the MACs that our devices have already are the ones that peers know.
-    fn learn_macs(&mut self, kernel: &mut impl Kernel) {
+    fn learn_macs(&mut self, kernel: &mut impl Kernel, now: Moment) {
         // Asked first: a scope is not for nothing, and every turn comes by here.
         let Some(scope) = self.node.needs_macs().then(|| self.node.scope()).flatten() else { return };
         match kernel.observe(&scope) {
-            Ok(state) => self.node.on_device_macs(state.links.iter().map(|(name, link)| (*name, link.mac)).collect()),
-            Err(reason) => self.record.failed_to_look(&reason),
+            Ok(state) => {
+                self.record.found_foreign |= state.links.values().any(|link| link.tag == Tag::Adopted);
+                self.node.on_device_macs(state.links.iter().map(|(name, link)| (*name, link.mac)).collect());
+            }
+            Err(reason) => self.record.failed_to_look(&reason, now),
         }
     }
 
@@ -186,7 +201,7 @@ impl Reconciler {
         let observed = match kernel.observe(scope) {
             Ok(observed) => observed,
             Err(reason) => {
-                self.record.failed_to_look(&reason);
+                self.record.failed_to_look(&reason, now);
                 return self.trigger.failed();
             }
         };

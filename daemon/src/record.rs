@@ -67,8 +67,16 @@ pub struct Record {
     pub settled: bool,
     /// Whether what the node itself needs has been as desired since the start, whatever became of some peer's route.
     pub founded: bool,
+    /// Whether devices were found at the start that another program had made under the names of ours: flannel's.
+    pub found_foreign: bool,
+    /// Since when the kernel cannot be looked at, or refuses something that the node itself needs.
+    pub unfounded: Option<Moment>,
+    /// How many looks found something that somebody else had changed.
+    pub drifts: u64,
     /// What is wrong with peers' leases, by key.
     pub complaints: BTreeMap<LeaseKey, String>,
+    /// What is wrong with the plugin and the configuration that the container runtime is given: one sentence each.
+    pub installation: Vec<String>,
     /// What cannot be written to disk now: one sentence each.
     pub unwritten: BTreeMap<LocalFile, String>,
 }
@@ -86,7 +94,12 @@ impl Record {
         self.blind = None;
         let drift = cause == Cause::Drift && self.converged();
         self.settled |= outcome.failures.is_empty();
-        self.founded |= outcome.failures.iter().all(|failure| failure.change.concerns_ways());
+        if outcome.failures.iter().all(|failure| failure.change.concerns_ways()) {
+            self.founded = true;
+            self.unfounded = None;
+        } else {
+            self.unfounded.get_or_insert(now);
+        }
         if plan.is_empty() {
             self.failures.clear();
             return;
@@ -122,6 +135,7 @@ impl Record {
         let mut refused = outcome.failures.iter().map(|failure| &failure.change).peekable();
         let made: Vec<_> = plan.changes.iter().filter(|change| refused.next_if(|it| it == change).is_none()).collect();
         let count = made.len();
+        self.drifts += u64::from(count > 0);
         self.repaired += count as u64;
         for change in made.into_iter().take(REMEMBERED) {
             let change = first_line(change);
@@ -135,7 +149,8 @@ impl Record {
     }
 
     /// The kernel could not be looked at.
-    pub fn failed_to_look(&mut self, reason: &str) {
+    pub fn failed_to_look(&mut self, reason: &str, now: Moment) {
+        self.unfounded.get_or_insert(now);
         if self.blind.as_deref() != Some(reason) {
             tracing::error!("the kernel's state cannot be read: {reason}");
             self.blind = Some(reason.to_owned());

@@ -2,34 +2,47 @@
 //!
 //! ```text
 //!   store (task) ────── events, 64 ──────▶┌───────────┐
-//!                ◀───── wish, latest ─────│           │──▶ netlink, in place
-//!   notices (thread) ── notices, 64 ─────▶│ node loop │──▶ subnet.env, in place
-//!   http (task) ─────── asks, 16 ────────▶│  (main)   │──▶ state file, blocking pool
+//!                ◀──── wish, standing, ───│           │──▶ netlink, in place
+//!                      latest; occurrences│ node loop │──▶ subnet.env, in place
+//!   notices (thread) ── notices, 64 ─────▶│  (main)   │──▶ state file, blocking pool
+//!   net-conf.json (task) texts, 4 ───────▶│           │
+//!   installation (task) troubles, latest ▶│           │
+//!                ◀───── ready, latest ────│           │
+//!   http (task) ─────── asks, 16 ────────▶│           │
 //!   status socket (task) asks, 16 ───────▶└───────────┘
 //!                                               ▲ SIGTERM, SIGINT; timers
 //! ```
 //!
 //! One thread runs them all but the notices. The loop owns the facts and the kernel; nobody else changes either.
-//! Channels are bounded: when the loop is busy the store's task waits, and the kernel drops notices and says so.
+//! Channels are bounded: when the loop is busy the store's task waits, and the kernel drops notices and says so. The task for
+//! net-conf.json is there where the store does not keep it, the installation's where it was asked for.
+//!
+//! Before the loop: no other process may be this instance (`instance_lock`), and the node's name is known (`node_name`).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernel::notices::{Notice, Notices, Remote};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::ask::{About, Ask, answer};
+use crate::ask::{About, Ask, Clock, answer};
 use crate::config::{Settings, StoreSettings};
 use crate::device_lock::{DeviceLockError, DeviceLocks};
 use crate::files::Files;
 use crate::hand::Hand;
 use crate::identity::Identity;
+use crate::installation::Troubles;
+use crate::instance_lock::InstanceLock;
+use crate::net_config_file::Found;
 use crate::node::Node;
+use crate::occurrences::Occurrences;
 use crate::reconcile::Reconciler;
-use crate::store::talk::{self, NodeEnd};
+use crate::standing::standing;
+use crate::store::talk::{self, NodeEnd, Occurrence, Standing};
 use crate::store::{Event, Store, Wish};
 use crate::table_choice::Chosen;
-use crate::{http, notify_socket, state_file, status_socket, subnet_file};
+use crate::{http, installation, net_config_file, node_name, notify_socket, state_file, status_socket, subnet_file};
 
 /// Why the daemon cannot run. Everything else is waited for and tried again.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +56,9 @@ pub enum RunError {
     /// Signals could not be had.
     #[error("signals cannot be received, or threads not be started")]
     Signals(#[source] std::io::Error),
+    /// It cannot be told whether this instance runs already.
+    #[error("the lock that keeps this instance from running twice cannot be taken")]
+    Instance(#[source] std::io::Error),
     /// A device is another daemon's.
     #[error(transparent)]
     Device(#[from] DeviceLockError),
@@ -62,18 +78,31 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     if !kernel::inventory::net_admin() {
         return Err(RunError::NoPermission);
     }
-    let (mut daemon, mut notices) = Daemon::new(&settings)?;
-    let (NodeEnd { wishes: wish, mut events, .. }, end) = talk::ends(Wish::Watch);
-    tokio::spawn(Store::new(&settings.store, &settings.node, settings.lease_renew_margin).run(end));
-    let (ask, mut asks) = mpsc::channel::<Ask>(16);
-    serve(&settings, &ask);
     let mut stop = Stop::new().map_err(RunError::Signals)?;
+    let (ask, mut asks) = mpsc::channel::<Ask>(16);
+    let begun = tokio::select! {
+        begun = begin(settings, ask) => begun?,
+        () = stop.asked() => return Ok(()),
+    };
+    let (_instance, settings) = begun;
+    let (mut daemon, mut notices) = Daemon::new(&settings)?;
+    let (node_end, store_end) = talk::ends(Wish::Watch);
+    daemon.about.counted = Some(Arc::clone(&node_end.counted)).filter(|_| settings.store.assigns());
+    tokio::spawn(Store::new(&settings.store, &settings.node, settings.lease_renew_margin).run(store_end));
+    let NodeEnd { wishes, standing, occurrences, mut events, .. } = node_end;
+    let (ready, mut installation) = install(&settings);
+    let mut outlets = Outlets { wishes, standing, occurrences, ready, said: Occurrences::default() };
+    let mut network = follow_network(&settings);
     loop {
         let due = tokio::time::sleep_until(daemon.due().into());
         tokio::select! {
             biased;
             () = stop.asked() => break,
             Some(event) = events.recv() => daemon.hear(event, &mut events),
+            Some(found) = network.recv() => daemon.hear_network(found),
+            Ok(()) = installation.changed() => {
+                daemon.reconciler.record.installation.clone_from(&installation.borrow_and_update());
+            }
             Some(seen) = notices.recv() => daemon.notice(&seen),
             Some(Ask { question, answer: reply }) = asks.recv() => {
                 let said = answer(question, &mut daemon.reconciler, &mut daemon.kernel, &daemon.about);
@@ -83,12 +112,72 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             }
             () = due => {}
         }
-        daemon.turn(&wish)?;
+        daemon.turn(&mut outlets)?;
     }
     notify_socket::stopping();
     daemon.files.finish(&mut daemon.reconciler).await;
     tracing::info!("stopped; pods keep their network, the kernel's state is left as it is");
     Ok(())
+}
+
+/// All that comes before the node loop: this instance alone, with its name. Health is served while that is waited for.
+async fn begin(settings: Settings, ask: mpsc::Sender<Ask>) -> Result<(InstanceLock, Settings), RunError> {
+    let lock = InstanceLock::hold(&settings.instance).await.map_err(RunError::Instance)?;
+    serve(&settings, &ask);
+    Ok((lock, node_name::learn(settings).await))
+}
+
+/// The network's configuration from its file, where the store does not bring it.
+fn follow_network(settings: &Settings) -> mpsc::Receiver<Found> {
+    let (tell, found) = mpsc::channel(4);
+    if !settings.store.keeps_network() {
+        tokio::spawn(net_config_file::follow(settings.net_config_path.clone(), tell));
+    }
+    found
+}
+
+/// What the container runtime is given, where that was asked for.
+fn install(settings: &Settings) -> (watch::Sender<bool>, watch::Receiver<Troubles>) {
+    let (ready, is_ready) = watch::channel(false);
+    let (tell, troubles) = watch::channel(Troubles::new());
+    if let Some(installation) = settings.installation.clone() {
+        tokio::spawn(installation::keep(installation, is_ready, tell));
+    }
+    (ready, troubles)
+}
+
+/// What the node loop tells others after each turn.
+struct Outlets {
+    wishes: watch::Sender<Wish>,
+    standing: watch::Sender<Standing>,
+    occurrences: mpsc::Sender<Occurrence>,
+    ready: watch::Sender<bool>,
+    said: Occurrences,
+}
+
+impl Outlets {
+    fn tell(&mut self, reconciler: &Reconciler, now: Duration) {
+        tell_change(&self.wishes, reconciler.node.wish());
+        let standing = standing(reconciler, now);
+        if standing == Standing::Available {
+            // A runtime that was told once is not told otherwise: what runs here keeps running.
+            tell_change(&self.ready, true);
+        }
+        tell_change(&self.standing, standing);
+        for occurrence in self.said.of(reconciler, now) {
+            if let Err(error) = self.occurrences.try_send(occurrence) {
+                tracing::debug!("an occurrence is not told: {error}");
+            }
+        }
+    }
+}
+
+fn tell_change<T: PartialEq>(outlet: &watch::Sender<T>, value: T) {
+    outlet.send_if_modified(|told| {
+        let changed = *told != value;
+        *told = value;
+        changed
+    });
 }
 
 /// What the node loop owns.
@@ -137,7 +226,7 @@ impl Daemon {
             files: Files::new(settings, owner),
             locks: DeviceLocks::default(),
             _table: table,
-            about: About { store, started: began },
+            about: About { store, started: began, counted: None },
             announced: false,
             remote,
             watched: Vec::new(),
@@ -163,6 +252,15 @@ impl Daemon {
         }
     }
 
+    /// What became of net-conf.json.
+    fn hear_network(&mut self, found: Found) {
+        let now = self.now();
+        match found {
+            Ok(text) => self.reconciler.node.on_event(Event::Network(text), now),
+            Err(reason) => self.reconciler.node.on_network_missing(reason, now),
+        }
+    }
+
     /// What the kernel said: only what does not agree with what is desired is a reason to look.
     fn notice(&mut self, seen: &[Notice]) {
         for notice in seen {
@@ -175,7 +273,7 @@ impl Daemon {
         }
     }
 
-    fn turn(&mut self, wish: &watch::Sender<Wish>) -> Result<(), RunError> {
+    fn turn(&mut self, outlets: &mut Outlets) -> Result<(), RunError> {
         if let Some(network) = self.reconciler.node.network() {
             self.locks.hold(network.backend.devices().values())?;
         }
@@ -185,19 +283,14 @@ impl Daemon {
         if self.reconciler.record.looks > looks && self.reconciler.node.table().len() >= MANY {
             kernel::memory::give_back();
         }
-        let wanted = self.reconciler.node.wish();
-        wish.send_if_modified(|wish| {
-            let changed = *wish != wanted;
-            *wish = wanted;
-            changed
-        });
         let sysctls = self.reconciler.scope().map(|scope| &scope.sysctls);
         if let Some(sysctls) = sysctls.filter(|sysctls| **sysctls != self.watched) {
             self.watched.clone_from(sysctls);
             self.remote.watch(&self.watched);
         }
         self.files.keep(&mut self.reconciler, now);
-        if !self.announced && crate::ask::reasons_not_ready(&self.reconciler).is_empty() {
+        outlets.tell(&self.reconciler, now);
+        if !self.announced && crate::ask::reasons_not_ready(&self.reconciler, &Clock::at(now)).is_empty() {
             self.announced = true;
             tracing::info!("ready after {} ms", now.as_millis());
             notify_socket::ready();

@@ -5,14 +5,16 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use backends::fingerprint::Fingerprint;
-use ipam::{Lease, NodeName};
+use ipam::{Lease, NodeName, Stack};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Settings;
+use crate::store::Instructions;
 use crate::whole_file;
 
 /// What the store last said.
@@ -22,6 +24,8 @@ pub struct LastKnown {
     pub network: Option<String>,
     /// The lease that this node held.
     pub own: Option<Lease>,
+    /// What an operator wrote on this node's object in the store.
+    pub instructions: Instructions,
     /// All leases, this node's own included.
     pub leases: Vec<Lease>,
 }
@@ -116,6 +120,8 @@ struct Head<'a> {
 struct Body {
     network: Option<String>,
     own: Option<Lease>,
+    #[serde(default)]
+    public: Option<Stack<IpAddr>>,
     leases: Vec<Lease>,
 }
 
@@ -143,6 +149,8 @@ fn write_body(out: &mut Summed<'_>, owner: &Owner, state: &LastKnown) -> io::Res
     serde_json::to_writer(&mut *out, &state.network)?;
     out.write_all(b",\n\"own\":")?;
     serde_json::to_writer(&mut *out, &state.own)?;
+    out.write_all(b",\n\"public\":")?;
+    serde_json::to_writer(&mut *out, &state.instructions.public)?;
     out.write_all(b",\n\"leases\":[")?;
     let mut line = Vec::new();
     for (index, lease) in state.leases.iter().enumerate() {
@@ -177,15 +185,43 @@ impl Write for Summed<'_> {
 /// # Errors
 /// [`StateFileError`]: it is there and cannot be read, or is not to be used.
 pub fn load(path: &Path, owner: &Owner) -> Result<Option<LastKnown>, StateFileError> {
+    let Some(text) = whole_text(path)? else { return Ok(None) };
+    let head = head(path, &text)?;
+    for (what, found, expected) in [("node", &head.node, owner.node.as_str()), ("store", &head.store, &owner.store)] {
+        if found != expected {
+            let (found, expected) = (found.to_string(), expected.to_owned());
+            return Err(StateFileError::Foreign { path: path.to_owned(), what, found, expected });
+        }
+    }
+    let Body { network, own, public, leases } =
+        serde_json::from_str(&text).map_err(|error| damaged(path, error.to_string()))?;
+    Ok(Some(LastKnown { network, own, instructions: Instructions { public }, leases }))
+}
+
+/// The node that the memory of this store is of: who we were when this daemon ran last. `None` when there is no file.
+///
+/// # Errors
+/// As of [`load`].
+pub fn last_node(path: &Path, store: &str) -> Result<Option<NodeName>, StateFileError> {
+    let Some(text) = whole_text(path)? else { return Ok(None) };
+    let head = head(path, &text)?;
+    if head.store != store {
+        let (found, expected) = (head.store.into_owned(), store.to_owned());
+        return Err(StateFileError::Foreign { path: path.to_owned(), what: "store", found, expected });
+    }
+    NodeName::new(&head.node).map(Some).map_err(|error| damaged(path, error.to_string()))
+}
+
+/// The file's text, if it is of this format and as it was written.
+fn whole_text(path: &Path) -> Result<Option<String>, StateFileError> {
     let text = match read_text(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(|source| StateFileError::System { action: "read", path: path.to_owned(), source })?,
     };
-    let damaged = |reason: String| StateFileError::Damaged { path: path.to_owned(), reason };
     // Before all else: a later format may have its checksum elsewhere.
     let format: String = match text.strip_prefix(BEGINNING) {
         Some(rest) => rest.chars().take_while(char::is_ascii_digit).take(10).collect(),
-        None => return Err(damaged("it does not begin as one".to_owned())),
+        None => return Err(damaged(path, "it does not begin as one".to_owned())),
     };
     if format.parse() != Ok(FORMAT) {
         return Err(StateFileError::Format { path: path.to_owned(), found: format });
@@ -193,21 +229,21 @@ pub fn load(path: &Path, owner: &Owner) -> Result<Option<LastKnown>, StateFileEr
     let (summed, sum) = text
         .rsplit_once(CHECKSUM)
         .and_then(|(summed, rest)| Some((summed, rest.strip_suffix(END)?)))
-        .ok_or_else(|| damaged("it ends too early".to_owned()))?;
+        .ok_or_else(|| damaged(path, "it ends too early".to_owned()))?;
     let mut expected = Fingerprint::default();
     expected.feed(summed.as_bytes());
     if expected.to_string() != sum {
-        return Err(damaged("its checksum is wrong".to_owned()));
+        return Err(damaged(path, "its checksum is wrong".to_owned()));
     }
-    let head: Head<'_> = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-    for (what, found, expected) in [("node", &head.node, owner.node.as_str()), ("store", &head.store, &owner.store)] {
-        if found != expected {
-            let (found, expected) = (found.to_string(), expected.to_owned());
-            return Err(StateFileError::Foreign { path: path.to_owned(), what, found, expected });
-        }
-    }
-    let Body { network, own, leases } = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-    Ok(Some(LastKnown { network, own, leases }))
+    Ok(Some(text))
+}
+
+fn head<'a>(path: &Path, text: &'a str) -> Result<Head<'a>, StateFileError> {
+    serde_json::from_str(text).map_err(|error| damaged(path, error.to_string()))
+}
+
+fn damaged(path: &Path, reason: String) -> StateFileError {
+    StateFileError::Damaged { path: path.to_owned(), reason }
 }
 
 fn read_text(path: &Path) -> io::Result<String> {

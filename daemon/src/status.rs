@@ -198,7 +198,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             started: clock.time_of(std::time::Duration::ZERO),
             alias: node.scope().map(|scope| scope.alias),
-            readiness: Readiness::of(reconciler),
+            readiness: Readiness::of(reconciler, clock),
             store: StoreStatus { kind: store.to_owned(), up: store_trouble.is_none(), trouble: store_trouble },
             network: network(node, trouble(&node.network_trouble)),
             uplink: uplink(node, trouble(&node.uplink_trouble)),

@@ -9,14 +9,15 @@ use backends::masquerade::{Firewall, Forward, Masquerade};
 use backends::state::{RouteKey, Scope, Tag};
 use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
 use ipam::table::Record;
-use ipam::{BackendData, Endpoint, Family, Lease, LeaseKey, Mac, NodeName, Stack};
+use ipam::{BackendData, Endpoint, Lease, LeaseKey, Mac, NodeName, Stack};
 use ipnet::IpNet;
 
 use super::{About, Clock};
 use crate::config::Instance;
 use crate::identity::Identity;
+use crate::netconf::Division;
 use crate::node::Node;
-use crate::reconcile::{Kernel, Reconciler};
+use crate::reconcile::{Kernel, Reconciler, WantedUplink};
 use crate::store::Event;
 
 /// A kernel that does as it is told, unless it is told not to.
@@ -51,8 +52,8 @@ impl Kernel for MemoryKernel {
         outcome
     }
 
-    fn uplink(&mut self, _: &[Family]) -> Result<Uplink, String> {
-        self.uplink.clone()
+    fn uplink(&mut self, wanted: &WantedUplink) -> Result<Uplink, String> {
+        self.uplink.clone().map(|uplink| Uplink { public: wanted.public.unwrap_or(uplink.public), ..uplink })
     }
 }
 
@@ -91,7 +92,7 @@ pub fn noon() -> Clock {
 
 /// What the run loop would say of itself.
 pub fn about() -> About {
-    About { store: "directory /var/lib/towpath/store".to_owned(), started: std::time::Instant::now() }
+    About { store: "directory /var/lib/towpath/store".to_owned(), started: std::time::Instant::now(), counted: None }
 }
 
 /// The route to the pods of node number N.
@@ -130,16 +131,25 @@ pub fn link(name: &str) -> LinkName {
     LinkName::new(name).unwrap()
 }
 
-/// Node `a` that knows nothing yet, and its empty kernel.
-pub fn newborn() -> (Reconciler, MemoryKernel) {
-    let identity = Identity {
+/// Node `a`.
+pub fn identity(division: Division) -> Identity {
+    Identity {
         name: NodeName::new("a").unwrap(),
         instance: Instance { alias: "towpath /run/flannel/subnet.env".into(), table: "towpath".into() },
         firewall: Firewall { masquerade: Masquerade::FullyRandom, forward: Forward::Accept },
         own_subnet_route: OwnSubnetRoute::Absent,
         routes: RouteStyle::Objects,
-    };
-    let node = Node::new(identity, None, None);
+        division,
+    }
+}
+
+/// Node `a` that knows nothing yet, and its empty kernel.
+pub fn newborn() -> (Reconciler, MemoryKernel) {
+    newborn_as(Node::new(identity(Division::Claimed), None, None))
+}
+
+/// A node with an empty kernel.
+pub fn newborn_as(node: Node) -> (Reconciler, MemoryKernel) {
     let sysctls = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"].map(|path| (path.into(), "0".into())).into();
     let state = KernelState { sysctls, ..KernelState::default() };
     let kernel = MemoryKernel { state, blind: None, refused: None, uplink: Ok(uplink()) };

@@ -9,7 +9,7 @@ use rustix::fs::{Access, access};
 
 use super::mistake::{Mistake, Mistakes};
 use super::settings::{Settings, StoreSettings, TlsFiles};
-use crate::netconf;
+use crate::netconf::{self, Division};
 
 /// Looks at the files. Gives what is to be printed: a line for what is worth saying, and that the configuration is valid.
 ///
@@ -23,11 +23,16 @@ pub fn check(settings: &Settings) -> Result<String, Mistakes> {
         StoreSettings::Kubernetes(kubernetes) => mistakes.extend(kubernetes.kubeconfig.as_deref().and_then(unreadable)),
         StoreSettings::Directory { path } => {
             mistakes.extend(usable_directory("--store-directory", path));
-            match network(&path.join("net-conf.json")) {
-                Ok(found) => notes.extend(found),
-                Err(Mistakes(found)) => mistakes.extend(found),
-            }
         }
+    }
+    let file = match &settings.store {
+        StoreSettings::Etcd(_) => None,
+        StoreSettings::Kubernetes(_) => Some(settings.net_config_path.clone()),
+        StoreSettings::Directory { path } => Some(path.join("net-conf.json")),
+    };
+    match file.map_or(Ok(Vec::new()), |file| network(&file, Division::of(&settings.store))) {
+        Ok(found) => notes.extend(found),
+        Err(Mistakes(found)) => mistakes.extend(found),
     }
     let parent = |path: &'_ Path| path.parent().unwrap_or(Path::new("/")).to_owned();
     mistakes.extend(usable_directory("--subnet-file", &parent(&settings.subnet_file)));
@@ -84,8 +89,8 @@ fn not_pem(key: &str, path: &Path) -> Option<Mistake> {
     }
 }
 
-/// The directory store's own net-conf.json; absent is not wrong: the daemon waits for it.
-fn network(path: &Path) -> Result<Vec<String>, Mistakes> {
+/// net-conf.json as a file; absent is not wrong: the daemon waits for it.
+fn network(path: &Path, division: Division) -> Result<Vec<String>, Mistakes> {
     let name = path.display().to_string();
     match read_at_most(path, netconf::LONGEST as u64 + 1) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -95,7 +100,7 @@ fn network(path: &Path) -> Result<Vec<String>, Mistakes> {
             let why = format!("it cannot be read: {error}");
             Err(Mistakes(vec![Mistake::of(&name, "", (why, "allow it to the user that runs towpathd"))]))
         }
-        Ok(text) => match netconf::read(&text) {
+        Ok(text) => match netconf::read(&text, division) {
             Ok(network) => Ok(network.warnings.into_iter().map(|warning| format!("{name}: {warning}")).collect()),
             Err(Mistakes(found)) => {
                 let located = |mistake: Mistake| Mistake { key: format!("{name}: {}", mistake.key), ..mistake };

@@ -3,6 +3,7 @@
 //! Everything else about flags follows from it: the command line's and the environment's parser (`written`), `--help`
 //! (`help`), `--print-config` (`printed`). Names and defaults are flannel's where flannel has the flag.
 
+mod cni;
 mod leases;
 mod node;
 mod watching;
@@ -82,6 +83,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group { title: "This node and its uplink", flags: node::UPLINK },
     Group { title: "Packets", flags: node::PACKETS },
     Group { title: "Files and sockets", flags: node::FILES },
+    Group { title: "The container runtime", flags: cni::CNI },
     Group { title: "Health and logs", flags: watching::LOGS },
     Group { title: "Accepted for flannel's sake", flags: watching::QUIET },
 ];

@@ -21,6 +21,7 @@ impl KubeMeant {
         let named = written.entry("node-name").is_some_and(Entry::is_given);
         KubernetesSettings {
             api_url: self.api_url,
+            service: written.service.clone(),
             kubeconfig: self.kubeconfig,
             annotations: self.annotations.unwrap_or_default(),
             keeps_condition: self.keeps_condition,
@@ -77,6 +78,12 @@ impl ApiUrl {
         }
         let (host, path) = (host.to_owned(), path.trim_end_matches('/').to_owned());
         Ok(ApiUrl { encrypted, host, port, path })
+    }
+
+    /// The API server as the kubelet names it to a pod: an address and a port.
+    pub fn of_service(host: &str, port: &str) -> Option<ApiUrl> {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        ApiUrl::parse(&format!("https://{host}:{port}")).ok()
     }
 
     /// Host and port, as the header Host has them.

@@ -18,6 +18,7 @@ use super::settings::{
     TlsFiles,
 };
 use super::written::{Entry, Written};
+use crate::installation::{ConfigurationSettings, InstallationSettings, PluginSettings};
 use crate::secret::Secret;
 
 /// What each flag means by itself. Every default of the table has gone through it before it is used.
@@ -31,6 +32,7 @@ pub(super) struct Meant {
     pub kube_subnet_mgr: bool,
     pub kube: KubeMeant,
     pub net_config_path: PathBuf,
+    pub cni: CniMeant,
     pub node: Option<NodeName>,
     pub interface: InterfaceWish,
     pub public_v4: Option<IpAddr>,
@@ -62,6 +64,26 @@ pub(super) struct EtcdMeant {
     pub password: Option<Secret>,
 }
 
+/// The part of it about the container runtime.
+#[derive(Default)]
+pub(super) struct CniMeant {
+    pub bin_directory: Option<PathBuf>,
+    pub plugin: Option<PathBuf>,
+    pub configuration_directory: Option<PathBuf>,
+    pub name: String,
+    pub source: Option<PathBuf>,
+}
+
+impl CniMeant {
+    fn settle(self, written: &Written) -> Option<InstallationSettings> {
+        let CniMeant { bin_directory, plugin, configuration_directory, name, source } = self;
+        let binary = plugin.unwrap_or_else(|| written.directory.join("towpath"));
+        let plugins = bin_directory.map(|directory| PluginSettings { binary, directory });
+        let configuration = configuration_directory.map(|directory| ConfigurationSettings { directory, name, source });
+        (plugins.is_some() || configuration.is_some()).then_some(InstallationSettings { plugins, configuration })
+    }
+}
+
 /// The stores that can be asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum StoreKind {
@@ -77,6 +99,7 @@ pub(super) enum Command {
     Version,
     Print,
     Check,
+    Uninstall,
     #[default]
     Run,
 }
@@ -139,18 +162,19 @@ impl Meant {
         let public = Stack::from_options(self.public_v4, self.public_v6);
         let healthz = self.healthz_ip.filter(|_| self.healthz_port != 0);
         let level = self.log_level.or(self.verbosity).unwrap_or_default();
+        let identity = store.identity();
+        // On Kubernetes a node may learn its name from what it was called last, so the file cannot be named after it; and
+        // one of another node or cluster is to be found, and refused by a sentence.
+        let names = if store.assigns() { ["kubernetes", ""] } else { [node.as_str(), &identity] };
         Ok(Settings {
-            state_file: instance::state_file(
-                &self.state_directory,
-                [node.as_str(), &store.identity()],
-                &self.subnet_file,
-            ),
+            state_file: instance::state_file(&self.state_directory, names, &self.subnet_file),
             instance: Instance::of_subnet_file(&self.subnet_file),
             node,
             store,
             interface: InterfaceWish { public, ..self.interface },
             subnet_file: self.subnet_file,
             net_config_path: self.net_config_path,
+            installation: self.cni.settle(written),
             firewall: Firewall { masquerade, forward },
             resync: self.resync,
             own_subnet_route: if self.blackhole { OwnSubnetRoute::Blackhole } else { OwnSubnetRoute::Absent },

@@ -15,6 +15,7 @@ use ipam::{NodeName, Stack};
 
 use super::kube::{AnnotationPrefix, ApiUrl};
 use super::pattern::Pattern;
+use crate::installation::InstallationSettings;
 use crate::secret::Secret;
 use crate::store::kubernetes;
 
@@ -35,6 +36,8 @@ pub struct Settings {
     pub state_file: PathBuf,
     /// net-conf.json as a file; the kubernetes store alone takes it from there.
     pub net_config_path: PathBuf,
+    /// What the container runtime is given; `None`: nothing.
+    pub installation: Option<InstallationSettings>,
     /// Masquerade and forwarding: which rules are wanted.
     pub firewall: Firewall,
     /// How often the kernel is compared as a whole, without any event.
@@ -70,6 +73,8 @@ pub enum StoreSettings {
 pub struct KubernetesSettings {
     /// `--kube-api-url`; it overrides the server of the kubeconfig.
     pub api_url: Option<ApiUrl>,
+    /// Where the kubelet tells a pod that the API server is (`KUBERNETES_SERVICE_HOST`, `KUBERNETES_SERVICE_PORT`).
+    pub service: Option<ApiUrl>,
     /// `--kubeconfig-file`; without both: as the pod finds it (in-cluster).
     pub kubeconfig: Option<PathBuf>,
     /// What flannel's annotations begin with.

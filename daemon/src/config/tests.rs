@@ -16,6 +16,7 @@ fn invoked(arguments: &str, environment: &[(&str, &str)]) -> Invocation {
         arguments: arguments.split_whitespace().map(str::to_owned).collect(),
         environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         host_name: "host-1".to_owned(),
+        directory: PathBuf::from("/opt/bin"),
     }
 }
 

@@ -36,6 +36,15 @@ pub(super) fn absolute(text: &str) -> Parsed<PathBuf> {
     Ok(Path::new(text).components().collect())
 }
 
+/// A file's name in a directory, as a runtime looks for it.
+pub(super) fn file_name(text: &str) -> Parsed<String> {
+    let ends = [".conflist", ".conf"].iter().any(|end| text.strip_suffix(end).is_some_and(|name| !name.is_empty()));
+    if text.contains('/') || text.starts_with('.') || !ends {
+        return Err(Wrong::new("no runtime looks for a file of that name", "write a name as in 10-flannel.conflist"));
+    }
+    Ok(text.to_owned())
+}
+
 pub(super) fn address(text: &str) -> Parsed<IpAddr> {
     let example = "write an IPv4 or IPv6 address, as in 192.0.2.1 or 2001:db8::1";
     text.parse().map_err(|_| Wrong::new("it is not an IP address", example))

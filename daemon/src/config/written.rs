@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use super::flags::{self, Flag, Shape};
+use super::kube::ApiUrl;
 use super::mistake::Mistake;
 use super::settings::OwnPod;
 use super::{endpoint, invocation::Invocation};
@@ -15,6 +17,10 @@ pub(super) struct Written {
     pub entries: Vec<Entry>,
     /// The pod that this process runs in, if the environment names it.
     pub own_pod: Option<OwnPod>,
+    /// Where the kubelet says that the API server is.
+    pub service: Option<ApiUrl>,
+    /// Where this program lies.
+    pub directory: PathBuf,
 }
 
 /// One flag with what was written.
@@ -57,7 +63,9 @@ impl Written {
         }
         let said = |name| invocation.environment.get(name).filter(|value| !value.is_empty()).cloned();
         let own_pod = said("POD_NAME").zip(said("POD_NAMESPACE")).map(|(name, namespace)| OwnPod { namespace, name });
-        (Written { entries, own_pod }, mistakes)
+        let service = said("KUBERNETES_SERVICE_HOST").zip(said("KUBERNETES_SERVICE_PORT"));
+        let service = service.and_then(|(host, port)| ApiUrl::of_service(&host, &port));
+        (Written { entries, own_pod, service, directory: invocation.directory.clone() }, mistakes)
     }
 
     /// The entry of a flag.
@@ -69,7 +77,7 @@ impl Written {
 impl Entry {
     /// Whether somebody said something.
     pub fn is_given(&self) -> bool {
-        !self.values.is_empty() && self.origin != Origin::Default
+        !self.values.is_empty() && !matches!(self.origin, Origin::Default | Origin::HostName)
     }
 
     /// A mistake about one of its values.

@@ -52,6 +52,11 @@ impl<'a> Page<'a> {
         ConstCounter::new(value).encode(self.begin((name, None), help, MetricType::Counter)?)
     }
 
+    /// A measure that only grows; the unit and `_total` are added to the name.
+    pub fn counter_in(&mut self, name: &str, help: &str, (unit, value): (Unit, u64)) -> fmt::Result {
+        ConstCounter::new(value).encode(self.begin((name, Some(&unit)), help, MetricType::Counter)?)
+    }
+
     /// A time that only grows; `_seconds_total` is added to the name.
     pub fn seconds_counted(&mut self, name: &str, help: &str, value: Duration) -> fmt::Result {
         let encoder = self.begin((name, Some(&Unit::Seconds)), help, MetricType::Counter)?;

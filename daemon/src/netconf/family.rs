@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipam::{Family, Pool};
 use ipnet::IpNet;
 
+use super::Division;
+use super::json::Value;
 use super::object::Object;
 
 /// What each family's keys are called, and flannel's figures for them.
@@ -47,9 +49,16 @@ fn words(family: Family) -> Words {
 }
 
 /// The pool of a family, if it is wanted and without mistake. All its keys are read in any case.
-pub(super) fn pool(top: &mut Object<'_, '_>, family: Family, wanted: Option<()>) -> Option<Pool> {
+pub(super) fn pool(
+    top: &mut Object<'_, '_>,
+    (family, wanted): (Family, Option<()>),
+    division: Division,
+) -> Option<Pool> {
     let words = words(family);
     let network = network(top, &words, (family, wanted));
+    if division == Division::Assigned {
+        return assigned(top, &words, network.zip(wanted));
+    }
     // flannel takes 0 for "not said".
     let length = top.integer(words.length, 0..=u32::from(words.longest)).filter(|length| *length != 0);
     let bounds = [words.least, words.last].map(|key| address(top, key, family));
@@ -66,6 +75,17 @@ pub(super) fn pool(top: &mut Object<'_, '_>, family: Family, wanted: Option<()>)
         return None;
     }
     Some(Pool { network, length, first, last })
+}
+
+/// The whole network, which is nobody's to take from.
+fn assigned(top: &mut Object<'_, '_>, words: &Words, network: Option<(IpNet, ())>) -> Option<Pool> {
+    for key in [words.length, words.least, words.last] {
+        if !matches!(top.take(key), None | Some(Value::Null)) {
+            top.warn(format!("{key} says nothing here: Kubernetes gives each node its podCIDR"));
+        }
+    }
+    let (network, ()) = network?;
+    Some(Pool { network, length: network.prefix_len(), first: network, last: network })
 }
 
 /// The network, host bits zeroed as flannel does.

@@ -1,12 +1,16 @@
 //! What is promised of net-conf.json.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::{LONGEST, Network, read};
+use super::{Division, LONGEST, Network};
 use crate::config::Mistakes;
 use backends::Backend;
 use backends::vxlan::VxlanSettings;
 use ipam::Family;
 use proptest::prelude::*;
+
+fn read(text: &str) -> Result<Network, Mistakes> {
+    super::read(text, Division::Claimed)
+}
 
 fn good(text: &str) -> Network {
     read(text).unwrap_or_else(|mistakes| panic!("{text}: {mistakes}"))
@@ -296,4 +300,17 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn where_kubernetes_gives_the_subnets_only_the_network_counts() {
+    // Too small for four subnets, bounds and lengths that fit nowhere: nobody takes from it.
+    let text = r#"{"Network": "10.244.0.0/24", "SubnetLen": 99, "SubnetMin": "192.0.2.1", "SubnetMax": true}"#;
+    let network = super::read(text, Division::Assigned).unwrap();
+    assert_eq!(network.networks.to_string(), "10.244.0.0/24");
+    assert_eq!(network.warnings.len(), 3, "{:?}", network.warnings);
+    assert!(network.warnings[0].contains("SubnetLen says nothing here"), "{:?}", network.warnings);
+    assert_eq!(wrong(text).len(), 3, "where nodes take them, they are mistakes");
+    let Err(Mistakes(mistakes)) = super::read("{}", Division::Assigned) else { panic!("without a network") };
+    assert!(mistakes[0].to_string().contains("Network"), "{mistakes:?}");
 }

@@ -5,6 +5,7 @@ use backends::fingerprint::Fingerprint;
 
 use super::{CHECKSUM, LastKnown, Owner, load, save};
 use crate::scratch::Scratch;
+use crate::store::Instructions;
 use ipam::{BackendData, Endpoint, Lease, LeaseKey, Mac, NodeName, Stack};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -37,8 +38,9 @@ fn lease(number: u16) -> Lease {
 }
 
 fn state(leases: u16) -> LastKnown {
+    let instructions = Instructions { public: Some(Stack::V4([192, 0, 2, 9].into())) };
     let network = Some("{\"Network\": \"10.0.0.0/8\",\n\"checksum\":\"\"}\n".to_owned());
-    LastKnown { network, own: Some(lease(7)), leases: (0..leases).map(lease).collect() }
+    LastKnown { network, own: Some(lease(7)), instructions, leases: (0..leases).map(lease).collect() }
 }
 
 /// The text with the checksum that belongs to it.

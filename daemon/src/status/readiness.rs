@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::ask::Clock;
 use crate::node::Node;
 use crate::reconcile::Reconciler;
 use crate::record::{LocalFile, Record};
@@ -23,12 +24,13 @@ const SHOWN: usize = 8;
 
 impl Readiness {
     /// As it is now.
-    pub fn of(reconciler: &Reconciler) -> Readiness {
+    pub fn of(reconciler: &Reconciler, clock: &Clock) -> Readiness {
         let (node, record) = (&reconciler.node, &reconciler.record);
         let mut readiness = Readiness::default();
         readiness.weigh_network(node);
         readiness.weigh_uplink(node);
-        readiness.weigh_leases(node);
+        readiness.weigh_leases(node, clock);
+        readiness.weigh_assignment(node);
         readiness.weigh_kernel(record);
         readiness.weigh_files(record);
         readiness.ready = readiness.reasons.is_empty();
@@ -42,7 +44,8 @@ impl Readiness {
             (Some(_), Some(trouble)) => self.degraded.push(format!("{trouble}; the last good one is used")),
             (None, Some(trouble)) => self.reasons.push(trouble),
             (None, None) => {
-                self.reasons.push("no network configuration yet: put net-conf.json into the store".to_owned());
+                let place = if node.assigned() { "the ConfigMap that is mounted" } else { "the store" };
+                self.reasons.push(format!("no network configuration yet: put net-conf.json into {place}"));
             }
         }
     }
@@ -56,22 +59,38 @@ impl Readiness {
         }
     }
 
-    fn weigh_leases(&mut self, node: &Node) {
+    fn weigh_leases(&mut self, node: &Node, clock: &Clock) {
         let store = node.store_trouble.as_ref().map(|trouble| trouble.reason.as_str());
         if node.own().is_none() {
             self.reasons.push(match (node.wish(), store) {
                 (Wish::Release, _) => "the lease was given back: restart towpathd to claim one again".to_owned(),
                 (_, Some(trouble)) => format!("no lease held: the store cannot be used: {trouble}"),
                 (Wish::Watch, None) => "no lease held: none is claimed before network and uplink are known".to_owned(),
+                // The reason is the assignment's.
+                (Wish::Hold(_), None) if node.unassigned.is_some() => "no lease held".to_owned(),
                 (Wish::Hold(_), None) => "no lease held yet: the store has been asked for one".to_owned(),
             });
         }
         if !node.peers_known() {
             self.reasons.push("the peers are not known yet: the store has not told its leases".to_owned());
         }
-        if let (Some(_), Some(trouble)) = (node.own(), store) {
-            self.degraded.push(format!("the store cannot be used, what it said last is kept: {trouble}"));
+        if let (Some(_), Some(trouble)) = (node.own(), &node.store_trouble) {
+            let since = clock.time_of(trouble.since);
+            let what = if node.assigned() {
+                format!("API unreachable since {since}")
+            } else {
+                "the store cannot be used".into()
+            };
+            self.degraded.push(format!("{what}, what it said last is kept: {}", trouble.reason));
         }
+    }
+
+    fn weigh_assignment(&mut self, node: &Node) {
+        self.reasons.extend(node.unassigned.iter().map(|trouble| match node.own() {
+            Some(own) => format!("{}; pods that run keep {}", trouble.reason, own.subnets()),
+            None => trouble.reason.clone(),
+        }));
+        self.degraded.extend(node.moved.iter().map(|trouble| trouble.reason.clone()));
     }
 
     fn weigh_files(&mut self, record: &Record) {
@@ -81,6 +100,7 @@ impl Readiness {
                 LocalFile::State => self.degraded.push(sentence.clone()),
             }
         }
+        self.degraded.extend(record.installation.iter().cloned());
     }
 
     fn weigh_kernel(&mut self, record: &Record) {

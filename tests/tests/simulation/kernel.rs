@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use backends::state::{Link, LinkKind, Scope, Via};
 use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
-use ipam::Family;
-use towpathd::reconcile::Kernel;
+use towpathd::reconcile::{Kernel, WantedUplink};
 
 use crate::dice::Dice;
 
@@ -186,7 +185,7 @@ impl Kernel for ModelKernel {
         outcome
     }
 
-    fn uplink(&mut self, _families: &[Family]) -> Result<Uplink, String> {
+    fn uplink(&mut self, _wanted: &WantedUplink) -> Result<Uplink, String> {
         self.uplink.clone().ok_or_else(|| "no interface".into())
     }
 }

@@ -11,6 +11,7 @@ use backends::{KernelState, LinkName, Uplink};
 use ipam::{LeaseTable, Mac, NodeName, Stack};
 use towpathd::config::Instance;
 use towpathd::identity::Identity;
+use towpathd::netconf::Division;
 use towpathd::node::Node;
 use towpathd::reconcile::Reconciler;
 use towpathd::state_file::LastKnown;
@@ -296,6 +297,7 @@ fn identity(name: &NodeName) -> Identity {
         firewall: Firewall { masquerade: Masquerade::FullyRandom, forward: Forward::Accept },
         own_subnet_route: OwnSubnetRoute::Absent,
         routes: RouteStyle::Objects,
+        division: Division::Claimed,
     }
 }
 

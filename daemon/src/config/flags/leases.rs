@@ -2,8 +2,8 @@
 
 use super::Shape::{Secret, Switch, Value};
 use super::{Flag, Wrong};
-use crate::config::{endpoint, kube};
 use crate::config::value::{absolute, boolean, minutes, store_kind};
+use crate::config::{endpoint, kube};
 use crate::secret::Secret as SecretText;
 
 pub(super) const STORE: &[Flag] = &[

@@ -10,7 +10,8 @@ pub(super) const UPLINK: &[Flag] = &[
         name: "node-name",
         shape: Value("NAME"),
         default: "",
-        help: "This node's name in the store. Without it: the environment variable NODE_NAME, else the host's name.",
+        help: "This node's name in the store. Without it: the environment variable NODE_NAME; on Kubernetes, the node of the \
+               pod that POD_NAME and POD_NAMESPACE name; else the host's name.",
         set: |meant, text| node_name(text).map(|name| meant.node = Some(name)),
     },
     Flag {

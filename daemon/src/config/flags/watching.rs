@@ -24,7 +24,7 @@ pub(super) const COMMANDS: &[Flag] = &[
         name: "check-config",
         shape: Command,
         default: "",
-        help: "Check the flags, the environment, the files they name and (directory store) net-conf.json, say what is \
+        help: "Check the flags, the environment, the files they name and (unless it is in etcd) net-conf.json, say what is \
                wrong or that nothing is, and end: exit status 0 or 2.",
         set: |meant, text| boolean(text).map(|on| meant.ask(on.then_some(Does::Check))),
     },
@@ -34,6 +34,14 @@ pub(super) const COMMANDS: &[Flag] = &[
         default: "",
         help: "Print every setting, and where it comes from, and end.",
         set: |meant, text| boolean(text).map(|on| meant.ask(on.then_some(Does::Print))),
+    },
+    Flag {
+        name: "uninstall",
+        shape: Command,
+        default: "",
+        help: "Remove what --cni-bin-dir and --cni-conf-dir have installed, give both again, and end. What the kernel \
+               holds is `towpathctl cleanup`'s to remove.",
+        set: |meant, text| boolean(text).map(|on| meant.ask(on.then_some(Does::Uninstall))),
     },
 ];
 
