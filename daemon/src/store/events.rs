@@ -7,7 +7,7 @@ use ipam::Lease;
 use ipam::table::Record;
 use tokio::sync::mpsc;
 
-use super::Event;
+use super::{Event, Instructions};
 
 /// What a trouble is about; the first is the one that an operator should look at first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,13 +32,22 @@ pub struct Events {
     out: mpsc::Sender<Event>,
     network: Option<String>,
     mine: Option<Lease>,
+    unassigned: Option<String>,
+    instructions: Instructions,
     troubles: BTreeMap<Topic, String>,
 }
 
 impl Events {
     /// Nothing said yet.
     pub fn new(out: mpsc::Sender<Event>) -> Events {
-        Events { out, network: None, mine: None, troubles: BTreeMap::new() }
+        Events {
+            out,
+            network: None,
+            mine: None,
+            unassigned: None,
+            instructions: Instructions::default(),
+            troubles: BTreeMap::new(),
+        }
     }
 
     /// Until nobody listens.
@@ -58,6 +67,7 @@ impl Events {
 
     /// This node's own lease, if it is another than before.
     pub async fn mine(&mut self, lease: Lease) -> Result<(), Closed> {
+        self.unassigned = None;
         if self.mine.as_ref() != Some(&lease) {
             self.mine = Some(lease.clone());
             self.say(Event::Mine(lease)).await?;
@@ -66,9 +76,27 @@ impl Events {
         self.well(Topic::Taken).await
     }
 
+    /// There is no subnet for this node, for this reason; what was held is told anew when it is held again.
+    pub async fn unassigned(&mut self, sentence: String) -> Result<(), Closed> {
+        self.mine = None;
+        if self.unassigned.replace(sentence.clone()).as_ref() == Some(&sentence) {
+            return Ok(());
+        }
+        self.say(Event::Unassigned(sentence)).await
+    }
+
+    /// What an operator wrote for this node, if it is something else than before.
+    pub async fn instructed(&mut self, instructions: Instructions) -> Result<(), Closed> {
+        if self.instructions == instructions {
+            return Ok(());
+        }
+        self.instructions = instructions.clone();
+        self.say(Event::Instructed(instructions)).await
+    }
+
     /// This node gave its lease back.
     pub async fn released(&mut self) -> Result<(), Closed> {
-        self.mine = None;
+        (self.mine, self.unassigned) = (None, None);
         self.well(Topic::Claim).await?;
         self.well(Topic::Taken).await?;
         self.say(Event::Released).await

@@ -1,0 +1,94 @@
+//! [`Failure`]: what can be wrong with the Kubernetes API, in sentences that name the server and the fix, and never a token.
+
+use std::error::Error;
+use std::time::Duration;
+
+use super::access::AccessError;
+use super::tls::TlsError;
+use crate::store::subnet_key::cut;
+
+/// Why a request did not get its answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It is not known how to reach the server.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// TLS cannot begin.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No connection.
+    #[error("{}", connecting(.0))]
+    Connect(#[source] std::io::Error),
+    /// Nothing comes any more.
+    #[error("it did not answer within {} s", .0.as_secs())]
+    Silence(Duration),
+    /// The connection broke.
+    #[error("the connection broke: {}", last(.0))]
+    Broken(#[from] hyper::Error),
+    /// The server says no.
+    #[error("it answers {code}{}{}", saying(.message), advice(*.code))]
+    Refused {
+        /// HTTP status.
+        code: u16,
+        /// What the server says, for people.
+        message: String,
+        /// When it may be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The answer is not what the API says.
+    #[error("its answer cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl Failure {
+    /// The HTTP status, if it came to one.
+    pub fn code(&self) -> Option<u16> {
+        if let Failure::Refused { code, .. } = self { Some(*code) } else { None }
+    }
+
+    /// How long the server wants to be left alone; at most some minutes, whatever it says.
+    pub fn retry_after(&self) -> Option<Duration> {
+        const LONGEST: Duration = Duration::from_secs(300);
+        if let Failure::Refused { retry_after, .. } = self { retry_after.map(|wait| wait.min(LONGEST)) } else { None }
+    }
+
+    /// The version that was asked for is gone (HTTP 410, or the same in an event).
+    pub fn is_gone(&self) -> bool {
+        self.code() == Some(410)
+    }
+}
+
+fn saying(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {}", cut(message)) }
+}
+
+fn advice(code: u16) -> &'static str {
+    match code {
+        401 => "; the token or certificate is not (or no more) valid: look at the service account, or at the kubeconfig",
+        403 => "; the service account needs the rights of the manifest: get, list and watch nodes, patch nodes/status",
+        429 => "; it has too much to do, and is asked again later",
+        _ => "",
+    }
+}
+
+/// A certificate that does not fit comes as an error of the connection; the reason is at the end of the chain.
+fn connecting(error: &std::io::Error) -> String {
+    let cause = last(error);
+    if !cause.contains("certificate") && !cause.contains("Certificate") {
+        return format!("it cannot be reached: {cause}");
+    }
+    let fix = if cause.contains("Expired") || cause.contains("expired") || cause.contains("NotValidYet") {
+        "renew it, and look at the clocks of both hosts"
+    } else {
+        "look at certificate-authority-data, or at the names in the server's certificate"
+    };
+    format!("TLS fails: {cause}; {fix}")
+}
+
+fn last(error: &dyn Error) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    cut(&last.to_string())
+}

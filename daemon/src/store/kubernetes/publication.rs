@@ -1,0 +1,151 @@
+//! [`Publication`]: what this node says on its own Node: its annotations and the condition NetworkUnavailable, in one patch, sent
+//! only when something differs, and again whenever somebody takes it away. Flannel's rights suffice (patch nodes/status).
+//!
+//! What there is to say is decided by `decision`.
+
+use std::time::Duration;
+
+use hyper::Method;
+use ipam::table::Record;
+use ipam::{LeaseKey, NodeName};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep};
+
+use super::client::{Client, Question};
+use super::decision::{Decision, Patch, decide};
+use super::object::Object;
+use super::sight::Sight;
+use crate::config::KubernetesSettings;
+use crate::store::Wish;
+use crate::store::events::{Closed, Events, Topic};
+use crate::store::talk::Standing;
+use crate::store::terms::Backoff;
+
+/// Patches that follow one another faster than this are somebody's quarrel with us, and get slower.
+const QUIET: Duration = Duration::from_secs(10);
+/// The longest answer to a patch that is taken: the whole Node.
+const LONGEST: usize = 16 << 20;
+
+/// Says on the own Node what is to be said there.
+pub struct Publication<'a> {
+    /// Over which it asks.
+    pub client: Client,
+    /// The own Node's name.
+    pub node: &'a NodeName,
+    /// What of it is wanted.
+    pub settings: &'a KubernetesSettings,
+    /// For people: where the API is.
+    pub place: String,
+    /// Where everything is told.
+    pub events: &'a Mutex<Events>,
+    /// What is seen of the own Node.
+    pub sight: &'a watch::Sender<Sight>,
+    /// What the node wishes.
+    pub wishes: watch::Receiver<Wish>,
+    /// How it stands.
+    pub standing: watch::Receiver<Standing>,
+}
+
+impl Publication<'_> {
+    /// Goes on until nobody listens.
+    pub async fn run(mut self) {
+        if self.publish().await.is_err() {
+            tracing::debug!("nobody listens to the store any more");
+        }
+    }
+
+    async fn publish(&mut self) -> Result<(), Closed> {
+        let mut seen = self.sight.subscribe();
+        let (mut backoff, mut last) = (Backoff::default(), None::<Instant>);
+        // The lease that was told, or that it was given back.
+        let mut told: Option<Record> = None;
+        loop {
+            let sight = seen.borrow_and_update().clone();
+            let decision = {
+                let (wish, standing) = (self.wishes.borrow_and_update(), self.standing.borrow_and_update());
+                decide(&sight, (&wish, &standing), (self.settings, self.node))
+            };
+            if sight.complete {
+                self.events.lock().await.instructed(decision.instructions.clone()).await?;
+            }
+            let Some(patch) = &decision.patch else {
+                self.tell(&decision, &mut told).await?;
+                self.change(&mut seen).await;
+                continue;
+            };
+            if last.is_some_and(|last| last.elapsed() < QUIET) {
+                sleep(backoff.pause()).await;
+            } else {
+                backoff = Backoff::default();
+            }
+            last = Some(Instant::now());
+            match self.send(patch).await {
+                Ok(node) => {
+                    self.events.lock().await.well(Topic::Claim).await?;
+                    self.sight.send_if_modified(|sight| sight.take(&node));
+                }
+                Err((sentence, pause)) => {
+                    self.events.lock().await.trouble(Topic::Claim, sentence).await?;
+                    sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// What is true now, once: first our own lease, then the record of it.
+    async fn tell(&self, decision: &Decision, told: &mut Option<Record>) -> Result<(), Closed> {
+        let mut events = self.events.lock().await;
+        match &decision.outcome {
+            super::decision::Outcome::Nothing => Ok(()),
+            super::decision::Outcome::Held(lease) => {
+                events.mine(lease.clone()).await?;
+                let record = Record::Lease(lease.clone());
+                if told.as_ref() == Some(&record) {
+                    return Ok(());
+                }
+                *told = Some(record.clone());
+                events.changed(vec![record]).await
+            }
+            super::decision::Outcome::Unassigned(sentence) => events.unassigned(sentence.clone()).await,
+            super::decision::Outcome::Released(uid) => {
+                let gone = Record::Gone(LeaseKey::new(uid));
+                if told.as_ref() == Some(&gone) {
+                    return Ok(());
+                }
+                *told = Some(gone.clone());
+                events.released().await?;
+                events.changed(vec![gone]).await
+            }
+        }
+    }
+
+    /// Until something may have to be said.
+    async fn change(&mut self, seen: &mut watch::Receiver<Sight>) {
+        // The senders live as long as the node and this store do: an error only says that the end is near.
+        let ended = tokio::select! {
+            changed = seen.changed() => changed.is_err(),
+            changed = self.wishes.changed() => changed.is_err(),
+            changed = self.standing.changed() => changed.is_err(),
+        };
+        if ended {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Sends a patch. Gives the Node as it is then.
+    async fn send(&mut self, patch: &Patch) -> Result<Object, (String, Duration)> {
+        let body = Some(("application/strategic-merge-patch+json", patch.body()));
+        let path = format!("/api/v1/nodes/{}/status", self.node);
+        let question = Question { method: Method::PATCH, path, body };
+        let asked = async {
+            let body = self.client.ask(&question).await?.whole(LONGEST).await?;
+            serde_json::from_slice::<Object>(&body).map_err(|error| {
+                super::failure::Failure::Unreadable(error.to_string())
+            })
+        };
+        asked.await.map_err(|failure| {
+            let pause = Backoff::default().pause().max(failure.retry_after().unwrap_or_default());
+            (format!("{}: node {} cannot be updated: {failure}", self.place, self.node), pause)
+        })
+    }
+}
