@@ -18,6 +18,7 @@ pub mod notices;
 pub mod observe;
 pub mod pod;
 pub mod sysctl;
+pub mod tag;
 pub mod traces;
 
 pub use error::{Error, Refusal, Result};

@@ -2,11 +2,14 @@
 //! process.
 //!
 //! Owned here: exactly the rules that [`backends::ruleset`] can express, in a table of family `inet`. Sets, maps, objects and
-//! other people's tables are neither written nor looked at. What the rules must say is decided in `backends`.
+//! other people's tables are neither written nor looked at. What the rules must say is decided in `backends`. The plugin's
+//! table, with one element for each host port, is [`nat`]'s.
 
 mod chain;
 mod expression;
+pub(crate) mod guard;
 mod listing;
+pub mod nat;
 mod observation;
 mod rule;
 mod transaction;
@@ -120,6 +123,10 @@ enum Kind {
     NewRule = 6,
     GetRule = 7,
     DeleteRule = 8,
+    NewSet = 9,
+    NewElement = 12,
+    GetElement = 13,
+    DeleteElement = 14,
     GetGeneration = 16,
 }
 

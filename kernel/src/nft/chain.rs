@@ -7,14 +7,14 @@ use crate::netlink::{Attributes, Body};
 /// `NFTA_CHAIN_…`
 pub(super) const CHAIN_TABLE: u16 = 1;
 pub(super) const CHAIN_NAME: u16 = 3;
-const CHAIN_HOOK: u16 = 4;
-const CHAIN_POLICY: u16 = 5;
+pub(super) const CHAIN_HOOK: u16 = 4;
+pub(super) const CHAIN_POLICY: u16 = 5;
 pub(super) const CHAIN_USE: u16 = 6;
-const CHAIN_TYPE: u16 = 7;
+pub(super) const CHAIN_TYPE: u16 = 7;
 const CHAIN_FLAGS: u16 = 10;
 /// `NFTA_HOOK_…`
-const HOOK_NUMBER: u16 = 1;
-const HOOK_PRIORITY: u16 = 2;
+pub(super) const HOOK_NUMBER: u16 = 1;
+pub(super) const HOOK_PRIORITY: u16 = 2;
 /// `NFT_CHAIN_BASE`: the one flag that a chain of ours has.
 const BASE: u32 = 1;
 /// `NF_ACCEPT`
@@ -46,13 +46,18 @@ fn place(kind: ChainKind) -> Option<Place> {
 pub(super) fn encode(kind: ChainKind, body: &mut Body<'_>) -> Option<()> {
     let place = place(kind)?;
     body.text(CHAIN_NAME, kind.name());
+    hook(body, place.kind, (place.hook, place.priority));
+    Some(())
+}
+
+/// Writes what makes a chain a base chain of this type, which accepts: its hook (`NF_INET_…`) and priority.
+pub(super) fn hook(body: &mut Body<'_>, kind: &str, (number, priority): (u32, i32)) {
     body.nest(CHAIN_HOOK, |hook| {
-        hook.be32(HOOK_NUMBER, place.hook);
-        hook.be32(HOOK_PRIORITY, place.priority.cast_unsigned());
+        hook.be32(HOOK_NUMBER, number);
+        hook.be32(HOOK_PRIORITY, priority.cast_unsigned());
     });
     body.be32(CHAIN_POLICY, ACCEPT);
-    body.text(CHAIN_TYPE, place.kind);
-    Some(())
+    body.text(CHAIN_TYPE, kind);
 }
 
 /// Which of our chains this is: name, hook, priority, type and policy must all be right.

@@ -56,6 +56,8 @@ pub(super) enum MetaKey {
 /// Where [`Expression::Payload`] counts from (`enum nft_payload_bases`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Base {
+    /// The Ethernet header.
+    Link,
     /// The IP header.
     Network,
     /// The UDP header.
@@ -63,7 +65,7 @@ pub(super) enum Base {
 }
 
 const META_KEYS: [(MetaKey, u32); 3] = [(MetaKey::Mark, 3), (MetaKey::NfProto, 15), (MetaKey::L4Proto, 16)];
-const BASES: [(Base, u32); 2] = [(Base::Network, 1), (Base::Transport, 2)];
+const BASES: [(Base, u32); 3] = [(Base::Link, 0), (Base::Network, 1), (Base::Transport, 2)];
 
 /// `NFT_REG_VERDICT` and `NFT_REG_1`.
 const VERDICT_REGISTER: u32 = 0;

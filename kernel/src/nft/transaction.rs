@@ -15,12 +15,12 @@ use crate::error::{Error, Refusal, Result};
 use crate::netlink::{Datagram, Header, Socket};
 
 /// `NFNL_MSG_BATCH_BEGIN`, `NFNL_MSG_BATCH_END`: what is between them is one transaction.
-const BEGIN: u16 = 0x10;
-const END: u16 = 0x11;
+pub(super) const BEGIN: u16 = 0x10;
+pub(super) const END: u16 = 0x11;
 /// `NFNL_BATCH_GENID`
-const BATCH_GENERATION: u16 = 1;
+pub(super) const BATCH_GENERATION: u16 = 1;
 /// `struct nfgenmsg` of the two: no family, and the subsystem in network byte order.
-const BATCH: [u8; 4] = [0, 0, 0, (SUBSYSTEM >> 8) as u8];
+pub(super) const BATCH: [u8; 4] = [0, 0, 0, (SUBSYSTEM >> 8) as u8];
 
 /// The comment on each of our rules, for people who read `nft list ruleset`.
 const COMMENT: &str = "towpath";

@@ -1,0 +1,264 @@
+//! [`Fixed`]: the table's rules as nf_tables expressions.
+//!
+//! Compiled as Debian's `nft` compiles the same words, so that it lists them in those words. Registers are numbered as there:
+//! 1 is the first one, and from 8 on they are counted in fours of octets (`enum nft_registers`).
+
+use ipam::Family;
+
+use super::element::{Set, length};
+use super::program::PORTS;
+use super::sets::PROTOCOLS;
+use crate::netlink::Body;
+use crate::nft::LIST_ELEMENT;
+use crate::nft::expression::{Base, Expression, MetaKey};
+
+/// `RTN_LOCAL` (linux/rtnetlink.h), as the 32-bit number that fib gives.
+const LOCAL: u32 = 2;
+/// `NF_NAT_RANGE_PROTO_RANDOM_FULLY` (linux/netfilter/nf_nat.h).
+const RANDOM_FULLY: u32 = 1 << 4;
+/// `IPS_DST_NAT` (linux/netfilter/nf_conntrack_common.h)
+const DESTINATION_TRANSLATED: u32 = 1 << 5;
+/// `NF_DROP`
+const DROP: i32 = 0;
+/// `NFT_GOTO`
+const GOTO: i32 = -4;
+/// `NFPROTO_IPV4`, `NFPROTO_IPV6`
+const IPV4: u8 = 2;
+const IPV6: u8 = 10;
+
+/// Registers: the verdict's, the first, and those of four octets from the first on.
+const VERDICT: u32 = 0;
+const FIRST: u32 = 1;
+const FOURS: u32 = 8;
+
+/// `NFTA_EXPR_…`
+const NAME: u16 = 1;
+const DATA: u16 = 2;
+/// `NFTA_META_…`, `NFT_META_IIF`, `NFT_META_L4PROTO`
+const META_DREG: u16 = 1;
+const META_KEY: u16 = 2;
+const META_INTERFACE: u32 = 4;
+const META_PROTOCOL: u32 = 16;
+/// `NFTA_PAYLOAD_…`, `NFT_PAYLOAD_TRANSPORT_HEADER`
+const PAYLOAD_DREG: u16 = 1;
+const PAYLOAD_BASE: u16 = 2;
+const PAYLOAD_OFFSET: u16 = 3;
+const PAYLOAD_LEN: u16 = 4;
+const TRANSPORT: u32 = 2;
+/// `NFTA_LOOKUP_…`
+const LOOKUP_SET: u16 = 1;
+const LOOKUP_SREG: u16 = 2;
+const LOOKUP_DREG: u16 = 3;
+/// `NFTA_NAT_…`, `NFT_NAT_DNAT`
+const NAT_TYPE: u16 = 1;
+const NAT_FAMILY: u16 = 2;
+const NAT_ADDRESS: u16 = 3;
+const NAT_PORT: u16 = 5;
+const TO_DESTINATION: u32 = 1;
+/// `NFTA_CT_…`, `NFT_CT_STATUS`
+const CT_DREG: u16 = 1;
+const CT_KEY: u16 = 2;
+const CT_STATUS: u32 = 2;
+/// `NFTA_IMMEDIATE_…`, `NFTA_DATA_VERDICT`, `NFTA_VERDICT_…`
+const IMMEDIATE_DREG: u16 = 1;
+const IMMEDIATE_DATA: u16 = 2;
+const DATA_VERDICT: u16 = 2;
+const VERDICT_CODE: u16 = 1;
+const VERDICT_CHAIN: u16 = 2;
+
+/// One of the fixed rules.
+#[derive(Clone, Copy)]
+pub(super) enum Fixed {
+    /// What is meant for the node itself may be meant for a host port. `fib daddr type local goto ports`
+    ToPorts,
+    /// `meta l4proto @protocols dnat ip to … map @ports4`
+    Ports(Set, Family),
+    /// `ct status dnat ip daddr . meta l4proto . th dport vmap @flows4`
+    Flows(Family),
+    /// `ip saddr vmap @leaving4`
+    Leaving(Family),
+    /// From the node's loopback. `ip saddr 127.0.0.0/8 masquerade fully-random`
+    Loopback(Family),
+    /// `ip saddr @near4 masquerade fully-random`
+    Near(Family),
+    /// `masquerade fully-random`
+    All,
+    /// Never from outside to the node's loopback. `iif != "lo" ip daddr 127.0.0.0/8 drop`
+    Martian,
+}
+
+impl Fixed {
+    /// Writes the list of its expressions.
+    pub(super) fn encode(self, list: &mut Body<'_>) {
+        match self {
+            Fixed::ToPorts => {
+                known(list, &[Expression::FibDestinationType, Expression::equal(&LOCAL.to_ne_bytes())]);
+                goto(list, PORTS);
+            }
+            Fixed::Ports(set, family) => {
+                meta(list, META_PROTOCOL, FIRST);
+                lookup(list, PROTOCOLS, None);
+                match set {
+                    Set::Addressed(_) => {
+                        of_family(list, family);
+                        endpoint(list, family);
+                    }
+                    // `dnat ip` passes over the other family by itself.
+                    _ => {
+                        meta(list, META_PROTOCOL, FIRST);
+                        port(list, FOURS + 1);
+                    }
+                }
+                lookup(list, set.name(), Some(FIRST));
+                destination(list, family);
+            }
+            Fixed::Flows(family) => {
+                expression(list, "ct", |data| {
+                    data.be32(CT_DREG, FIRST);
+                    data.be32(CT_KEY, CT_STATUS);
+                });
+                let nothing = Expression::Compare { equal: false, value: vec![0; 4] };
+                known(list, &[Expression::Mask(DESTINATION_TRANSLATED.to_ne_bytes().to_vec()), nothing]);
+                of_family(list, family);
+                endpoint(list, family);
+                lookup(list, Set::Flows(family).name(), Some(VERDICT));
+            }
+            Fixed::Leaving(family) => {
+                of_family(list, family);
+                source(list, family, length(family));
+                lookup(list, Set::Leaving(family).name(), Some(VERDICT));
+            }
+            Fixed::Loopback(family) => {
+                of_family(list, family);
+                match family {
+                    Family::V4 => {
+                        source(list, family, 1);
+                        known(list, &[Expression::equal(&[127])]);
+                    }
+                    Family::V6 => {
+                        source(list, family, 16);
+                        known(list, &[Expression::equal(&std::net::Ipv6Addr::LOCALHOST.octets())]);
+                    }
+                }
+                known(list, &[Expression::Masquerade { flags: RANDOM_FULLY }]);
+            }
+            Fixed::Near(family) => {
+                of_family(list, family);
+                source(list, family, length(family));
+                lookup(list, Set::Near(family).name(), None);
+                known(list, &[Expression::Masquerade { flags: RANDOM_FULLY }]);
+            }
+            Fixed::All => known(list, &[Expression::Masquerade { flags: RANDOM_FULLY }]),
+            Fixed::Martian => {
+                meta(list, META_INTERFACE, FIRST);
+                let loopback = crate::codec::pod::LOOPBACK.to_ne_bytes().to_vec();
+                known(list, &[Expression::Compare { equal: false, value: loopback }]);
+                of_family(list, Family::V4);
+                let first_octet = Expression::Payload { base: Base::Network, offset: 16, length: 1 };
+                known(list, &[first_octet, Expression::equal(&[127]), Expression::Verdict(DROP)]);
+            }
+        }
+    }
+}
+
+fn known(list: &mut Body<'_>, expressions: &[Expression]) {
+    for expression in expressions {
+        list.nest(LIST_ELEMENT, |element| expression.encode(element));
+    }
+}
+
+fn expression(list: &mut Body<'_>, name: &str, data: impl FnOnce(&mut Body<'_>)) {
+    list.nest(LIST_ELEMENT, |element| {
+        element.text(NAME, name);
+        element.nest(DATA, data);
+    });
+}
+
+/// `meta nfproto ipv4`: a table of family `inet` sees both.
+fn of_family(list: &mut Body<'_>, family: Family) {
+    let number = match family {
+        Family::V4 => IPV4,
+        Family::V6 => IPV6,
+    };
+    known(list, &[Expression::Meta(MetaKey::NfProto), Expression::equal(&[number])]);
+}
+
+/// Octets of the source address, as many as asked for.
+fn source(list: &mut Body<'_>, family: Family, length: usize) {
+    let offset = match family {
+        Family::V4 => 12,
+        Family::V6 => 8,
+    };
+    known(list, &[Expression::Payload { base: Base::Network, offset, length: length as u32 }]);
+}
+
+/// `ip daddr . meta l4proto . th dport`, from the first register on.
+fn endpoint(list: &mut Body<'_>, family: Family) {
+    let offset = match family {
+        Family::V4 => 16,
+        Family::V6 => 24,
+    };
+    known(list, &[Expression::Payload { base: Base::Network, offset, length: length(family) as u32 }]);
+    let behind = behind_address(family);
+    meta(list, META_PROTOCOL, behind);
+    port(list, behind + 1);
+}
+
+/// The register behind an address in the first.
+fn behind_address(family: Family) -> u32 {
+    FOURS + length(family) as u32 / 4
+}
+
+fn meta(list: &mut Body<'_>, key: u32, register: u32) {
+    expression(list, "meta", |data| {
+        data.be32(META_DREG, register);
+        data.be32(META_KEY, key);
+    });
+}
+
+/// `th dport`
+fn port(list: &mut Body<'_>, register: u32) {
+    expression(list, "payload", |data| {
+        data.be32(PAYLOAD_DREG, register);
+        data.be32(PAYLOAD_BASE, TRANSPORT);
+        data.be32(PAYLOAD_OFFSET, 2);
+        data.be32(PAYLOAD_LEN, 2);
+    });
+}
+
+/// Goes on if what is in the first register is in the set, with what it leads to in a register.
+fn lookup(list: &mut Body<'_>, set: &str, register: Option<u32>) {
+    expression(list, "lookup", |data| {
+        data.text(LOOKUP_SET, set);
+        data.be32(LOOKUP_SREG, FIRST);
+        if let Some(register) = register {
+            data.be32(LOOKUP_DREG, register);
+        }
+    });
+}
+
+/// `dnat ip to` the address in the first register and the port behind it.
+fn destination(list: &mut Body<'_>, family: Family) {
+    let number = match family {
+        Family::V4 => IPV4,
+        Family::V6 => IPV6,
+    };
+    expression(list, "nat", |data| {
+        data.be32(NAT_TYPE, TO_DESTINATION);
+        data.be32(NAT_FAMILY, u32::from(number));
+        data.be32(NAT_ADDRESS, FIRST);
+        data.be32(NAT_PORT, behind_address(family));
+    });
+}
+
+fn goto(list: &mut Body<'_>, chain: &str) {
+    expression(list, "immediate", |data| {
+        data.be32(IMMEDIATE_DREG, VERDICT);
+        data.nest(IMMEDIATE_DATA, |nest| {
+            nest.nest(DATA_VERDICT, |verdict| {
+                verdict.be32(VERDICT_CODE, GOTO.cast_unsigned());
+                verdict.text(VERDICT_CHAIN, chain);
+            });
+        });
+    });
+}

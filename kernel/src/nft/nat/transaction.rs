@@ -1,0 +1,134 @@
+//! [`Transaction`]: changes of the table that the kernel does all or none of, if the ruleset is still the one that was
+//! looked at.
+
+use super::TABLE;
+use super::element::{Element, Set};
+use crate::error::{Refusal, Result};
+use crate::netlink::{Body, Datagram, Header, Socket};
+use crate::nft::transaction::{BATCH, BATCH_GENERATION, BEGIN, END};
+use crate::nft::{GENERIC, Kind};
+
+/// What came of a transaction.
+pub(super) enum Outcome {
+    Done,
+    /// Somebody's transaction came between the look and this one: nothing was changed.
+    Stale,
+    /// Nothing was changed.
+    Refused {
+        /// What was being done.
+        doing: String,
+        refusal: Refusal,
+        /// Whether it was a network that does not fit among the others.
+        near: bool,
+    },
+}
+
+/// What one message is for.
+struct Step {
+    doing: String,
+    near: bool,
+}
+
+/// The changes.
+pub(super) struct Transaction {
+    messages: Datagram,
+    /// The first message's number; the steps' are the ones from there on.
+    first: u32,
+    steps: Vec<Step>,
+}
+
+impl Transaction {
+    /// Begins one for the ruleset as it is now.
+    pub(super) fn begin(
+        socket: &mut Socket,
+        generation: impl FnOnce(&mut Socket) -> Result<Option<u32>>,
+    ) -> Result<Transaction> {
+        let generation = generation(socket)?;
+        let first = socket.next_sequence();
+        let mut messages = Datagram::default();
+        let header = Header { kind: BEGIN, flags: libc::NLM_F_REQUEST as u16, sequence: first };
+        messages.push(header, |body| {
+            body.fixed(&BATCH);
+            if let Some(generation) = generation {
+                body.be32(BATCH_GENERATION, generation);
+            }
+        });
+        let whole = Step { doing: format!("writing the nftables table inet {TABLE}"), near: false };
+        Ok(Transaction { messages, first, steps: vec![whole] })
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.steps.len() == 1
+    }
+
+    /// Makes or deletes an element.
+    pub(super) fn element(&mut self, kind: Kind, element: &Element) {
+        let near = matches!(element.set, Set::Near(_));
+        let flags = match kind {
+            // The network of a pod is that of its neighbours, too.
+            Kind::NewElement if near => libc::NLM_F_CREATE,
+            Kind::NewElement => libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+            _ => 0,
+        };
+        let doing = format!("writing the element {} of {} in inet {TABLE}", element.tag, element.set.name());
+        self.push((kind, flags), Step { doing, near }, |body| element.encode(body));
+    }
+
+    /// Adds a message about a table, set, chain or rule, all of whose attributes `body` writes.
+    pub(super) fn order(&mut self, (kind, flags): (Kind, i32), what: &str, body: impl FnOnce(&mut Body<'_>)) {
+        let doing = format!("writing {what} of the nftables table inet {TABLE}");
+        self.push((kind, flags), Step { doing, near: false }, body);
+    }
+
+    fn push(&mut self, (kind, flags): (Kind, i32), step: Step, body: impl FnOnce(&mut Body<'_>)) {
+        let flags = (flags | libc::NLM_F_REQUEST) as u16;
+        let header = Header { kind: kind.number(), flags, sequence: self.sequence(self.steps.len()) };
+        self.messages.push(header, |whole| {
+            whole.fixed(&GENERIC);
+            body(whole);
+        });
+        self.steps.push(step);
+    }
+
+    fn sequence(&self, step: usize) -> u32 {
+        self.first.wrapping_add(u32::try_from(step).unwrap_or(u32::MAX))
+    }
+
+    /// Sends it and waits for the outcome.
+    pub(super) fn commit(mut self, socket: &mut Socket) -> Result<Outcome> {
+        if self.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let doing = format!("writing the nftables table inet {TABLE}");
+        // Refusals come by themselves; only the last message asks to be acknowledged, and that comes behind them.
+        self.messages.flag_last(libc::NLM_F_ACK as u16);
+        let last = self.sequence(self.steps.len() - 1);
+        let header = Header { kind: END, flags: libc::NLM_F_REQUEST as u16, sequence: last.wrapping_add(1) };
+        self.messages.push(header, |body| body.fixed(&BATCH));
+        socket.send(&self.messages, &doing)?;
+        let mut refused = None;
+        loop {
+            for message in socket.receive(&doing)? {
+                let Some(verdict) = message.verdict() else { continue };
+                let index = message.header.sequence.wrapping_sub(self.first);
+                let Some(step) = usize::try_from(index).ok().and_then(|index| self.steps.get(index)) else { continue };
+                if let Err(refusal) = verdict {
+                    if refusal.errno == libc::ERESTART {
+                        return Ok(Outcome::Stale);
+                    }
+                    refused.get_or_insert((step, refusal));
+                }
+                // A refusal of the beginning is one of the whole; nothing comes after it.
+                if index == 0 || message.header.sequence == last {
+                    return Ok(match refused {
+                        None => Outcome::Done,
+                        Some((step, refusal)) => {
+                            Outcome::Refused { doing: step.doing.clone(), refusal, near: step.near }
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
