@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-use ipam::ledger::Owner;
+use ipam::ledger::{Identifier, Owner};
 use kernel::netns::Netns;
 
 use crate::document::{Document, Mistakes};
@@ -118,6 +118,13 @@ impl Attachments {
     /// Whether any attachment of a container is to be kept.
     pub fn contains_container(&self, container: &str) -> bool {
         self.0.iter().any(|(valid, _)| valid == container)
+    }
+
+    /// Each one, those that cannot be an owner left out: nothing of ours is theirs.
+    pub fn owners(&self) -> impl Iterator<Item = Owner> {
+        self.0.iter().filter_map(|(container, ifname)| {
+            Some(Owner { container: Identifier::new(container).ok()?, ifname: ifname.clone() })
+        })
     }
 
     /// Each one: container, interface.

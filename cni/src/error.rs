@@ -88,6 +88,16 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A configuration that was delegated, as flannel keeps it.
+    #[error("cannot {action} {}, where flannel's delegated configurations are kept (`dataDir`): {source}", path.display())]
+    KeptFile {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The daemon's file says nothing useful.
     #[error("{} is not what towpathd writes: {what}; restart towpathd, it writes the file anew", path.display())]
     SubnetFile {
@@ -165,13 +175,19 @@ impl Error {
             Error::UnsupportedField { .. } => 2,
             Error::NoContainer { .. } => 3,
             Error::Environment { .. } => 4,
-            Error::Input { .. } | Error::File { .. } | Error::Ledger(LedgerError::File { .. }) => 5,
+            Error::Input { .. }
+            | Error::File { .. }
+            | Error::KeptFile { .. }
+            | Error::Ledger(LedgerError::File { .. }) => 5,
             Error::Decode { .. } | Error::SubnetFile { .. } => 6,
             Error::InputTooLong { .. } | Error::Configuration { .. } => 7,
             Error::NoSubnetFile { .. } => 11,
             Error::NotReady { .. } => 50,
             Error::Pod(_) => 100,
-            Error::Ledger(LedgerError::Exhausted { .. }) => 101,
+            Error::Ledger(
+                LedgerError::OutOfRanges { .. } | LedgerError::IsGateway { .. } | LedgerError::TwoOfOneSet { .. },
+            ) => 7,
+            Error::Ledger(_) => 101,
             Error::Missing { .. } => 102,
             Error::NoSuchPlugin { .. } | Error::Delegate { .. } => 103,
             Error::Delegated { said, .. } => said.get("code").and_then(Value::as_u64).unwrap_or(103) as u32,

@@ -14,6 +14,8 @@ mod dns;
 mod document;
 mod environment;
 mod error;
+mod flannel;
+mod invocation;
 mod ipam_local;
 mod masquerade;
 mod outcome;
@@ -21,6 +23,7 @@ mod part;
 mod plugin;
 mod ports;
 mod ranges;
+mod request;
 mod subnet_file;
 mod version;
 mod wire;
@@ -35,6 +38,7 @@ use call::{Attachments, Call, Said};
 use document::Document;
 use environment::{Command, Environment};
 use error::Error;
+use invocation::Invocation;
 use outcome::Outcome;
 use plugin::Plugin;
 use version::Version;
@@ -43,6 +47,22 @@ use version::Version;
 const TOO_LONG: u64 = 1_000_000;
 
 fn main() -> ExitCode {
+    let said = match Invocation::read(std::env::args_os().skip(1)) {
+        Invocation::Plugin => return plugin(),
+        Invocation::Help => Ok((invocation::help(), true)),
+        Invocation::Release => Ok((format!("towpath {}\n", invocation::release()), true)),
+        Invocation::Install { directory, replace } => invocation::install(&directory, replace),
+        Invocation::Wrong(what) => Err(format!("{what}: towpath --help says what can be asked")),
+    };
+    let (good, written) = match said {
+        Ok((text, good)) => (good, io::stdout().write_all(text.as_bytes())),
+        Err(text) => (false, writeln!(io::stderr(), "{text}")),
+    };
+    if good && written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What a container runtime starts.
+fn plugin() -> ExitCode {
     let plugin = Plugin::called_as(&std::env::args_os().next().unwrap_or_default());
     let document = read_input().and_then(|text| Document::parse(&text));
     // Whatever goes wrong is told in the version that was asked in, if that can be made out.

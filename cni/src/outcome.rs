@@ -150,7 +150,8 @@ impl Address {
     }
 }
 
-fn route_to_json(route: &Route, version: Version) -> Value {
+/// A route as a result of that version has it.
+pub fn route_to_json(route: &Route, version: Version) -> Value {
     let mut object = json!({ "dst": route.destination });
     if let Some(gateway) = route.gateway {
         object["gw"] = json!(gateway);

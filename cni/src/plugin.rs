@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::bandwidth::Bandwidth;
+use crate::flannel::Flannel;
 use crate::ipam_local::HostLocal;
 use crate::masquerade::Masquerade;
 use crate::part::{Chain, Part};
@@ -18,6 +19,8 @@ use crate::wire::Wire;
 pub enum Plugin {
     /// Everything that a pod's wire needs.
     Towpath,
+    /// flannel's meta plugin.
+    Flannel,
     /// The reference `bridge`.
     Bridge,
     /// The reference `host-local`.
@@ -30,8 +33,8 @@ pub enum Plugin {
 
 impl Plugin {
     /// All of them.
-    pub const ALL: [Plugin; 5] =
-        [Plugin::Towpath, Plugin::Bridge, Plugin::HostLocal, Plugin::Portmap, Plugin::Bandwidth];
+    pub const ALL: [Plugin; 6] =
+        [Plugin::Towpath, Plugin::Flannel, Plugin::Bridge, Plugin::HostLocal, Plugin::Portmap, Plugin::Bandwidth];
 
     /// By what it was called as; any other file name is `towpath`, as `towpath-0.1.0` is.
     pub fn called_as(argument: &OsStr) -> Plugin {
@@ -48,6 +51,7 @@ impl Plugin {
     pub fn name(self) -> &'static str {
         match self {
             Plugin::Towpath => "towpath",
+            Plugin::Flannel => "flannel",
             Plugin::Bridge => "bridge",
             Plugin::HostLocal => "host-local",
             Plugin::Portmap => "portmap",
@@ -59,6 +63,7 @@ impl Plugin {
     pub fn part(self) -> &'static dyn Part {
         match self {
             Plugin::Towpath => &Chain(&[&Wire, &Masquerade, &Ports, &Bandwidth]),
+            Plugin::Flannel => &Flannel,
             Plugin::Bridge => &Chain(&[&Wire, &Masquerade]),
             Plugin::HostLocal => &HostLocal,
             Plugin::Portmap => &Ports,

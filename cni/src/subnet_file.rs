@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ipam::Family;
 use ipam::ledger::{Range, RangeSet, RangeText};
 use ipnet::IpNet;
 
@@ -11,6 +12,8 @@ use crate::call::Call;
 use crate::document::Mistakes;
 use crate::error::Error;
 use crate::plugin::Plugin;
+use crate::ranges;
+use crate::wire::plan::Mode;
 
 /// Where the daemon writes it unless told otherwise.
 pub const SUBNET_FILE: &str = "/run/flannel/subnet.env";
@@ -26,10 +29,15 @@ pub struct SubnetFile {
     pub mtu: Option<u32>,
     /// The cluster's networks.
     pub networks: Vec<IpNet>,
+    /// What pods of this node hang on: ours alone, flannel's readers overlook it.
+    pub mode: Mode,
+    /// Whether the daemon masquerades.
+    pub masquerade: Option<bool>,
 }
 
 impl SubnetFile {
-    /// The file, when `towpath` is to take its ranges from it because none are written.
+    /// The file, when addresses are to come from it because no ranges are written. `towpath` needs it then; `host-local` by
+    /// its own name takes it if it is there.
     ///
     /// # Errors
     /// As [`SubnetFile::read`].
@@ -38,12 +46,18 @@ impl SubnetFile {
         let path =
             root.absolute_path("subnetFile", &mut mistakes).map_or_else(|| PathBuf::from(SUBNET_FILE), PathBuf::from);
         let ipam = root.object("ipam", &mut mistakes);
-        let written = ipam.is_some_and(|ipam| {
-            let other = ipam.text("type", &mut mistakes).is_some_and(|kind| !["", "host-local"].contains(&kind));
-            other || ipam.first_set(&["ranges", "subnet"]).is_some()
-        });
+        let kind = ipam.and_then(|ipam| ipam.text("type", &mut mistakes)).unwrap_or_default();
+        let written = ranges::are_written(&root, &mut mistakes);
         mistakes.none_or(())?;
-        if written || call.plugin != Plugin::Towpath { Ok(None) } else { SubnetFile::read(&path).map(Some) }
+        match (call.plugin, kind) {
+            _ if written => Ok(None),
+            (Plugin::Towpath, "" | "host-local") => SubnetFile::read(&path).map(Some),
+            (Plugin::Bridge | Plugin::HostLocal, "host-local") => match SubnetFile::read(&path) {
+                Err(Error::NoSubnetFile { .. }) => Ok(None),
+                read => read.map(Some),
+            },
+            _ => Ok(None),
+        }
     }
 
     /// Reads the file.
@@ -60,7 +74,7 @@ impl SubnetFile {
     }
 
     fn parse(text: &str) -> Result<SubnetFile, String> {
-        let mut file = SubnetFile { sets: Vec::new(), mtu: None, networks: Vec::new() };
+        let mut file = SubnetFile { sets: Vec::new(), mtu: None, networks: Vec::new(), mode: Mode::default(), masquerade: None };
         let mut subnets = [None, None];
         for line in text.lines() {
             let Some((key, value)) = line.split_once('=') else { continue };
@@ -68,12 +82,14 @@ impl SubnetFile {
             let wrong = |expected| format!("{} is `{value}`, expected {expected}", key.trim());
             match key.trim() {
                 "FLANNEL_SUBNET" => {
-                    subnets[0] = Some(set(value).ok_or_else(|| wrong("an IPv4 subnet's first address"))?)
+                    subnets[0] = Some(set(Family::V4, value).ok_or_else(|| wrong("an IPv4 subnet's first address"))?);
                 }
                 "FLANNEL_IPV6_SUBNET" => {
-                    subnets[1] = Some(set(value).ok_or_else(|| wrong("an IPv6 subnet's first address"))?);
+                    subnets[1] = Some(set(Family::V6, value).ok_or_else(|| wrong("an IPv6 subnet's first address"))?);
                 }
                 "FLANNEL_MTU" => file.mtu = Some(value.parse().map_err(|_| wrong("a number of octets"))?),
+                "FLANNEL_IPMASQ" => file.masquerade = Some(value == "true"),
+                "TOWPATH_POD_MODE" => file.mode = value.parse().map_err(|()| wrong("`bridge` or `routed`"))?,
                 // flannel's readers take a list.
                 "FLANNEL_NETWORK" | "FLANNEL_IPV6_NETWORK" => {
                     for network in value.split(',').filter(|network| !network.is_empty()) {
@@ -92,8 +108,8 @@ impl SubnetFile {
 }
 
 /// `10.1.2.1/24`: the subnet 10.1.2.0/24 and its gateway.
-fn set(value: &str) -> Option<RangeSet> {
-    let net: IpNet = value.parse().ok()?;
+fn set(family: Family, value: &str) -> Option<RangeSet> {
+    let net: IpNet = value.parse().ok().filter(|net| Family::of_net(net) == family)?;
     let gateway = (net.addr() != net.network()).then(|| net.addr());
     let range = Range::new(RangeText { subnet: net.trunc(), start: None, end: None, gateway }).ok()?;
     RangeSet::new(vec![range]).ok()
@@ -114,7 +130,7 @@ mod tests {
         assert_eq!(file.sets[0].to_string(), "10.244.1.1-10.244.1.254");
         assert_eq!(file.sets[0].ranges()[0].gateway().to_string(), "10.244.1.1");
         assert_eq!(file.sets[1].ranges()[0].subnet().to_string(), "fd00:0:0:1::/64");
-        assert_eq!((file.mtu, file.networks.len()), (Some(1450), 2));
+        assert_eq!((file.mtu, file.networks.len(), file.masquerade), (Some(1450), 2, Some(true)));
     }
 
     #[test]
@@ -122,6 +138,10 @@ mod tests {
         for (text, what) in [
             ("", "it has neither FLANNEL_SUBNET nor FLANNEL_IPV6_SUBNET"),
             ("FLANNEL_SUBNET=10.1.1.1", "FLANNEL_SUBNET is `10.1.1.1`, expected an IPv4 subnet's first address"),
+            (
+                "FLANNEL_IPV6_SUBNET=10.1.1.1/24",
+                "FLANNEL_IPV6_SUBNET is `10.1.1.1/24`, expected an IPv6 subnet's first address",
+            ),
             ("FLANNEL_SUBNET=10.1.1.1/24\nFLANNEL_MTU=big", "FLANNEL_MTU is `big`, expected a number of octets"),
         ] {
             assert_eq!(SubnetFile::parse(text).unwrap_err(), what);

@@ -55,7 +55,12 @@ fn every_error_has_the_code_of_the_specification_and_the_version_of_the_request(
         (1, config(json!({ "cniVersion": "9.0.0" })), pod.as_str(), "use one of 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"),
         (2, config(json!({ "vlan": 100 })), &pod, "`vlan` is 100"),
         (103, config(json!({ "ipam": { "type": "none-such" } })), &pod, "there is no plugin `none-such` in CNI_PATH"),
-        (7, config(json!({ "ipam": { "type": "../sh" } })), &pod, "`ipam.type` is \"../sh\": expected the name of a plugin"),
+        (
+            7,
+            config(json!({ "ipam": { "type": "../sh" } })),
+            &pod,
+            "`ipam.type` is \"../sh\": expected the name of a plugin",
+        ),
         (3, config(json!({})), gone, "there is nothing at CNI_NETNS /run/netns/was-never-there"),
         (4, config(json!({})), "", "CNI_NETNS is not set"),
         (4, config(json!({})), "/etc/passwd", "CNI_NETNS: /etc/passwd is not a network namespace"),
@@ -68,7 +73,7 @@ fn every_error_has_the_code_of_the_specification_and_the_version_of_the_request(
         (7, config(json!({ "name": "../x" })), &pod, "`name`: `../x` is not a name"),
         (7, config(json!({ "ipam": 5 })), &pod, "`ipam` is 5: expected an object"),
         (7, config(json!({ "ipam": { "subnet": "10.0.0.1/24" } })), &pod, "has host bits set: write 10.0.0.0/24"),
-        (7, config(json!({ "prevResult": 7 })), &pod, "`prevResult` is not an object"),
+        (7, config(json!({ "prevResult": 7 })), &pod, "`prevResult` is 7: expected an object"),
         (11, config(json!({ "subnetFile": "/no/subnet.env" })), &pod, "there is no /no/subnet.env yet"),
     ] {
         let answer = stage.towpath("ADD", "c1", netns, &config);

@@ -38,7 +38,8 @@ const DIRECTIONS: [(&str, &[&str]); 7] = [
     ("kernel", &["ipam", "backends"]),
     ("towpath", &["ipam", "backends", "kernel"]),
     ("towpathctl", &["ipam", "backends", "kernel"]),
-    ("towpathd", &["ipam", "backends", "kernel"]),
+    // The daemon repairs the plugin's directory, with the plugin's library.
+    ("towpathd", &["ipam", "backends", "kernel", "towpath"]),
     ("netns-harness", &["ipam"]),
 ];
 
