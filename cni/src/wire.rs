@@ -6,16 +6,19 @@
 //! Owner of this file and of those below `wire/` while the parts are filled in: the wire. What is asked of IPAM is behind
 //! `addresses.rs`; netlink is `kernel::pod`'s.
 
+mod bridged;
 mod check;
 mod names;
-mod plan;
+pub mod plan;
 mod removal;
+mod routed;
 
 use std::net::IpAddr;
 
-use ipam::Family;
+use backends::LinkName;
+use ipam::{Family, Mac};
 use ipnet::IpNet;
-use kernel::pod::{self, Attached, Bridge, Inside, Route};
+use kernel::pod::{self, Attached, Inside, Route, Way};
 
 use crate::addresses;
 use crate::call::{Attachments, Call};
@@ -23,7 +26,8 @@ use crate::environment::Attachment;
 use crate::error::Error;
 use crate::outcome::{Address, Interface, Outcome};
 use crate::part::{Part, Undo};
-use plan::{Plan, Router};
+use crate::request::Request;
+use plan::{Mode, Plan, Resolved, Router};
 
 /// The pod's wire.
 pub struct Wire;
@@ -44,7 +48,9 @@ impl Part for Wire {
         let plan = Plan::of(call)?;
         let netns = attachment.open_netns(call.home)?;
         let resolved = plan.resolve(call)?;
+        let mac = Request::of(call, attachment)?.mac;
         let giver = addresses::giver(call)?;
+        plan.check_addresses(resolved.mode, giver.is_some())?;
         let mut given = Outcome::default();
         let withdraw = match &giver {
             Some(giver) => {
@@ -53,14 +59,11 @@ impl Part for Wire {
             }
             None => None,
         };
-        let bridge = bridge(&plan, resolved.mtu, &given.addresses);
-        let wire = wire(attachment, &plan, resolved.mtu, &given.addresses);
-        let addresses = given.addresses.iter().map(|address| address.net).collect();
-        let inside = Inside { addresses, routes: routes(&plan, &given, resolved.networks) };
         let made = plan.check_mtu(resolved.mtu, &given.addresses);
-        match made.and_then(|()| Ok(pod::attach(&netns, &bridge, &wire, &inside)?)) {
+        let Wanted { way, wire, inside, given } = wanted(call, attachment, (&plan, resolved, mac), given)?;
+        match made.and_then(|()| Ok(pod::attach(&netns, &way, &wire, &inside)?)) {
             Ok(attached) => {
-                tell(outcome, interfaces(attachment, &bridge, &wire, attached), &given.addresses);
+                tell(outcome, interfaces(attachment, &plan, &wire, attached), &given.addresses);
                 outcome.routes.extend(inside.routes);
                 outcome.dns = std::mem::take(&mut outcome.dns).or(plan.dns).or(given.dns);
                 Ok(Box::new(move || {
@@ -87,6 +90,8 @@ impl Part for Wire {
     }
 
     fn collect(&self, call: &Call<'_>, valid: &Attachments) -> Result<(), Error> {
+        // The wire first, so that no other pod can get an address that still answers.
+        removal::collect(call, valid)?;
         addresses::giver(call)?.map_or(Ok(()), |giver| giver.collect(call, valid))
     }
 
@@ -96,35 +101,51 @@ impl Part for Wire {
     }
 }
 
-/// Adds interfaces and addresses behind those of earlier plugins; the addresses are on the last one.
-fn tell(outcome: &mut Outcome, interfaces: Vec<Interface>, addresses: &[Address]) {
-    outcome.interfaces.extend(interfaces);
-    let last = outcome.interfaces.len().checked_sub(1);
-    outcome.addresses.extend(addresses.iter().map(|address| Address { interface: last, ..*address }));
+/// What is asked of the kernel, and the addresses as the pod has them.
+struct Wanted {
+    way: Way,
+    wire: pod::Wire,
+    inside: Inside,
+    given: Outcome,
 }
 
-fn bridge(plan: &Plan, mtu: Option<u32>, given: &[Address]) -> Bridge {
-    let gateway = |address: &Address| IpNet::new(address.gateway?, address.net.prefix_len()).ok();
-    let gateways: Vec<IpNet> = given.iter().filter_map(gateway).collect();
-    Bridge {
-        name: plan.bridge,
-        mac: names::bridge_mac(plan.bridge, gateways.first().copied().unwrap_or_default()),
-        mtu,
-        gateways: if plan.router == Router::No { Vec::new() } else { gateways },
-    }
-}
-
-fn wire(attachment: &Attachment, plan: &Plan, mtu: Option<u32>, given: &[Address]) -> pod::Wire {
+fn wanted(
+    call: &Call<'_>,
+    attachment: &Attachment,
+    (plan, resolved, mac): (&Plan, Resolved, Option<Mac>),
+    given: Outcome,
+) -> Result<Wanted, Error> {
+    let (given, mut first) = match resolved.mode {
+        Mode::Bridge => (given, Vec::new()),
+        Mode::Routed => routed::alone(given),
+    };
+    let way = match resolved.mode {
+        Mode::Bridge => bridged::way(plan, &resolved, &given.addresses),
+        Mode::Routed => routed::way(plan),
+    };
     let owner = &attachment.owner;
-    pod::Wire {
+    let derived = given.addresses.first().map_or_else(|| names::lone_mac(owner), |first| names::pod_mac(first.net));
+    let wire = pod::Wire {
         host: names::host_end(owner),
-        host_mac: names::host_mac(owner),
-        alias: names::alias(owner),
+        host_mac: if resolved.mode == Mode::Bridge { names::host_mac(owner) } else { routed::gateway_mac() },
+        alias: names::alias(&call.document.network()?, owner).to_string(),
         pod: attachment.ifname,
-        pod_mac: names::pod_mac(given.first().map(|address| address.net).unwrap_or_default()),
-        mtu,
-        hairpin: plan.hairpin,
-    }
+        pod_mac: mac.unwrap_or(derived),
+        mtu: resolved.mtu,
+    };
+    let addresses = given.addresses.iter().map(|address| address.net).collect();
+    first.extend(routes(plan, &given, resolved.networks));
+    let inside = Inside { addresses, routes: first, dad: plan.dad, end: plan.end };
+    Ok(Wanted { way, wire, inside, given })
+}
+
+/// Adds interfaces and addresses behind those of earlier plugins; the addresses are on the pod's.
+fn tell(outcome: &mut Outcome, interfaces: Vec<Interface>, addresses: &[Address]) {
+    let before = outcome.interfaces.len();
+    outcome.interfaces.extend(interfaces);
+    let inside = outcome.interfaces[before..].iter().position(|interface| !interface.sandbox.is_empty());
+    let interface = inside.map(|at| before + at);
+    outcome.addresses.extend(addresses.iter().map(|address| Address { interface, ..*address }));
 }
 
 /// The routes that are written, those without a gateway through their family's; then, as the pod's only way out or to
@@ -167,18 +188,21 @@ fn everything(address: IpAddr) -> IpNet {
     IpNet::new(address, 0).map_or(IpNet::default(), |net| net.trunc())
 }
 
-fn interfaces(attachment: &Attachment, bridge: &Bridge, wire: &pod::Wire, attached: Attached) -> Vec<Interface> {
+/// What the reference plugin lists, in its order: bridge, host's end, pod's end, and the bridge's end in a VLAN.
+fn interfaces(attachment: &Attachment, plan: &Plan, wire: &pod::Wire, attached: Attached) -> Vec<Interface> {
     let sandbox = attachment.netns.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-    let interface = |name: &str, mac: ipam::Mac, mtu: u32, sandbox: String| Interface {
-        name: name.to_owned(),
+    let interface = |name: LinkName, mac: Mac, mtu: u32, sandbox: String| Interface {
+        name: name.to_string(),
         mac: mac.to_string(),
         mtu: Some(mtu),
         sandbox,
         ..Interface::default()
     };
-    vec![
-        interface(bridge.name.as_str(), attached.bridge_mac, attached.bridge_mtu, String::new()),
-        interface(wire.host.as_str(), wire.host_mac, attached.mtu, String::new()),
-        interface(wire.pod.as_str(), wire.pod_mac, attached.mtu, sandbox),
-    ]
+    let bridge = attached.bridge.map(|(mac, mtu)| interface(plan.bridge, mac, mtu, String::new()));
+    let vlan = attached.vlan.map(|(name, mac)| interface(name, mac, attached.mtu, String::new()));
+    let ends = [
+        interface(wire.host, wire.host_mac, attached.mtu, String::new()),
+        interface(wire.pod, wire.pod_mac, attached.mtu, sandbox),
+    ];
+    bridge.into_iter().chain(ends).chain(vlan).collect()
 }

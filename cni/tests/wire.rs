@@ -38,7 +38,7 @@ fn type_alone_makes_a_dual_stack_pod_and_takes_it_down_again() {
 
     let [bridge, host, inside] = [0, 1, 2].map(|index| result["interfaces"][index].clone());
     let port = link(&stage.netns(), host["name"].as_str().unwrap());
-    assert_eq!((&port["master"], &port["ifalias"]), (&json!("cni0"), &json!("towpath-pod c1/eth0")));
+    assert_eq!((&port["master"], &port["ifalias"]), (&json!("cni0"), &json!("towpath-pod net1 c1/eth0")));
     assert_eq!(port["linkinfo"]["info_slave_data"]["hairpin"], true);
     assert_eq!(port["linkinfo"]["info_slave_data"]["state"], "forwarding", "frames pass as soon as ADD is done");
     assert_eq!((&port["address"], &port["mtu"]), (&host["mac"], &json!(1450)));
@@ -254,7 +254,7 @@ fn a_second_add_is_refused_and_the_first_one_lives_on() {
     let config = stage.config("1.0.0", json!({}));
     let result = stage.towpath("ADD", "c1", &a, &config).success();
     let (code, message) = stage.towpath("ADD", "c1", &a, &config).error();
-    assert!(code == 100 && message.contains("belongs to `towpath-pod c1/eth0`"), "{message}");
+    assert!(code == 100 && message.contains("belongs to `towpath-pod net1 c1/eth0`"), "{message}");
     // Also when its address is no longer the last one given.
     stage.towpath("ADD", "c2", &b, &config).success();
     stage.towpath("ADD", "c1", &a, &config).error();

@@ -4,6 +4,7 @@
 //! objects are ours is [`crate::observe`]'s, what to do about a refusal [`crate::apply`]'s.
 
 pub mod address;
+pub mod bridge;
 pub mod link;
 pub mod neighbour;
 pub mod nexthop;

@@ -19,6 +19,9 @@ const LONGEST_OWNER: usize = 80;
 pub struct Tag(String);
 
 impl Tag {
+    /// What every tag begins with.
+    pub const PREFIX: &str = PREFIX;
+
     /// The tag of what is made for this interface of this container on this network.
     pub fn new(network: &str, owner: &Owner) -> Tag {
         Tag(format!("{}{}", network_part(network), shortened(&owner.to_string(), LONGEST_OWNER)))

@@ -5,9 +5,10 @@
 
 use backends::LinkName;
 use ipam::Family;
-use kernel::pod::{Found, Host, Pod, PodError};
+use kernel::pod::{Found, Host, Pod, PodEnd, PodError};
 
 use super::plan::Plan;
+use super::{bridged, routed};
 use crate::addresses;
 use crate::call::Call;
 use crate::environment::Attachment;
@@ -29,11 +30,16 @@ pub fn check(call: &Call<'_>, attachment: &Attachment, previous: &Outcome) -> Re
         giver.check(call, attachment, previous)?;
     }
     let mut host = Host::open().map_err(PodError::from)?;
-    let port = check_host(&mut host, &plan, previous)?;
+    // How it was made, which is not always how it would be made now.
+    let port = if previous.interfaces.iter().any(|told| told.sandbox.is_empty() && told.name == plan.bridge.as_str()) {
+        bridged::check(&mut host, &plan, previous)?
+    } else {
+        routed::check(&mut host, &plan, attachment, previous)?
+    };
 
     let mut pod = Pod::enter(&netns)?;
     let found = pod.find(attachment.ifname).map_err(PodError::from)?;
-    let found = check_pod_link(found, told, &port)?;
+    let found = check_pod_link(found, told, (&port, plan.end))?;
     let there = pod.addresses(found.index).map_err(PodError::from)?;
     if let Some(address) = previous.own_addresses(attachment).find(|address| !there.contains(&address.net)) {
         return missing(format!("the address {} is not on {} in the pod", address.net, attachment.ifname));
@@ -53,17 +59,8 @@ pub fn check(call: &Call<'_>, attachment: &Attachment, previous: &Outcome) -> Re
     Ok(())
 }
 
-/// The bridge, and the host's end as its port. Returns the latter.
-fn check_host(host: &mut Host, plan: &Plan, previous: &Outcome) -> Result<Found, Error> {
-    let Some(bridge) = host.find(plan.bridge).map_err(PodError::from)? else {
-        return missing(format!("the bridge {} is not there", plan.bridge));
-    };
-    if bridge.kind != "bridge" {
-        return missing(format!("{} is no longer a bridge", plan.bridge));
-    }
-    if !bridge.up {
-        return missing(format!("the bridge {} is down", plan.bridge));
-    }
+/// The host's end of the wire, with its name.
+pub(super) fn host_end(host: &mut Host, plan: &Plan, previous: &Outcome) -> Result<(LinkName, Found), Error> {
     let told = previous.interfaces.iter().find(|told| told.sandbox.is_empty() && told.name != plan.bridge.as_str());
     let Some(told) = told else { return missing("`prevResult` has no end of the wire on the host".to_owned()) };
     let name = LinkName::new(&told.name).map_err(|error| Error::Missing { what: error.to_string() })?;
@@ -71,19 +68,18 @@ fn check_host(host: &mut Host, plan: &Plan, previous: &Outcome) -> Result<Found,
         return missing(format!("the host's end of the wire, {name}, is not there"));
     };
     compare(&name, &found, told)?;
-    match found.port {
-        Some(port) if port.bridge == bridge.index => Ok(found),
-        _ => missing(format!("{name} is not a port of the bridge {}", plan.bridge)),
-    }
+    Ok((name, found))
 }
 
-fn check_pod_link(found: Option<Found>, told: &Interface, port: &Found) -> Result<Found, Error> {
+fn check_pod_link(found: Option<Found>, told: &Interface, (port, end): (&Found, PodEnd)) -> Result<Found, Error> {
     let name = &told.name;
-    let Some(found) = found else { return missing(format!("the interface {name} is not in the pod")) };
+    let Some(mut found) = found else { return missing(format!("the interface {name} is not in the pod")) };
+    // Whoever is in the pod brings it up, or not.
+    found.up |= end == PodEnd::Down;
     let in_pod = format!("{name} in the pod");
     compare(&in_pod, &found, told)?;
     if port.peer != Some(found.index) {
-        return missing(format!("{in_pod} is not the other end of the wire on the bridge"));
+        return missing(format!("{in_pod} is not the other end of the wire on the host"));
     }
     if told.mtu.is_none() && found.mtu != port.mtu {
         return missing(format!("the MTU of {in_pod} is {}, and {} at the other end of the wire", found.mtu, port.mtu));
@@ -105,6 +101,6 @@ fn compare(name: &dyn std::fmt::Display, found: &Found, told: &Interface) -> Res
     }
 }
 
-fn missing<T>(what: String) -> Result<T, Error> {
+pub(super) fn missing<T>(what: String) -> Result<T, Error> {
     Err(Error::Missing { what })
 }

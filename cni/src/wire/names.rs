@@ -3,11 +3,9 @@
 
 use backends::LinkName;
 use ipam::Mac;
-use ipam::ledger::Owner;
+use ipam::ledger::{Identifier, Owner};
 use ipnet::IpNet;
-
-/// `IFALIASZ` in the kernel, less the NUL.
-const LONGEST_ALIAS: usize = 255;
+use kernel::tag::Tag;
 
 /// The name of the host's end: `veth` and 11 hexadecimal digits, as many as fit.
 #[allow(clippy::expect_used, reason = "15 octets of letters and digits are an interface's name (`dev_valid_name`)")]
@@ -27,27 +25,25 @@ pub fn pod_mac(address: IpNet) -> Mac {
     Mac::derived_from(&address.addr().to_string())
 }
 
+/// The MAC address of the pod's end when it has no address that it could come from.
+pub fn lone_mac(owner: &Owner) -> Mac {
+    Mac::derived_from(&format!("{owner} in the pod"))
+}
+
 /// The MAC address to make a bridge with: the same again if it must be made again, so that pods' neighbour entries of their
 /// gateway stay true.
 pub fn bridge_mac(bridge: LinkName, gateway: IpNet) -> Mac {
     Mac::derived_from(&format!("{bridge} {}", gateway.addr()))
 }
 
-/// The alias of the host's end, which says whose it is: `towpath-pod CONTAINER/IFNAME`. Not the daemon's tag.
-pub fn alias(owner: &Owner) -> String {
-    let mut alias = format!("towpath-pod {owner}");
-    // All of it is ASCII: the container's id by its pattern, an interface's name in bytes that may be anything.
-    while alias.len() > LONGEST_ALIAS {
-        alias.pop();
-    }
-    alias
+/// The alias of the host's end, which says whose it is: `towpath-pod NETWORK CONTAINER/IFNAME`. Not the daemon's tag.
+pub fn alias(network: &Identifier, owner: &Owner) -> Tag {
+    Tag::new(network.as_str(), owner)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use ipam::ledger::Identifier;
-
     use super::*;
 
     fn owner(container: &str) -> Owner {
@@ -60,11 +56,5 @@ mod tests {
         assert_eq!(names.len(), 10_000);
         assert_eq!(host_end(&owner("a")), host_end(&owner("a")));
         assert_eq!(host_end(&owner("a")).as_str().len(), 15);
-    }
-
-    #[test]
-    fn an_alias_is_never_longer_than_the_kernel_takes() {
-        assert_eq!(alias(&owner("abc")), "towpath-pod abc/eth0");
-        assert_eq!(alias(&owner(&"x".repeat(4000))).len(), 255);
     }
 }

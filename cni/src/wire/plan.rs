@@ -2,12 +2,14 @@
 //!
 //! Keys are named as the reference `bridge` plugin names them. What is different in `towpath`: a pod works with
 //! `{"type": "towpath"}` alone, so `isGateway`, `isDefaultGateway` and `hairpinMode` are true unless written otherwise, and
-//! the MTU comes from the daemon's `subnet.env` when none is written.
+//! the MTU comes from the daemon's `subnet.env` when none is written, as does `mode`.
 
 use backends::LinkName;
 use ipam::Family;
 use ipnet::IpNet;
-use kernel::pod::Hairpin;
+use kernel::pod::{
+    Dad, DefaultVlan, Hairpin, Isolation, Others, PodEnd, Promiscuity, Source, Terms, VlanFiltering, Vlans,
+};
 
 use crate::call::Call;
 use crate::dns::Dns;
@@ -18,19 +20,31 @@ use crate::plugin::Plugin;
 
 const BRIDGE: &str = "cni0";
 
-/// What the reference `bridge` plugin can do and we cannot yet: overlooking one of these would be a surprise, or a hole.
-const NOT_DONE: [&str; 10] = [
-    "delegate",
-    "disableContainerInterface",
-    "enabledad",
-    "forceAddress",
-    "macspoofchk",
-    "mode",
-    "portIsolation",
-    "promiscMode",
-    "vlan",
-    "vlanTrunk",
-];
+/// What only a bridge can do: overlooking one of these would be a surprise, or a hole.
+const BRIDGES_ONLY: [&str; 7] =
+    ["disableContainerInterface", "forceAddress", "macspoofchk", "portIsolation", "promiscMode", "vlan", "vlanTrunk"];
+
+/// What the host's end of a wire hangs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// A bridge, as flannel users have it.
+    #[default]
+    Bridge,
+    /// Nothing: the node routes to each pod.
+    Routed,
+}
+
+impl std::str::FromStr for Mode {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Mode, ()> {
+        match text {
+            "bridge" => Ok(Mode::Bridge),
+            "routed" => Ok(Mode::Routed),
+            _ => Err(()),
+        }
+    }
+}
 
 /// What the node is to a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +64,19 @@ pub struct Plan {
     pub bridge: LinkName,
     /// Whose gateway it is.
     pub router: Router,
-    /// Whether a pod reaches itself by a Service's address.
-    pub hairpin: Hairpin,
+    /// How it hangs on the bridge.
+    pub terms: Terms,
+    /// What becomes of other addresses of the bridge.
+    pub others: Others,
+    /// Whether the bridge takes in every frame.
+    pub promiscuity: Promiscuity,
+    /// Whether IPv6 addresses are first asked for on the link.
+    pub dad: Dad,
+    /// Whether the pod's end is brought up.
+    pub end: PodEnd,
+    mode: Option<Mode>,
+    /// A key that only a bridge can do, with its value.
+    bridges_only: Option<(String, String)>,
     /// MTU, octets, when one is written.
     pub mtu: Option<u32>,
     /// What the configuration says about names.
@@ -61,6 +86,8 @@ pub struct Plan {
 /// A plan with what the daemon says filled in.
 #[derive(Clone, Debug)]
 pub struct Resolved {
+    /// What the host's end hangs on.
+    pub mode: Mode,
     /// MTU, octets; the kernel's default when nobody says.
     pub mtu: Option<u32>,
     /// The cluster's networks, when the ranges are the daemon's.
@@ -74,7 +101,6 @@ impl Plan {
     /// Everything that is wrong with it, together; or what we cannot do.
     pub fn of(call: &Call<'_>) -> Result<Plan, Error> {
         let (root, mut mistakes) = (call.document.root(), Mistakes::default());
-        refuse_not_done(&root, &mut mistakes)?;
         let on = call.plugin == Plugin::Towpath;
         let bridge = match root.text("bridge", &mut mistakes).unwrap_or_default() {
             "" => BRIDGE,
@@ -87,28 +113,66 @@ impl Plan {
             false if gateway => Router::Gateway,
             false => Router::No,
         };
-        let hairpin = if root.flag("hairpinMode", &mut mistakes).unwrap_or(on) { Hairpin::On } else { Hairpin::Off };
+        let mode = root.parsed("mode", &mut mistakes, "\"bridge\" or \"routed\"");
         // RFC 791: 68 octets are the least that IPv4 can be sent in. 0 stands for the default, as in the bridge plugin.
         let mtu = root.number("mtu", &mut mistakes).filter(|mtu| *mtu != 0);
         if let Some(wrong) = mtu.filter(|mtu| !(68..=65_535).contains(mtu)) {
             mistakes.push(format!("`mtu` is {wrong}: expected 68 to 65535 octets"));
         }
+        let mut flag = |key| root.flag(key, &mut mistakes).unwrap_or(false);
+        let others = if flag("forceAddress") { Others::Replaced } else { Others::Refused };
+        let promiscuity = if flag("promiscMode") { Promiscuity::On } else { Promiscuity::Left };
+        let dad = if flag("enabledad") { Dad::On } else { Dad::Off };
+        let end = if flag("disableContainerInterface") { PodEnd::Down } else { PodEnd::Up };
+        let isolation = if flag("portIsolation") { Isolation::On } else { Isolation::Off };
+        let source = if flag("macspoofchk") { Source::Own } else { Source::Any };
+        let hairpin = hairpin(&root, (promiscuity, on), &mut mistakes);
+        let terms = Terms { hairpin, isolation, vlans: vlans(&root, &mut mistakes), source };
+        let bridges_only = root.first_set(&BRIDGES_ONLY);
         let dns = Dns::read(&root, &mut mistakes);
-        match mistakes.none_or(bridge)? {
-            Some(bridge) => Ok(Plan { bridge, router, hairpin, mtu, dns }),
-            None => Err(Error::Configuration { mistakes: vec!["`bridge` is no interface's name".to_owned()] }),
-        }
+        let name = mistakes.none_or(bridge)?;
+        let unnamed = || Error::Configuration { mistakes: vec!["`bridge` is no interface's name".to_owned()] };
+        let bridge = name.ok_or_else(unnamed)?;
+        Ok(Plan { bridge, router, terms, others, promiscuity, dad, end, mode, bridges_only, mtu, dns })
     }
 
     /// Asks the daemon's file for what is not written.
     ///
     /// # Errors
-    /// When it is needed and not there.
+    /// When it is needed and not there, or the mode cannot do what is written.
     pub fn resolve(&self, call: &Call<'_>) -> Result<Resolved, Error> {
-        Ok(match call.daemon()? {
-            None => Resolved { mtu: self.mtu, networks: Vec::new() },
-            Some(file) => Resolved { mtu: self.mtu.or(file.mtu), networks: file.networks.clone() },
-        })
+        let resolved = match call.daemon()? {
+            None => Resolved { mode: self.mode.unwrap_or_default(), mtu: self.mtu, networks: Vec::new() },
+            Some(file) => Resolved {
+                mode: self.mode.unwrap_or(file.mode),
+                mtu: self.mtu.or(file.mtu),
+                networks: file.networks.clone(),
+            },
+        };
+        match &self.bridges_only {
+            Some((key, value)) if resolved.mode == Mode::Routed => Err(Error::Configuration {
+                mistakes: vec![format!(
+                    "`{key}` is {value}, and a routed pod has no bridge: leave it out, or set `mode` to \"bridge\""
+                )],
+            }),
+            _ => Ok(resolved),
+        }
+    }
+
+    /// Whether addresses can be given.
+    ///
+    /// # Errors
+    /// When they are and the pod's end is to be left to the pod, as in the reference plugin; or when they are not and
+    /// the mode is nothing but addresses.
+    pub fn check_addresses(&self, mode: Mode, given: bool) -> Result<(), Error> {
+        let mistake = match (mode, self.end, given) {
+            (_, PodEnd::Down, true) => {
+                "`disableContainerInterface` leaves no interface for addresses: leave out `ipam`"
+            }
+            (Mode::Routed, _, false) => "a routed pod is nothing without addresses: give `ipam` a `type`",
+            _ => return Ok(()),
+        };
+        Err(Error::Configuration { mistakes: vec![mistake.to_owned()] })
     }
 
     /// Whether the addresses can be used with this MTU.
@@ -128,18 +192,58 @@ impl Plan {
     }
 }
 
-fn refuse_not_done(root: &Object<'_>, mistakes: &mut Mistakes) -> Result<(), Error> {
-    let refuse = |(key, value), instead| Err(Error::UnsupportedField { key, value, instead });
-    if let Some(set) = root.first_set(&NOT_DONE) {
-        return refuse(set, "leave it out, or use the reference `bridge` plugin");
+/// Both at once would bring every frame twice; what is not written gives way.
+fn hairpin(root: &Object<'_>, (promiscuity, on): (Promiscuity, bool), mistakes: &mut Mistakes) -> Hairpin {
+    let written = root.flag("hairpinMode", mistakes);
+    if written == Some(true) && promiscuity == Promiscuity::On {
+        mistakes.push("`hairpinMode` and `promiscMode` are both true: set one of them to false".to_owned());
     }
-    let runtime = root.object("runtimeConfig", mistakes);
-    let arguments = root.object("args", mistakes).and_then(|arguments| arguments.object("cni", mistakes));
-    let asked = runtime.and_then(|runtime| runtime.first_set(&["mac"]));
-    match asked.or_else(|| arguments.and_then(|arguments| arguments.first_set(&["mac"]))) {
-        Some(set) => refuse(set, "leave it out, it is made from the pod's address"),
-        None => Ok(()),
+    let hairpin = written.unwrap_or(on && promiscuity == Promiscuity::Left);
+    if hairpin { Hairpin::On } else { Hairpin::Off }
+}
+
+/// `vlan`, `vlanTrunk` and `preserveDefaultVlan`, which is true unless written otherwise.
+fn vlans(root: &Object<'_>, mistakes: &mut Mistakes) -> Vlans {
+    let access = root.number("vlan", mistakes).filter(|vid| *vid != 0);
+    let access = access.and_then(|vid| vlan_id("vlan", vid, mistakes));
+    let mut trunk = Vec::new();
+    for object in root.objects("vlanTrunk", mistakes) {
+        let mut read = |key| {
+            let vid = object.number(key, mistakes)?;
+            vlan_id(&object.path(key), vid, mistakes)
+        };
+        let (first, last, single) = (read("minID"), read("maxID"), read("id"));
+        trunk.extend(single);
+        match (first, last) {
+            (Some(first), Some(last)) if first <= last => trunk.extend(first..=last),
+            (Some(first), Some(last)) => {
+                let path = object.path("minID");
+                mistakes.push(format!("`{path}` is {first}, more than `maxID` {last}: exchange them"));
+            }
+            (None, None) => {}
+            _ if object.has("minID") && object.has("maxID") => {}
+            _ => mistakes.push(format!("`{}` and `maxID` go together: write both", object.path("minID"))),
+        }
     }
+    trunk.sort_unstable();
+    trunk.dedup();
+    let vlans = Vlans { access, trunk, default: DefaultVlan::Kept };
+    if access.is_some() && !vlans.trunk.is_empty() {
+        mistakes.push("`vlan` and `vlanTrunk` are both set: leave one of them out".to_owned());
+    }
+    let kept = root.flag("preserveDefaultVlan", mistakes).unwrap_or(true);
+    let default =
+        if kept || vlans.filtering() == VlanFiltering::Off { DefaultVlan::Kept } else { DefaultVlan::Removed };
+    Vlans { default, ..vlans }
+}
+
+fn vlan_id(path: &str, vid: u32, mistakes: &mut Mistakes) -> Option<u16> {
+    // IEEE 802.1Q: 0 is no VLAN, 4095 is reserved.
+    let valid = u16::try_from(vid).ok().filter(|vid| (1..=4094).contains(vid));
+    if valid.is_none() {
+        mistakes.push(format!("`{path}` is {vid}: expected a VLAN from 1 to 4094"));
+    }
+    valid
 }
 
 #[cfg(test)]

@@ -2,13 +2,19 @@
 //!
 //! The link goes first and the address after it, so that no other pod can get an address that still answers. Pods that the
 //! reference plugins made are deleted as well: their link by its name in the pod, their address by the ledger's files.
+//!
+//! The kernel takes 20 ms to delete a link; `kernel::pod::burial` has the daemon wait for it. Here also is GC's part.
+
+use std::collections::BTreeSet;
 
 use kernel::netns::{Netns, NetnsError};
-use kernel::pod::{Host, Pod, PodError};
+use kernel::pod::{Found, Guard, Host, Pod, PodError};
+use kernel::tag::Tag;
 
 use super::names;
 use crate::addresses;
-use crate::call::Call;
+use crate::call::{Attachments, Call};
+use crate::document::Mistakes;
 use crate::environment::Attachment;
 use crate::error::Error;
 
@@ -47,14 +53,50 @@ pub fn unplug(call: &Call<'_>, attachment: &Attachment) -> Result<Unplugged, Err
     let mut host = Host::open().map_err(PodError::from)?;
     let name = names::host_end(&attachment.owner);
     let found = host.find(name).map_err(PodError::from)?;
-    // Without an alias it is what an ADD that was killed left: nobody else makes a veth of that name.
-    let ours = |alias: &str| alias.is_empty() || alias == names::alias(&attachment.owner);
-    match (found.filter(|found| found.kind == "veth" && ours(&found.alias)), &netns) {
-        (Some(found), _) => host.delete(found.index, name).map_err(PodError::from)?,
+    let tag = names::alias(&call.document.network()?, &attachment.owner);
+    match (found.filter(|found| found.kind == "veth" && found.alias == tag.as_str()), &netns) {
+        (Some(found), _) => host.retire(&[(found, name)]).map_err(PodError::from)?,
         (None, Sandbox::There(netns)) => Pod::enter(netns)?.unplug(attachment.ifname)?,
         (None, Sandbox::Gone | Sandbox::Own) => {}
     }
+    if is_guarded(call) {
+        call.go_home()?;
+        Guard::open().and_then(|mut guard| guard.remove(name)).map_err(PodError::from)?;
+    }
     Ok(if matches!(netns, Sandbox::Own) { Unplugged::NotTouched } else { Unplugged::Gone })
+}
+
+/// Whether the configuration wants pods to send with their own MAC address only. It may be broken by now.
+fn is_guarded(call: &Call<'_>) -> bool {
+    call.document.root().flag("macspoofchk", &mut Mistakes::default()).unwrap_or(false)
+}
+
+/// GC: takes down the wires of this network that belong to nobody any more, and the rules about ports that are gone.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn collect(call: &Call<'_>, valid: &Attachments) -> Result<(), Error> {
+    let network = call.document.network()?;
+    let tags: BTreeSet<Tag> = valid.owners().map(|owner| names::alias(&network, &owner)).collect();
+    let mut host = Host::open().map_err(PodError::from)?;
+    let wires = host.aliased(Tag::PREFIX).map_err(PodError::from)?;
+    let stale = |found: &Found| {
+        let kept = tags.iter().any(|tag| tag.as_str() == found.alias);
+        found.kind == "veth" && Tag::is_of_network(&found.alias, network.as_str()) && !kept
+    };
+    let stale: Vec<_> =
+        wires.iter().filter(|found| stale(found)).filter_map(|found| Some((found.clone(), found.name?))).collect();
+    if !stale.is_empty() {
+        host.retire(&stale).map_err(PodError::from)?;
+    }
+    if is_guarded(call) {
+        let mut guard = Guard::open().map_err(PodError::from)?;
+        let gone = |port| stale.iter().any(|(_, name)| *name == port) || !wires.iter().any(|f| f.name == Some(port));
+        for port in guard.ports().map_err(PodError::from)?.into_iter().filter(|port| gone(*port)) {
+            guard.remove(port).map_err(PodError::from)?;
+        }
+    }
+    Ok(())
 }
 
 /// The pod's namespace, as far as DEL cares.

@@ -47,6 +47,12 @@ pub struct Entry<'a> {
     pub kind: Option<&'a str>,
     /// The attributes of its kind.
     pub data: Attributes<'a>,
+    /// `ip link set … group`.
+    pub group: u32,
+    /// `IFF_PROMISC`.
+    pub promiscuous: bool,
+    /// `IF_OPER_*`: 2 down, 6 up (RFC 2863).
+    pub operation: u8,
     /// Whether what is below it is in another network namespace.
     pub elsewhere: bool,
     /// Whether the kernel makes up IPv6 link-local addresses for it.
@@ -72,6 +78,9 @@ impl<'a> Entry<'a> {
             alias: None,
             kind: None,
             data: Attributes::default(),
+            group: 0,
+            promiscuous: flags & libc::IFF_PROMISC as u32 != 0,
+            operation: 0,
             elsewhere: false,
             link_local: false,
         };
@@ -81,6 +90,8 @@ impl<'a> Entry<'a> {
                 libc::IFLA_ADDRESS => entry.mac = attribute.mac(),
                 libc::IFLA_MTU => entry.mtu = attribute.u32()?,
                 libc::IFLA_IFALIAS => entry.alias = attribute.text(),
+                libc::IFLA_GROUP => entry.group = attribute.u32()?,
+                libc::IFLA_OPERSTATE => entry.operation = attribute.u8()?,
                 libc::IFLA_LINK_NETNSID => entry.elsewhere = true,
                 INFO => {
                     entry.kind = attribute.nested().get(INFO_KIND).and_then(|kind| kind.text());
@@ -107,6 +118,14 @@ pub(super) fn head(body: &mut Body<'_>, index: u32, (flags, change): (u32, u32))
     body.fixed(&head);
 }
 
+/// The same with a family: what `PF_BRIDGE` says of a port.
+pub(super) fn head_of(body: &mut Body<'_>, family: u8, index: u32) {
+    let mut head = [0; 16];
+    head[0] = family;
+    head[4..8].copy_from_slice(&index.to_ne_bytes());
+    body.fixed(&head);
+}
+
 /// All links, without their counters. `ip -d link`
 pub fn all(body: &mut Body<'_>) {
     head(body, 0, (0, 0));
@@ -123,6 +142,25 @@ pub fn by_name(body: &mut Body<'_>, name: LinkName) {
 /// One link by its index alone: to delete it.
 pub fn by_index(body: &mut Body<'_>, index: u32) {
     head(body, index, (0, 0));
+}
+
+/// All links of a group, in one go: to delete them. `ip link delete group N`
+pub fn by_group(body: &mut Body<'_>, group: u32) {
+    head(body, 0, (0, 0));
+    body.u32(libc::IFLA_GROUP, group);
+}
+
+/// `ip link set dev … down group N`
+pub fn retire(body: &mut Body<'_>, index: u32, group: u32) {
+    head(body, index, (0, libc::IFF_UP as u32));
+    body.u32(libc::IFLA_GROUP, group);
+}
+
+/// `ip link set dev NAME alias TEXT`: by name, so that it can be sent with the message that makes the link.
+pub fn set_alias(body: &mut Body<'_>, name: LinkName, alias: &str) {
+    head(body, 0, (0, 0));
+    body.text(libc::IFLA_IFNAME, name.as_str());
+    body.bytes(libc::IFLA_IFALIAS, alias.as_bytes());
 }
 
 /// What of a link can be changed in place, whatever its kind. `None` is left as it is.

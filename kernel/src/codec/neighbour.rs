@@ -82,6 +82,11 @@ pub fn of_link(body: &mut Body<'_>, link: u32) {
     body.u32(libc::NDA_IFINDEX, link);
 }
 
+/// The addresses that links answer for in another's name. `ip neigh show proxy`
+pub fn proxies(body: &mut Body<'_>) {
+    head(body, 0, 0, (0, libc::NTF_PROXY));
+}
+
 /// The forwarding database of one link. `bridge fdb show dev …`
 pub fn forwarding_of_link(body: &mut Body<'_>, link: u32) {
     // And in the header here (`valid_fdb_dump_strict`).

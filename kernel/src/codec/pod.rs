@@ -1,4 +1,4 @@
-//! What a pod's wire is made of, as messages: bridge, veth pair, port, and addresses and routes without the daemon's tag.
+//! What a pod's wire is made of, as messages: the veth pair, addresses, neighbours and routes, none with the daemon's tag.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -13,56 +13,25 @@ use crate::netlink::{Body, Message};
 /// `lo` has index 1 in every network namespace (`LOOPBACK_IFINDEX`).
 pub const LOOPBACK: u32 = 1;
 
-/// `IFLA_INFO_SLAVE_KIND`, `IFLA_INFO_SLAVE_DATA`, inside `IFLA_LINKINFO`.
-const PORT_KIND: u16 = 4;
-const PORT_DATA: u16 = 5;
-/// `IFLA_BRPORT_STATE` and `IFLA_BRPORT_MODE`, the hairpin switch.
-const PORT_STATE: u16 = 1;
-const PORT_HAIRPIN: u16 = 4;
 /// `VETH_INFO_PEER`: the far end's own `struct ifinfomsg` and attributes.
 const PEER: u16 = 1;
+/// The tag of what is the plugin's on the node: routes to pods, and proxy entries. The daemon's is 84.
+pub const POD_PROTOCOL: u8 = 85;
+/// `IFLA_INET_CONF`, inside `IFLA_AF_SPEC`, inside `AF_INET`.
+const INET_CONF: u16 = 1;
+/// `IPV4_DEVCONF_PROXY_ARP`.
+pub const PROXY_ARP: u16 = 3;
+/// `IPV4_DEVCONF_ARP_NOTIFY`.
+pub const ARP_NOTIFY: u16 = 22;
+/// `NDA_PROTOCOL`
+const NEIGHBOUR_PROTOCOL: u16 = 12;
 /// `RTAX_MTU`, `RTAX_ADVMSS`, inside `RTA_METRICS`.
 const METRIC_MTU: u16 = 2;
 const METRIC_ADVMSS: u16 = 8;
 
-/// What a bridge's port says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Port {
-    /// Index of the bridge.
-    pub bridge: u32,
-    /// `BR_STATE_*`: 0 disabled, 3 forwarding.
-    pub state: u8,
-    /// Whether a frame may leave by the port that it came by.
-    pub hairpin: bool,
-}
-
-/// Reads a link's port; `None` when it is none of a bridge's.
-pub fn port(message: &Message<'_>) -> Option<Port> {
-    let bridge = message.attributes(16).get(libc::IFLA_MASTER)?.u32()?;
-    let info = message.attributes(16).get(link::INFO)?.nested();
-    if info.get(PORT_KIND)?.text()? != "bridge" {
-        return None;
-    }
-    let data = info.get(PORT_DATA)?.nested();
-    let flag = |kind| data.get(kind).and_then(|attribute| attribute.u8()).unwrap_or(0);
-    Some(Port { bridge, state: flag(PORT_STATE), hairpin: flag(PORT_HAIRPIN) != 0 })
-}
-
 /// Index of a veth's other end, in the other end's namespace (`IFLA_LINK`).
 pub fn peer(message: &Message<'_>) -> Option<u32> {
     message.attributes(16).get(libc::IFLA_LINK)?.u32()
-}
-
-/// `ip link add NAME address MAC mtu N up type bridge`
-pub fn bridge(body: &mut Body<'_>, name: LinkName, mac: Mac, mtu: Option<u32>) {
-    let up = libc::IFF_UP as u32;
-    link::head(body, 0, (up, up));
-    body.text(libc::IFLA_IFNAME, name.as_str());
-    body.mac(libc::IFLA_ADDRESS, mac);
-    if let Some(mtu) = mtu {
-        body.u32(libc::IFLA_MTU, mtu);
-    }
-    body.nest(link::INFO, |info| info.text(link::INFO_KIND, "bridge"));
 }
 
 /// One end of a veth pair.
@@ -74,8 +43,14 @@ pub struct End {
     pub mac: Mac,
 }
 
-/// `ip link add HOST address MAC mtu N up master BRIDGE type veth peer name POD address MAC mtu N netns FD`, all at once.
-pub fn veth(body: &mut Body<'_>, [host, pod]: [End; 2], (master, mtu): (u32, Option<u32>), netns: BorrowedFd<'_>) {
+/// `ip link add HOST address MAC mtu N up master BRIDGE type veth peer name POD address MAC mtu N netns FD`, all at once;
+/// without `master` for a wire that is routed.
+pub fn veth(
+    body: &mut Body<'_>,
+    [host, pod]: [End; 2],
+    (master, mtu): (Option<u32>, Option<u32>),
+    netns: BorrowedFd<'_>,
+) {
     let up = libc::IFF_UP as u32;
     let end = |body: &mut Body<'_>, end: End| {
         body.text(libc::IFLA_IFNAME, end.name.as_str());
@@ -86,7 +61,9 @@ pub fn veth(body: &mut Body<'_>, [host, pod]: [End; 2], (master, mtu): (u32, Opt
     };
     link::head(body, 0, (up, up));
     end(body, host);
-    body.u32(libc::IFLA_MASTER, master);
+    if let Some(master) = master {
+        body.u32(libc::IFLA_MASTER, master);
+    }
     body.nest(link::INFO, |info| {
         info.text(link::INFO_KIND, "veth");
         info.nest(link::INFO_DATA, |data| {
@@ -100,30 +77,23 @@ pub fn veth(body: &mut Body<'_>, [host, pod]: [End; 2], (master, mtu): (u32, Opt
     });
 }
 
-/// `ip link set dev … alias TEXT type bridge_slave hairpin on|off`
-pub fn set_port(body: &mut Body<'_>, index: u32, alias: &str, hairpin: Hairpin) {
-    link::set(body, index, link::Attributed { alias: Some(alias), ..link::Attributed::default() });
-    body.nest(link::INFO, |info| {
-        info.text(PORT_KIND, "bridge");
-        info.nest(PORT_DATA, |data| data.u8(PORT_HAIRPIN, u8::from(hairpin == Hairpin::On)));
-    });
-}
-
-/// Whether a pod reaches itself through the bridge, as by the address of a Service that it is behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hairpin {
-    /// A frame may leave by the port that it came by.
+/// Whether a new IPv6 address is first asked for on the link (RFC 4862 section 5.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dad {
+    /// It is, and is useless for a second or two.
     On,
-    /// As bridges do by default.
+    /// The ledger knows that nobody else has it.
+    #[default]
     Off,
 }
 
 /// `ip address add NET broadcast + dev … nodad`
-pub fn address(body: &mut Body<'_>, link: u32, net: IpNet) {
-    // The ledger knows that nobody else has it: without NODAD an IPv6 address is useless for a second.
-    let flags = if net.addr().is_ipv4() { 0 } else { libc::IFA_F_NODAD as u8 };
+pub fn address(body: &mut Body<'_>, link: u32, net: IpNet, dad: Dad) {
+    let nodad = net.addr().is_ipv6() && dad == Dad::Off;
+    let scope = if is_link_local(net.addr()) { libc::RT_SCOPE_LINK } else { libc::RT_SCOPE_UNIVERSE };
     let [i0, i1, i2, i3] = link.to_ne_bytes();
-    body.fixed(&[family(net.addr()), net.prefix_len(), flags, libc::RT_SCOPE_UNIVERSE, i0, i1, i2, i3]);
+    let flags = if nodad { libc::IFA_F_NODAD as u8 } else { 0 };
+    body.fixed(&[family(net.addr()), net.prefix_len(), flags, scope, i0, i1, i2, i3]);
     body.address(libc::IFA_LOCAL, net.addr());
     body.address(libc::IFA_ADDRESS, net.addr());
     if let IpNet::V4(net) = net
@@ -131,6 +101,53 @@ pub fn address(body: &mut Body<'_>, link: u32, net: IpNet) {
     {
         body.address(libc::IFA_BROADCAST, IpAddr::V4(net.broadcast()));
     }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// `ip neigh replace ADDRESS lladdr MAC dev … nud permanent`, without the daemon's tag.
+pub fn neighbour(body: &mut Body<'_>, link: u32, address: IpAddr, mac: Mac) {
+    neighbour_head(body, (address, link), (libc::NUD_PERMANENT, 0));
+    body.mac(libc::NDA_LLADDR, mac);
+}
+
+/// `ip neigh add proxy ADDRESS dev … protocol 85`: questions for it are answered in its stead.
+pub fn proxy(body: &mut Body<'_>, link: u32, address: IpAddr) {
+    neighbour_head(body, (address, link), (libc::NUD_PERMANENT, libc::NTF_PROXY));
+    body.u8(NEIGHBOUR_PROTOCOL, POD_PROTOCOL);
+}
+
+/// `ip neigh delete proxy ADDRESS dev …`
+pub fn delete_proxy(body: &mut Body<'_>, link: u32, address: IpAddr) {
+    neighbour_head(body, (address, link), (0, libc::NTF_PROXY));
+}
+
+fn neighbour_head(body: &mut Body<'_>, (address, link): (IpAddr, u32), (state, flags): (u16, u8)) {
+    let ([i0, i1, i2, i3], [s0, s1]) = (link.to_ne_bytes(), state.to_ne_bytes());
+    body.fixed(&[family(address), 0, 0, 0, i0, i1, i2, i3, s0, s1, flags, 0]);
+    body.address(libc::NDA_DST, address);
+}
+
+/// `sysctl -w net.ipv4.conf.LINK.KEY=VALUE` for several keys, in a message: `IPV4_DEVCONF_*` and value.
+pub fn set_inet(body: &mut Body<'_>, link: u32, settings: &[(u16, u32)]) {
+    link::head(body, link, (0, 0));
+    body.nest(libc::IFLA_AF_SPEC, |families| {
+        families.nest(libc::AF_INET as u16, |inet| {
+            inet.nest(INET_CONF, |conf| settings.iter().for_each(|(key, value)| conf.u32(*key, *value)));
+        });
+    });
+}
+
+/// `ip route replace ADDRESS dev … proto 85`: the node's way to a pod without a bridge.
+pub fn host_route(body: &mut Body<'_>, link: u32, address: IpAddr) {
+    let length = if address.is_ipv4() { 32 } else { 128 };
+    let scope = if address.is_ipv4() { libc::RT_SCOPE_LINK } else { libc::RT_SCOPE_UNIVERSE };
+    let table = libc::RT_TABLE_MAIN;
+    body.fixed(&[family(address), length, 0, 0, table, POD_PROTOCOL, scope, libc::RTN_UNICAST, 0, 0, 0, 0]);
+    body.address(libc::RTA_DST, address);
+    body.u32(libc::RTA_OIF, link);
 }
 
 /// A pod's route, with what CNI 1.1 lets a configuration say of it.

@@ -81,6 +81,18 @@ impl Refusals {
         self.0.iter().find(|(refused, _)| *refused == place).map(|(_, refusal)| refusal.errno)
     }
 
+    /// The first refusal: place and error number.
+    pub(super) fn first(&self) -> Option<(usize, i32)> {
+        self.0.first().map(|(place, refusal)| (*place, refusal.errno))
+    }
+
+    /// The refusal at this place as the lack of something in the kernel.
+    pub(super) fn unsupported(self, place: usize, doing: String, feature: &'static str) -> Error {
+        let refusal = self.0.into_iter().find(|(refused, _)| *refused == place).map(|(_, refusal)| refusal);
+        let refusal = refusal.unwrap_or(Refusal { errno: libc::EOPNOTSUPP, words: None });
+        Error::Unsupported { doing, feature, refusal }
+    }
+
     /// Forgets refusals that are as good as success.
     pub(super) fn tolerate(mut self, harmless: impl Fn(usize, i32) -> bool) -> Refusals {
         self.0.retain(|(place, refusal)| !harmless(*place, refusal.errno));

@@ -2,45 +2,41 @@
 
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use backends::LinkName;
-use ipam::Mac;
+use ipam::{Family, Mac};
+use ipnet::IpNet;
 
+use super::bridge::{Tended, VlanEnd};
+use super::burial::GROUP;
 use super::exchange::Exchange;
-use super::{Bridge, PodError, Port, Wire, ensure, introduce};
-use crate::codec::{self, link, pod};
+use super::routed::let_answer;
+use super::{Bridge, Inside, Laid, PodError, Port, Terms, Way, Wire, introduce};
+use crate::codec::{self, bridge, link, neighbour, pod};
 use crate::error::{Error, Result};
-use crate::netlink::{Message, Protocol, Socket};
+use crate::netlink::{Message, Protocol, Request, Socket};
 use crate::netns::Netns;
+
+/// How long the kernel may take to bring up a link whose both ends are up. Since Linux 6.8 it is there when one looks.
+const CARRIER_PATIENCE: Duration = Duration::from_secs(3);
+/// `IF_OPER_UP` (RFC 2863).
+const UP: u8 = 6;
 
 /// The node's side.
 #[derive(Debug)]
 pub struct Host {
-    socket: Socket,
-}
-
-/// A bridge as it was found, or made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BridgeSeen {
-    /// Interface index.
-    pub index: u32,
-    /// Link-layer address.
-    pub mac: Mac,
-    /// Octets of payload.
-    pub mtu: u32,
-    /// Administratively up.
-    pub up: bool,
-    /// Whether its address must be pinned: it had none of our gateways yet, so nobody may have done it.
-    unpinned: bool,
+    pub(super) socket: Socket,
 }
 
 /// A veth pair that was just made: interface indices, each in its own namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
-    /// The end on the bridge.
+    /// The end on the node.
     pub host: u32,
     /// The end in the pod.
     pub pod: u32,
+    /// Whether the bridge's address must be pinned.
     unpinned: bool,
 }
 
@@ -49,10 +45,16 @@ pub struct Ends {
 pub struct Found {
     /// Interface index.
     pub index: u32,
+    /// Its name; `None` when it is none that we could write.
+    pub name: Option<LinkName>,
     /// What the kernel calls it: `veth`, `bridge`; empty for hardware.
     pub kind: String,
     /// Administratively up.
     pub up: bool,
+    /// Whether it takes in every frame because it was told to.
+    pub promiscuous: bool,
+    /// `IF_OPER_*`.
+    pub operation: u8,
     /// Link-layer address.
     pub mac: Option<Mac>,
     /// Octets of payload.
@@ -63,6 +65,8 @@ pub struct Found {
     pub port: Option<Port>,
     /// Index of the other end of a veth pair, or of what it lies on.
     pub peer: Option<u32>,
+    /// Its link group; [`GROUP`] when it only waits to be deleted.
+    pub group: u32,
 }
 
 impl Found {
@@ -70,13 +74,17 @@ impl Found {
         let entry = link::Entry::read(message)?;
         Some(Found {
             index: entry.index,
+            name: entry.name,
             kind: entry.kind.unwrap_or_default().to_owned(),
             up: entry.up,
+            promiscuous: entry.promiscuous,
+            operation: entry.operation,
             mac: entry.mac,
             mtu: entry.mtu,
             alias: entry.alias.unwrap_or_default().to_owned(),
-            port: pod::port(message),
+            port: bridge::port(message),
             peer: pod::peer(message),
+            group: entry.group,
         })
     }
 }
@@ -98,97 +106,108 @@ impl Host {
         find(&mut self.socket, name)
     }
 
-    /// The bridge, made when it is not there; up, and with the wanted MTU.
+    /// All links whose alias begins so. `ip -d link`
     ///
     /// # Errors
-    /// When something else has its name, or the kernel refuses.
-    pub fn bridge(&mut self, wanted: &Bridge) -> std::result::Result<BridgeSeen, PodError> {
-        let name = wanted.name;
-        let mut made = false;
-        let mut found = self.find(name)?;
-        if found.is_none() {
-            let mut exchange = Exchange::new(&mut self.socket);
-            let make = exchange.order((link::NEW, codec::MAKE), |body| pod::bridge(body, name, wanted.mac, wanted.mtu));
-            exchange.question(link::GET, |body| link::by_name(body, name));
-            let refusals = exchange.finish(|message| found = found.take().or_else(|| Found::read(message)))?;
-            // Sixty pods may start at once, and one of them is first.
-            made = refusals.errno(make).is_none();
-            refusals.tolerate(|place, errno| place == make && errno == libc::EEXIST).into_result(|place| {
-                if place == make {
-                    format!("making the bridge {name}")
-                } else {
-                    format!("looking for the bridge {name}")
-                }
-            })?;
-        }
-        let Some(found) = found else { return Err(PodError::BridgeGone { name }) };
-        if found.kind != "bridge" {
-            let kind = if found.kind.is_empty() { "network card".to_owned() } else { found.kind };
-            return Err(PodError::NotABridge { name, kind });
-        }
-        if made {
-            // Pods must not hand the node routes (RFC 4861 section 6.1.2 router advertisements).
-            ensure(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
-            // While the bridge's link-local address is tentative (RFC 4862 section 5.4: a second or two), the kernel asks
-            // for no neighbour on behalf of forwarded packets (`ndisc_solicit`), and a new pod's first ones are lost.
-            ensure(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?;
-        }
-        let mac = found.mac.unwrap_or(wanted.mac);
-        Ok(BridgeSeen { index: found.index, mac, mtu: found.mtu, up: found.up, unpinned: !made })
+    /// When the kernel does not say.
+    pub fn aliased(&mut self, beginning: &str) -> Result<Vec<Found>> {
+        let request = Request { kind: link::GET, flags: 0, doing: "listing the node's links" };
+        let messages = self.socket.dump(&request, link::all)?;
+        Ok(messages.filter_map(|message| Found::read(&message)).filter(|f| f.alias.starts_with(beginning)).collect())
     }
 
-    /// Makes the pair, one end a port of the bridge and the other in the pod, and sees to the bridge's gateway addresses.
-    ///
-    /// # Errors
-    /// When a name is taken or the kernel refuses; there is no pair then.
-    pub fn plug(
+    /// Makes the pair, and what its host's end hangs on.
+    pub(super) fn lay(&mut self, way: &Way, wire: &Wire, netns: &Netns) -> std::result::Result<Laid, PodError> {
+        match way {
+            Way::Bridged(bridge, terms) => {
+                let filtering = terms.vlans.filtering();
+                let seen = self.bridge(bridge, filtering)?;
+                let vlan = self.vlan_end(bridge, &seen.0, &terms.vlans)?;
+                let gateways_on = vlan.as_ref().map_or(seen.0.index, |end| end.index);
+                let ends = self.plug(Some((bridge, &seen, gateways_on)), wire, (terms, netns))?;
+                let vlan = vlan.map(|VlanEnd { name, mac, .. }| (name, mac));
+                if let Err(error) = self.set_vlans((ends.host, wire.host), &terms.vlans) {
+                    self.delete(ends.host, wire.host)?;
+                    return Err(error.into());
+                }
+                Ok(Laid { ends, bridge: Some(seen.0.tended(bridge)), vlan, beside: None })
+            }
+            Way::Routed { beside } => {
+                let ends = self.plug(None, wire, (&Terms::default(), netns))?;
+                let bridge = self.find(*beside)?.filter(|found| found.kind == "bridge").map(|found| found.index);
+                if bridge.is_some() {
+                    let_answer(*beside, &Family::ALL)?;
+                }
+                Ok(Laid { ends, bridge: None, vlan: None, beside: bridge })
+            }
+        }
+    }
+
+    /// Makes the pair, one end on the node and the other in the pod, and sees to the bridge. What DEL left to the daemon
+    /// and the daemon did not do yet is in the way of the same container's next wire, and goes first.
+    fn plug(
         &mut self,
-        bridge: &Bridge,
-        seen: &BridgeSeen,
+        bridge: Option<(&Bridge, &(super::BridgeSeen, Vec<IpNet>), u32)>,
         wire: &Wire,
-        netns: &Netns,
+        (terms, netns): (&Terms, &Netns),
+    ) -> std::result::Result<Ends, PodError> {
+        match self.try_plug(bridge, wire, (terms, netns)) {
+            Err(taken @ (PodError::HostEndTaken { .. } | PodError::PodEndTaken { .. })) => {
+                match self.find(wire.host)?.filter(|found| found.group == GROUP) {
+                    Some(buried) => {
+                        self.delete(buried.index, wire.host)?;
+                        self.try_plug(bridge, wire, (terms, netns))
+                    }
+                    None => Err(taken),
+                }
+            }
+            result => result,
+        }
+    }
+
+    fn try_plug(
+        &mut self,
+        bridge: Option<(&Bridge, &(super::BridgeSeen, Vec<IpNet>), u32)>,
+        wire: &Wire,
+        (terms, netns): (&Terms, &Netns),
     ) -> std::result::Result<Ends, PodError> {
         let mut exchange = Exchange::new(&mut self.socket);
-        if !seen.up {
-            exchange.order((link::NEW, 0), |body| link::set_flags(body, seen.index, libc::IFF_UP as u32));
-        }
-        if let Some(mtu) = bridge.mtu.filter(|mtu| *mtu != seen.mtu) {
-            let mtu = link::Attributed { mtu: Some(mtu), ..link::Attributed::default() };
-            exchange.order((link::NEW, 0), |body| link::set(body, seen.index, mtu));
-        }
-        let mut gateways = Vec::with_capacity(bridge.gateways.len());
-        for gateway in &bridge.gateways {
-            let add = (libc::RTM_NEWADDR, codec::MAKE);
-            gateways.push(exchange.order(add, |body| pod::address(body, seen.index, *gateway)));
-        }
+        let tended = bridge.map(|(wanted, seen, on)| Tended::new(&mut exchange, wanted, seen, on));
+        let master = bridge.map(|(_, seen, _)| seen.0.index);
         let ends = [pod::End { name: wire.host, mac: wire.host_mac }, pod::End { name: wire.pod, mac: wire.pod_mac }];
         let make = exchange.order((link::NEW, codec::MAKE), |body| {
-            pod::veth(body, ends, (seen.index, wire.mtu), netns.as_fd());
+            pod::veth(body, ends, (master, wire.mtu), netns.as_fd());
+        });
+        // In the same datagram, so that nobody is killed between the link and its alias.
+        let mark = exchange.order((link::NEW, 0), |body| match master {
+            Some(_) => bridge::set_port(body, wire.host, &wire.alias, (terms.hairpin, terms.isolation)),
+            None => link::set_alias(body, wire.host, &wire.alias),
         });
         let look = exchange.question(link::GET, |body| link::by_name(body, wire.host));
         let mut found = None;
         let refusals = exchange.finish(|message| found = Found::read(message))?;
-        match refusals.errno(make) {
-            Some(libc::EEXIST) => return Err(taken(found, wire)),
-            Some(libc::EXFULL) => return Err(PodError::BridgeFull { name: bridge.name }),
+        match (refusals.errno(make), bridge) {
+            (Some(libc::EEXIST), _) => return Err(taken(found, wire)),
+            (Some(libc::EXFULL), Some((bridge, ..))) => return Err(PodError::BridgeFull { name: bridge.name }),
             _ => {}
         }
-        let unpinned = seen.unpinned && gateways.iter().any(|place| refusals.errno(*place).is_none());
+        let added = tended.as_ref().is_some_and(|tended| tended.added(|place| refusals.errno(place)));
+        let unpinned = added && bridge.is_some_and(|(_, seen, _)| seen.0.unpinned);
         let plugged = refusals.errno(make).is_none();
-        let there = refusals.tolerate(|place, errno| gateways.contains(&place) && errno == libc::EEXIST);
-        let result = there.into_result(|place| match place {
-            place if place == make => {
+        let harmless = |place, errno| tended.as_ref().is_some_and(|tended| tended.is_harmless(place, errno));
+        let result = refusals.tolerate(harmless).into_result(|place| match (place, &tended, bridge) {
+            (place, ..) if place == make => {
                 format!("making the veth pair {} and {} in {}", wire.host, wire.pod, netns.path().display())
             }
-            place if place == look => format!("looking for {}", wire.host),
-            place if gateways.contains(&place) => format!("giving the bridge {} its gateway address", bridge.name),
-            _ => format!("bringing up the bridge {}", bridge.name),
+            (place, ..) if place == mark => format!("setting alias, hairpin and isolation of {}", wire.host),
+            (place, Some(tended), Some((bridge, ..))) if place != look => tended.doing(place, bridge.name),
+            _ => format!("looking for {}", wire.host),
         });
         match (result, found.and_then(|found| Some((found.index, found.peer?)))) {
             (Ok(()), Some((host, pod))) => Ok(Ends { host, pod, unpinned }),
-            (result, Some((host, _))) if plugged => {
+            (Err(error), Some((host, _))) if plugged => {
                 self.delete(host, wire.host)?;
-                Err(result.err().map_or(PodError::BridgeGone { name: bridge.name }, PodError::from))
+                Err(error.into())
             }
             (Err(error), _) => Err(error.into()),
             (Ok(()), None) => {
@@ -198,29 +217,71 @@ impl Host {
         }
     }
 
-    /// Finishes the port: alias, hairpin, the bridge's address pinned if need be. Returns the pair's MTU.
+    /// Finishes the node's side: the bridge's address pinned if need be and the pod introduced to it, or the routes of a
+    /// routed pod. Returns the pair's MTU.
     ///
     /// The question for the link that ends it has a use of its own: since Linux 6.8 the kernel answers it only after the
     /// carrier that the pod's end just brought has arrived (`linkwatch_sync_dev`), so the port forwards from now on.
     ///
     /// # Errors
-    /// When the kernel refuses.
-    pub fn settle(&mut self, bridge: &BridgeSeen, ends: &Ends, wire: &Wire) -> std::result::Result<u32, PodError> {
-        let mut exchange = Exchange::new(&mut self.socket);
-        let port = exchange.order((link::NEW, 0), |body| pod::set_port(body, ends.host, &wire.alias, wire.hairpin));
-        if ends.unpinned {
-            // An address that is set, even to what it is, no longer follows the ports (`br_stp_recalculate_bridge_id`).
-            let mac = link::Attributed { mac: Some(bridge.mac), ..link::Attributed::default() };
-            exchange.order((link::NEW, 0), |body| link::set(body, bridge.index, mac));
+    /// When the kernel refuses, or the link does not come up.
+    pub(super) fn settle(
+        &mut self,
+        (way, laid): (&Way, &Laid),
+        wire: &Wire,
+        inside: &Inside,
+    ) -> std::result::Result<u32, PodError> {
+        let found = match (way, laid.bridge) {
+            (Way::Bridged(bridge, _), Some(seen)) => {
+                // A bridge without addresses has nothing to say to a pod.
+                let talks = !bridge.gateways.is_empty() && laid.vlan.is_none();
+                let mut exchange = Exchange::new(&mut self.socket);
+                if laid.ends.unpinned {
+                    // An address that is set, even to what it is, no longer follows the ports
+                    // (`br_stp_recalculate_bridge_id`).
+                    let mac = link::Attributed { mac: Some(seen.mac), ..link::Attributed::default() };
+                    exchange.order((link::NEW, 0), |body| link::set(body, seen.index, mac));
+                }
+                let pin = exchange.question(link::GET, |body| link::by_name(body, wire.host));
+                for address in inside.addresses.iter().map(IpNet::addr).filter(|_| talks) {
+                    // What answered for a routed pod of this address before.
+                    if address.is_ipv6() {
+                        exchange.order((neighbour::DELETE, 0), |body| pod::delete_proxy(body, seen.index, address));
+                    }
+                    exchange.order((neighbour::NEW, codec::REPLACE), |body| {
+                        neighbour::introduce(body, seen.index, address, wire.pod_mac);
+                    });
+                }
+                let mut found = None;
+                let refusals = exchange.finish(|message| found = Found::read(message))?;
+                refusals
+                    .tolerate(|place, _| place > pin)
+                    .into_result(|_| format!("keeping the bridge's MAC address, or looking for {}", wire.host))?;
+                found
+            }
+            _ => self.settle_routed((laid.ends.host, laid.beside), wire, inside)?,
+        };
+        self.await_carrier(found, wire, inside)
+    }
+
+    fn await_carrier(
+        &mut self,
+        mut found: Option<Found>,
+        wire: &Wire,
+        inside: &Inside,
+    ) -> std::result::Result<u32, PodError> {
+        let began = Instant::now();
+        loop {
+            match &found {
+                Some(found) if found.operation == UP || inside.end == super::PodEnd::Down => return Ok(found.mtu),
+                _ if began.elapsed() > CARRIER_PATIENCE => {
+                    return Err(PodError::NoCarrier { name: wire.host, seconds: CARRIER_PATIENCE.as_secs() });
+                }
+                _ => {}
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+            found = self.find(wire.host)?;
         }
-        let look = exchange.question(link::GET, |body| link::by_name(body, wire.host));
-        let mut found = None;
-        exchange.finish(|message| found = Found::read(message))?.into_result(|place| match place {
-            place if place == port => format!("setting alias and hairpin of {}", wire.host),
-            place if place == look => format!("looking for {}", wire.host),
-            _ => "keeping the bridge's MAC address".to_owned(),
-        })?;
-        Ok(found.map_or(0, |found| found.mtu))
     }
 
     /// Tells it of neighbours on a link, each with its link-layer address, before it asks.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use backends::LinkName;
 use ipam::Mac;
 use kernel::netns::Netns;
-use kernel::pod::{Bridge, Hairpin, Inside, Wire, attach};
+use kernel::pod::{Bridge, Inside, Others, Promiscuity, Terms, Way, Wire, attach};
 use netns_harness::{Attachment, Binaries, Lab, Node, Plugin, Station, Verb};
 use serde_json::json;
 
@@ -78,7 +78,16 @@ fn kernel_alone(node: &Node, lab: &Lab, round: usize) -> Result<f64> {
     let pod = lab.station(&format!("k{round}"))?;
     let name = |text: &str| LinkName::new(text).expect("a name");
     let gateway = "10.8.0.1/16".parse()?;
-    let bridge = Bridge { name: name("floor"), mac: Mac([2, 8, 0, 0, 0, 1]), mtu: Some(1450), gateways: vec![gateway] };
+    let bridge = Bridge {
+        name: name("floor"),
+        mac: Mac([2, 8, 0, 0, 0, 1]),
+        mtu: Some(1450),
+        gateways: vec![gateway],
+        others: Others::Refused,
+        kin: Vec::new(),
+        promiscuity: Promiscuity::Left,
+    };
+    let way = Way::Bridged(bridge, Terms::default());
     let wire = Wire {
         host: name("floor0"),
         host_mac: Mac([2, 8, 0, 0, 0, 2]),
@@ -86,13 +95,12 @@ fn kernel_alone(node: &Node, lab: &Lab, round: usize) -> Result<f64> {
         pod: name("eth0"),
         pod_mac: Mac([2, 8, 0, 0, 0, 3]),
         mtu: Some(1450),
-        hairpin: Hairpin::On,
     };
-    let inside = Inside { addresses: vec!["10.8.0.2/16".parse()?], routes: Vec::new() };
+    let inside = Inside { addresses: vec!["10.8.0.2/16".parse()?], ..Inside::default() };
     let path = pod.namespace().path().to_owned();
     let (time, attached) = node.namespace().within(move || {
         let netns = Netns::open(&path)?;
-        Ok(millis(|| attach(&netns, &bridge, &wire, &inside)))
+        Ok(millis(|| attach(&netns, &way, &wire, &inside)))
     })?;
     attached?;
     node.ip("link del floor0")?;

@@ -23,7 +23,7 @@ fn plan(text: &str) -> Result<Plan, Error> {
 #[test]
 fn type_alone_makes_a_pod_that_works_as_towpath_and_the_reference_plugins_pod_as_bridge() {
     let text = r#"{"name": "n", "cniVersion": "1.1.0"}"#;
-    let shown = |plan: Plan| (plan.bridge.as_str().to_owned(), plan.router, plan.hairpin);
+    let shown = |plan: Plan| (plan.bridge.as_str().to_owned(), plan.router, plan.terms.hairpin);
     assert_eq!(shown(plan(text).unwrap()), ("cni0".to_owned(), Router::DefaultGateway, Hairpin::On));
     assert_eq!(shown(plan_of(Plugin::Bridge, text).unwrap()), ("cni0".to_owned(), Router::No, Hairpin::Off));
 }
@@ -59,14 +59,18 @@ fn all_mistakes_are_told_together_each_with_its_key_and_what_would_be_right() {
 }
 
 #[test]
-fn what_cannot_be_done_is_refused_with_key_and_value_unless_it_is_off() {
-    for (text, start) in [
-        (r#"{"vlan": 5}"#, "`vlan` is 5,"),
-        (r#"{"promiscMode": true}"#, "`promiscMode` is true,"),
-        (r#"{"args": {"cni": {"mac": "02:00:00:00:00:01"}}}"#, "`args.cni.mac` is \"02"),
+fn what_the_bridge_plugin_calls_a_contradiction_is_one_here() {
+    for (text, part) in [
+        (r#"{"promiscMode": true, "hairpinMode": true}"#, "`hairpinMode` and `promiscMode` are both true"),
+        (r#"{"vlan": 5, "vlanTrunk": [{"id": 6}]}"#, "`vlan` and `vlanTrunk` are both set"),
+        (r#"{"vlan": 4095}"#, "`vlan` is 4095: expected a VLAN from 1 to 4094"),
+        (r#"{"vlanTrunk": [{"minID": 9, "maxID": 8}]}"#, "`vlanTrunk[0].minID` is 9, more than `maxID` 8"),
+        (r#"{"vlanTrunk": [{"minID": 9}]}"#, "`vlanTrunk[0].minID` and `maxID` go together"),
+        (r#"{"vlanTrunk": [{"id": 0}]}"#, "`vlanTrunk[0].id` is 0: expected a VLAN"),
+        (r#"{"mode": "ptp"}"#, "`mode` is \"ptp\": expected \"bridge\" or \"routed\""),
     ] {
         let error = plan(text).unwrap_err();
-        assert!(error.code() == 2 && error.to_string().starts_with(start), "{text}: {error}");
+        assert!(error.code() == 7 && error.to_string().contains(part), "{text}: {error}");
     }
     for text in [
         r#"{"vlan": 0, "promiscMode": false, "macspoofchk": null, "vlanTrunk": []}"#,
@@ -74,4 +78,34 @@ fn what_cannot_be_done_is_refused_with_key_and_value_unless_it_is_off() {
     ] {
         assert!(plan(text).is_ok(), "{text}");
     }
+}
+
+#[test]
+fn a_trunk_is_every_vlan_that_is_named_once() {
+    let text = r#"{"vlanTrunk": [{"minID": 5, "maxID": 7}, {"id": 6}, {"id": 100, "minID": 2, "maxID": 2}]}"#;
+    let vlans = plan(text).unwrap().terms.vlans;
+    assert_eq!((vlans.access, vlans.trunk), (None, vec![2, 5, 6, 7, 100]));
+    let default = |text: &str| plan(text).unwrap().terms.vlans.default;
+    assert_eq!(default(r#"{"vlan": 5, "preserveDefaultVlan": false}"#), DefaultVlan::Removed);
+    assert_eq!(default(r#"{"vlan": 5}"#), DefaultVlan::Kept);
+    assert_eq!(default(r#"{"preserveDefaultVlan": false}"#), DefaultVlan::Kept);
+}
+
+#[test]
+fn hairpin_gives_way_to_promiscuity_unless_it_is_written() {
+    let hairpin = |text: &str| plan(text).unwrap().terms.hairpin;
+    assert_eq!(hairpin(r#"{"promiscMode": true}"#), Hairpin::Off);
+    assert_eq!(hairpin(r#"{"promiscMode": false}"#), Hairpin::On);
+}
+
+#[test]
+fn what_needs_a_bridge_is_refused_without_one() {
+    let text =
+        r#"{"name": "n", "mode": "routed", "macspoofchk": true, "ipam": {"ranges": [[{"subnet": "10.1.0.0/24"}]]}}"#;
+    let document = Document::parse(text.as_bytes()).unwrap();
+    let (environment, home) = (Environment::default(), Netns::current().unwrap());
+    let said = Said { document: &document, environment: &environment, home: &home };
+    let call = Call::new(Plugin::Towpath, (Command::Add, Version::NEWEST), said);
+    let error = Plan::of(&call).unwrap().resolve(&call).unwrap_err().to_string();
+    assert!(error.contains("`macspoofchk` is true, and a routed pod has no bridge"), "{error}");
 }

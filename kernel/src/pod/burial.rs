@@ -1,0 +1,97 @@
+//! Deleting wires without waiting for it: the plugin takes one out of service, and the daemon deletes many in one go.
+//!
+//! Deleting a veth pair takes 20 ms, in which the kernel waits for its other CPUs (RCU), for one pair as for forty. So DEL only
+//! takes the host's end down and puts it into a link group; from then on nothing reaches the pod by it. Whoever deletes
+//! the group afterwards deletes all that is in it: the daemon, which is told by a connection to its socket and needs no
+//! more words, at its start what a killed one left, and the plugin itself when no daemon listens. The group is the only
+//! memory, so nothing is lost whoever dies when. Why so: docs/adr/0009-del-hands-the-link-to-the-daemon.md.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::net::UnixListener;
+
+use backends::LinkName;
+use ipam::Family;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+use super::exchange::Exchange;
+use super::host::{Found, Host};
+use crate::codec::link;
+use crate::error::Result;
+
+/// The link group of what is only there to be deleted. `ip link show group 1414529024`
+pub const GROUP: u32 = 0x5450_0000;
+
+/// The daemon's socket, in the abstract name space: that belongs to a network namespace as the links do, so whoever
+/// answers sees the same links, and nothing of it stays behind.
+const NAME: &[u8] = b"towpath-burial";
+
+/// How many may be waiting: more than pods fit on a node. The kernel cuts it to `net.core.somaxconn`.
+const WAITING: i32 = 4096;
+
+impl Host {
+    /// Takes wires out of service, and has them deleted: by the daemon if one listens, at once otherwise.
+    ///
+    /// # Errors
+    /// When the kernel refuses; what was begun, any later call of this or of [`Host::sweep`] finishes.
+    pub fn retire(&mut self, wires: &[(Found, LinkName)]) -> Result<()> {
+        let mut answered: Vec<IpAddr> = Vec::new();
+        // Only IPv6 needs an entry where a bridge answers for a routed pod.
+        for (found, _) in wires.iter().filter(|(found, _)| found.port.is_none()) {
+            answered.extend(self.routed_to(found.index, Family::V6)?);
+        }
+        if !answered.is_empty() {
+            self.forget_proxies(&answered)?;
+        }
+        let mut exchange = Exchange::new(&mut self.socket);
+        for (found, _) in wires {
+            exchange.order((link::NEW, 0), |body| link::retire(body, found.index, GROUP));
+        }
+        let refusals = exchange.finish(|_| {})?.tolerate(|_, errno| errno == libc::ENODEV);
+        refusals.into_result(|place| {
+            let name = wires.get(place).map(|(_, name)| name.to_string()).unwrap_or_default();
+            format!("taking the interface {name} out of service")
+        })?;
+        if daemon_listens() { Ok(()) } else { self.sweep() }
+    }
+
+    /// Deletes all links that are out of service, together. `ip link delete group 1414529024`
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn sweep(&mut self) -> Result<()> {
+        let mut exchange = Exchange::new(&mut self.socket);
+        exchange.order((link::DELETE, 0), |body| link::by_group(body, GROUP));
+        // ENODEV: there is none.
+        let refusals = exchange.finish(|_| {})?.tolerate(|_, errno| errno == libc::ENODEV);
+        refusals.into_result(|_| "deleting the links of removed pods".to_owned())
+    }
+}
+
+/// The daemon's side: each connection says that there may be something to [`Host::sweep`].
+///
+/// # Errors
+/// When another daemon listens in this network namespace.
+pub fn listen() -> io::Result<UnixListener> {
+    let socket = open()?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(NAME)?)?;
+    rustix::net::listen(&socket, WAITING)?;
+    Ok(socket.into())
+}
+
+/// Tells the daemon, if one listens that we can trust: any process may take a name in the abstract name space, so it must
+/// be one of our own user.
+fn daemon_listens() -> bool {
+    let told = || -> io::Result<bool> {
+        let socket = open()?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new_abstract_name(NAME)?)?;
+        Ok(sockopt::socket_peercred(&socket)?.uid == rustix::process::geteuid())
+    };
+    // Also when too many wait there already: then it is done here, slower and as well.
+    told().unwrap_or(false)
+}
+
+fn open() -> io::Result<std::os::fd::OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
