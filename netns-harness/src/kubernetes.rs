@@ -1,4 +1,5 @@
-//! A REAL KUBERNETES in namespaces: a control plane alone ([`ControlPlane`]).
+//! A REAL KUBERNETES in namespaces: a control plane alone ([`ControlPlane`]), or a cluster with
+//! nodes ([`Cluster`]), set up by the lab or by `kubeadm`.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -25,16 +26,25 @@
 //! played by somebody else. Everything belongs to a [`crate::Lab`] and goes with it.
 
 mod authority;
+mod cluster;
 mod control_plane;
 mod identity;
+mod image;
 mod kubectl;
 mod launch;
+mod machine;
 mod node_object;
 mod programs;
+mod stock;
+mod tar;
 
 pub use authority::Validity;
+pub use cluster::{Cluster, ClusterOptions, Method, Proxy};
 pub use control_plane::{ControlPlane, ControlPlaneOptions, EtcdVersion};
 pub use identity::Identity;
+pub use image::{Content, Image, Layer};
 pub use kubectl::Kubectl;
+pub use machine::Machine;
 pub use node_object::NodeObject;
-pub use programs::Programs;
+pub use programs::{KUBERNETES_VERSION, Programs};
+pub use stock::PODTOOL_IMAGE;

@@ -25,6 +25,7 @@
 //! `/run/netns`, so `ip netns exec NAME …` looks inside while a test runs. Nothing is ever done in the machine's own
 //! network namespace. It needs root and the packages iproute2 and nftables (faults), etcd-server and etcd-client (etcd).
 
+mod cgroup;
 mod cni;
 mod daemon;
 mod echo;

@@ -13,6 +13,10 @@ pub enum Tool {
     Nftables,
     /// `etcd`.
     Etcd,
+    /// `containerd`: machines of a cluster.
+    Containerd,
+    /// `runc`: what containerd starts containers with.
+    Runc,
     /// `openssl`: certificates of a control plane.
     Openssl,
 }
@@ -23,6 +27,8 @@ impl Tool {
             Tool::Iproute2 => ("ip", "iproute2"),
             Tool::Nftables => ("nft", "nftables"),
             Tool::Etcd => ("etcd", "etcd-server"),
+            Tool::Containerd => ("containerd", "containerd"),
+            Tool::Runc => ("runc", "runc"),
             Tool::Openssl => ("openssl", "openssl"),
         }
     }

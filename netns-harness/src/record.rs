@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup;
 use crate::namespace::{NAMES, Namespace};
 use crate::spawner::Life;
 use crate::wait_for;
@@ -68,9 +69,10 @@ impl Record {
         !self.kept && start_time(self.owner.0) != Some(self.owner.1)
     }
 
-    /// Ends the lab's processes, removes its namespaces, its files and at last the record.
+    /// Ends the lab's processes, removes its namespaces, its cgroups, its files and at last the record.
     pub fn remove(&self) -> Result<()> {
         remove_namespaces(&self.id)?;
+        cgroup::remove(&self.id)?;
         // Only a directory that is named like the lab is the lab's.
         if self.directory.file_name() == Some(self.id.as_ref()) {
             gone(std::fs::remove_dir_all(&self.directory))?;

@@ -5,6 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+/// What `go/kubernetes/go.mod` says.
+pub const KUBERNETES_VERSION: &str = "1.36.3";
+
 /// The directory with the lab's own programs: Kubernetes by the name of each component, CoreDNS, podtool.
 #[derive(Clone, Debug)]
 pub struct Programs {

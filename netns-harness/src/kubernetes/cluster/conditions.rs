@@ -1,0 +1,141 @@
+//! What tests wait for and ask of a [`Cluster`]. Whatever does not come true in time is told with what the cluster says about
+//! itself and with the ends of the logs.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
+
+use super::Cluster;
+use crate::wait_for;
+
+/// Two busy cores.
+const REGISTRATION_LIMIT: Duration = Duration::from_secs(90);
+const LOG_LINES: usize = 15;
+
+impl Cluster {
+    /// `kubectl apply -f -`.
+    ///
+    /// # Errors
+    /// As [`crate::kubernetes::Kubectl::run`].
+    pub fn apply(&self, manifest: &str) -> Result<String> {
+        self.kubectl().apply(manifest)
+    }
+
+    /// Runs a command in a pod's first container and gives its standard output. `kubectl exec POD -- …`; the pod may be
+    /// `ds/web` or `-n other web` too.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn exec(&self, pod: &str, words: &[&str]) -> Result<String> {
+        let pod = pod.split_whitespace().collect::<Vec<_>>();
+        let all = [&["exec", "--request-timeout=30s"], pod.as_slice(), &["--"], words].concat();
+        self.kubectl().words(all)
+    }
+
+    /// Waits until every node is Ready.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn wait_nodes_ready(&self, limit: Duration) -> Result<()> {
+        self.wait_all("get nodes", limit, |node| {
+            ensure!(has_condition(node, "Ready"), "{} is not Ready", name(node));
+            Ok(())
+        })
+    }
+
+    /// Waits until there is a pod and every pod that is not being removed is Ready; words such as `-n web -l app=web`.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn wait_pods_ready(&self, words: &str, limit: Duration) -> Result<()> {
+        self.wait_all(&format!("get pods {words}"), limit, |pod| {
+            let leaves = !pod["metadata"]["deletionTimestamp"].is_null();
+            ensure!(leaves || has_condition(pod, "Ready"), "{} is not Ready", name(pod));
+            Ok(())
+        })
+    }
+
+    /// Waits until a DaemonSet or Deployment is as it was last applied, everywhere: `-n kube-flannel ds/towpath`.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn wait_rollout(&self, words: &str, limit: Duration) -> Result<()> {
+        let look = || self.kubectl().run(&format!("rollout status --timeout=5s {words}")).map(drop);
+        self.or_explain(wait_for(&format!("the rollout of {words}"), limit, look))
+    }
+
+    /// The names of the pods that `kubectl get pods WORDS` lists.
+    ///
+    /// # Errors
+    /// As [`crate::kubernetes::Kubectl::run`].
+    pub fn pods(&self, words: &str) -> Result<Vec<String>> {
+        let list = self.kubectl().json(&format!("get pods {words}"))?;
+        Ok(items(&list).iter().map(|pod| name(pod).to_owned()).collect())
+    }
+
+    /// Adds what the cluster says about itself to an error.
+    ///
+    /// # Errors
+    /// The one that came in.
+    pub fn or_explain<T>(&self, seen: Result<T>) -> Result<T> {
+        seen.map_err(|error| {
+            let explanation = self.explain();
+            error.context(explanation)
+        })
+    }
+
+    /// Nodes, pods, the last events, the ends of the logs.
+    pub fn explain(&self) -> String {
+        let ask = |words: &str| match self.kubectl().run(&format!("{words} --request-timeout=5s")) {
+            Ok(said) => said,
+            Err(error) => format!("{error:#}"),
+        };
+        let events = ask("get events -A --sort-by=.lastTimestamp");
+        let events: Vec<&str> = events.lines().rev().take(LOG_LINES).collect();
+        let mut text = format!("{}\n{}\n", ask("get nodes,pods -A -o wide"), events.join("\n"));
+        if let Some(control_plane) = self.control_plane() {
+            text += &control_plane.log_tails(LOG_LINES);
+        }
+        self.machines()
+            .iter()
+            .fold(text, |text, machine| format!("{text}=== {}\n{}", machine.name(), machine.log_tails(LOG_LINES)))
+    }
+
+    /// Waits until each machine has its Node object.
+    pub(super) fn wait_registered(&self) -> Result<()> {
+        let look = || {
+            let list = self.kubectl().json("get nodes")?;
+            for machine in self.machines() {
+                let there = items(&list).iter().any(|node| name(node) == machine.name());
+                ensure!(there, "{} is not registered", machine.name());
+            }
+            Ok(())
+        };
+        self.or_explain(wait_for("all nodes to be registered", REGISTRATION_LIMIT, look))
+    }
+
+    fn wait_all(&self, words: &str, limit: Duration, right: impl Fn(&Value) -> Result<()>) -> Result<()> {
+        let look = || {
+            let list = self.kubectl().json(words)?;
+            if items(&list).is_empty() {
+                bail!("there is none");
+            }
+            items(&list).iter().try_for_each(&right)
+        };
+        self.or_explain(wait_for(&format!("`kubectl {words}` to show it"), limit, look))
+    }
+}
+
+fn items(list: &Value) -> &[Value] {
+    list["items"].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+fn has_condition(object: &Value, kind: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array().map_or(&[] as &[Value], Vec::as_slice);
+    conditions.iter().any(|condition| condition["type"] == kind && condition["status"] == "True")
+}

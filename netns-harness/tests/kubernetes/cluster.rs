@@ -1,0 +1,113 @@
+//! Clusters with nodes, without a pod network: what needs none runs, and a stand-in of two files makes nodes Ready.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use netns_harness::kubernetes::{Cluster, ClusterOptions, Machine, Method, Proxy};
+use netns_harness::{Lab, wait_for};
+
+const LIMIT: Duration = Duration::from_secs(120);
+const WEB: &str = include_str!("web.yaml");
+
+/// A pod network for one node: enough for the kubelet to call it Ready.
+fn stand_in(cluster: &Cluster) {
+    for machine in cluster.machines() {
+        let node = cluster.kubectl().json(&format!("get node {}", machine.name())).unwrap();
+        let subnet = node["spec"]["podCIDR"].as_str().unwrap();
+        let conflist = format!(
+            r#"{{"cniVersion":"0.3.1","name":"stand-in","plugins":[{{"type":"bridge","bridge":"cni0","isGateway":true,
+               "ipam":{{"type":"host-local","subnet":"{subnet}","routes":[{{"dst":"0.0.0.0/0"}}]}}}}]}}"#
+        );
+        machine.write("/etc/cni/net.d/.draft", &conflist).unwrap();
+        // The runtime notices a rename inside of the directory.
+        machine.run(["mv", "/etc/cni/net.d/.draft", "/etc/cni/net.d/10-stand-in.conflist"]).unwrap();
+    }
+}
+
+/// The address of the service answers in a pod of each node.
+fn expect_service(cluster: &Cluster) {
+    let service = cluster.kubectl().json("get service web").unwrap();
+    for pod in cluster.pods("-l app=web").unwrap() {
+        for address in service["spec"]["clusterIPs"].as_array().unwrap() {
+            let address = address.as_str().unwrap();
+            let url = if address.contains(':') { format!("http://[{address}]/") } else { format!("http://{address}/") };
+            let said = wait_for("the service to answer", LIMIT, || cluster.exec(&pod, &["/podtool", "get", &url]));
+            let said = cluster.or_explain(said).unwrap();
+            assert!(said.contains("node=n"), "{said}");
+        }
+    }
+}
+
+fn pid_of(machine: &Machine, service: &str) -> String {
+    machine.read(&format!("/run/{service}.service.pid")).unwrap_or_default()
+}
+
+#[test]
+fn nodes_run_pods_and_services_and_come_back_from_a_reboot_and_a_removal() {
+    let begin = Instant::now();
+    let lab = Lab::new("byhand").unwrap();
+    let cluster = lab.cluster(&ClusterOptions::new(Method::ByHand).unwrap().dual_stack().unwrap()).unwrap();
+    println!("registered after {:?}", begin.elapsed());
+    cluster.apply(WEB).unwrap();
+    cluster.wait_rollout("ds/web", LIMIT).unwrap();
+    println!("pods ready after {:?}", begin.elapsed());
+    expect_service(&cluster);
+    stand_in(&cluster);
+    cluster.wait_nodes_ready(LIMIT).unwrap();
+    println!("nodes Ready after {:?}", begin.elapsed());
+
+    let machine = cluster.machine("n2").unwrap();
+    let before = pid_of(machine, "kubelet");
+    machine.ip("link add lost type bridge").unwrap();
+    machine.power_off().unwrap();
+    assert!(!machine.ip("link show").unwrap().contains("lost"));
+    assert!(!machine.path("/run/containerd").unwrap().exists(), "/run is not empty");
+    assert!(machine.path("/etc/cni/net.d/10-stand-in.conflist").unwrap().exists(), "the disk is gone");
+    machine.boot().unwrap();
+    assert_ne!(pid_of(machine, "kubelet"), before);
+    cluster.wait_rollout("ds/web", LIMIT).unwrap();
+    println!("rebooted after {:?}", begin.elapsed());
+
+    let uid = |cluster: &Cluster| cluster.kubectl().json("get node n2").unwrap()["metadata"]["uid"].clone();
+    let old = uid(&cluster);
+    cluster.remove("n2").unwrap();
+    cluster.join("n2").unwrap();
+    assert_ne!(uid(&cluster), old);
+    cluster.wait_rollout("ds/web", LIMIT).unwrap();
+    println!("rejoined after {:?}", begin.elapsed());
+}
+
+#[test]
+fn kubeadm_makes_a_cluster_of_machines_and_takes_one_back() {
+    let begin = Instant::now();
+    let lab = Lab::new("kubeadm").unwrap();
+    let options = ClusterOptions { proxy: Proxy::Nftables, ..ClusterOptions::new(Method::Kubeadm).unwrap() };
+    let cluster = lab.cluster(&options).unwrap();
+    println!("registered after {:?}", begin.elapsed());
+    cluster.apply(WEB).unwrap();
+    cluster.wait_rollout("ds/web", LIMIT).unwrap();
+    cluster.wait_rollout("-n kube-system ds/kube-proxy", LIMIT).unwrap();
+    println!("pods ready after {:?}", begin.elapsed());
+    expect_service(&cluster);
+    stand_in(&cluster);
+    cluster.wait_nodes_ready(LIMIT).unwrap();
+    cluster.wait_rollout("-n kube-system deployment/coredns", LIMIT).unwrap();
+    println!("CoreDNS ready after {:?}", begin.elapsed());
+    cluster.remove("n2").unwrap();
+    cluster.join("n2").unwrap();
+    cluster.wait_rollout("ds/web", LIMIT).unwrap();
+    println!("rejoined after {:?}", begin.elapsed());
+    let directory = lab.directory().to_owned();
+    let id = lab.id().to_owned();
+    lab.remove().unwrap();
+    println!("gone after {:?}", begin.elapsed());
+    wait_for("nothing to be left", LIMIT, || {
+        ensure!(!directory.exists(), "{} is there", directory.display());
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup")?.filter_map(Result::ok) {
+            let cgroup = hierarchy.path().join(&id);
+            ensure!(!cgroup.exists(), "{} is there", cgroup.display());
+        }
+        Ok(())
+    })
+    .unwrap();
+}
