@@ -1,22 +1,27 @@
 //! [`HostLocal`]: addresses from the ledger on disk, in this very process: the reference `host-local` plugin, and what
 //! `towpath` and `bridge` give addresses with.
 //!
-//! Owner of this file, of `ranges.rs` and of what comes beside them while the parts are filled in: IPAM. Other IPAM types are
-//! executed (`addresses.rs`).
+//! Files are the ledger's business (`ipam::ledger`), keys `ranges.rs`', what one pod asks for `request.rs`'. Other IPAM types
+//! are executed (`addresses.rs`).
+
+mod census;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use ipam::ledger::{Claim, Ledger, NoCensus, RangeSet};
+use ipam::ledger::{Claim, Identifier, Ledger, Owner, RangeSet};
 
-use crate::call::Call;
+use crate::call::{Attachments, Call};
 use crate::dns::Dns;
 use crate::document::{Document, Mistakes, Object};
 use crate::environment::Attachment;
 use crate::error::Error;
 use crate::outcome::{self, Address, Outcome};
 use crate::part::{Part, Undo};
+use crate::plugin::Plugin;
 use crate::ranges;
+use crate::request::Request;
+use census::NodeCensus;
 
 const LEDGER: &str = "/var/lib/cni/networks";
 
@@ -37,15 +42,17 @@ impl Part for HostLocal {
     ) -> Result<Undo<'a>, Error> {
         let ledger = ledger(call.document)?;
         let plan = Plan::of(call.document)?;
-        // Better no pod than one with another address than it was asked for.
-        if let Some(value) = attachment.arguments.get("IP") {
-            let instead = "leave it out, addresses are given from the ranges";
-            return Err(Error::UnsupportedField { key: "CNI_ARGS IP".to_owned(), value: value.to_owned(), instead });
-        }
+        let request = Request::of(call, attachment)?;
         let sets = plan.sets(call)?;
         let dns = plan.resolv_conf.as_deref().map(Dns::of_file).transpose()?;
-        let claim = Claim { owner: &attachment.owner, sets: &sets, wanted: &[], now: SystemTime::now() };
-        let reserved = ledger.reserve(&claim, &NoCensus)?;
+        let owner = &attachment.owner;
+        let claim = Claim { owner, sets: &sets, wanted: &request.addresses, now: SystemTime::now() };
+        let census = census(call)?;
+        // In this process a wire follows, and it is there already if this pod was connected before.
+        let reserved = match call.plugin {
+            Plugin::HostLocal => ledger.reserve_once(&claim, &census),
+            _ => ledger.reserve(&claim, &census),
+        }?;
         for reservation in &reserved {
             let (net, gateway) = (reservation.address, Some(reservation.gateway));
             outcome.addresses.push(Address { net, gateway, interface: None });
@@ -53,7 +60,7 @@ impl Part for HostLocal {
         outcome.routes.extend(plan.routes);
         outcome.dns = dns.unwrap_or_default();
         // An address that cannot be given back now, DEL will.
-        Ok(Box::new(move || drop(ledger.withdraw(&attachment.owner, &reserved))))
+        Ok(Box::new(move || drop(ledger.withdraw(owner, &reserved))))
     }
 
     fn delete(&self, call: &Call<'_>, attachment: &Attachment) -> Result<(), Error> {
@@ -65,6 +72,11 @@ impl Part for HostLocal {
         let ledger = ledger(call.document)?;
         let held = ledger.holdings(&attachment.owner)?;
         match previous.own_addresses(attachment).find(|address| !held.contains(&address.net.addr())) {
+            // As host-local, which looks for no more than one.
+            None if held.is_empty() => {
+                let (owner, directory) = (&attachment.owner, ledger.directory().display());
+                Err(Error::Missing { what: format!("no address is reserved for {owner} in {directory}") })
+            }
             None => Ok(()),
             Some(address) => {
                 let (net, owner, directory) = (address.net.addr(), &attachment.owner, ledger.directory().display());
@@ -73,9 +85,19 @@ impl Part for HostLocal {
         }
     }
 
+    fn collect(&self, call: &Call<'_>, valid: &Attachments) -> Result<(), Error> {
+        // What is no container's id has nothing in the ledger.
+        let owner = |(container, ifname): (&str, &str)| {
+            Some(Owner { container: Identifier::new(container).ok()?, ifname: ifname.to_owned() })
+        };
+        let valid: Vec<Owner> = valid.iter().filter_map(owner).collect();
+        ledger(call.document)?.retain(&valid, SystemTime::now())?;
+        Ok(())
+    }
+
     fn status(&self, call: &Call<'_>) -> Result<(), Error> {
-        self.validate(call)?;
-        Plan::of(call.document)?.sets(call).map(drop)
+        let (ledger, sets) = (ledger(call.document)?, Plan::of(call.document)?.sets(call)?);
+        Ok(ledger.ready(&sets, &census(call)?)?)
     }
 }
 
@@ -89,19 +111,10 @@ struct Plan {
 impl Plan {
     fn of(document: &Document) -> Result<Plan, Error> {
         let (root, mut mistakes) = (document.root(), Mistakes::default());
-        let arguments = root.object("args", &mut mistakes).and_then(|arguments| arguments.object("cni", &mut mistakes));
-        let runtime = root.object("runtimeConfig", &mut mistakes);
-        let asked = arguments.and_then(|arguments| arguments.first_set(&["ips"]));
-        if let Some((key, value)) =
-            asked.or_else(|| runtime.and_then(|runtime| runtime.first_set(&["ips", "ipRanges"])))
-        {
-            let instead = "leave it out, addresses are given from the ranges";
-            return Err(Error::UnsupportedField { key, value, instead });
-        }
+        let written = ranges::read(&root, &mut mistakes);
         let Some(ipam) = root.object("ipam", &mut mistakes) else {
-            return mistakes.none_or(Plan { written: Vec::new(), routes: Vec::new(), resolv_conf: None });
+            return mistakes.none_or(Plan { written, routes: Vec::new(), resolv_conf: None });
         };
-        let written = ranges::read(&ipam, &mut mistakes);
         let routes = outcome::routes(&ipam, &mut mistakes);
         let resolv_conf = path(&ipam, "resolvConf", &mut mistakes);
         mistakes.none_or(Plan { written, routes, resolv_conf })
@@ -112,12 +125,17 @@ impl Plan {
         match call.daemon()? {
             Some(file) => Ok(file.sets.clone()),
             None if self.written.is_empty() => {
-                let mistake = "`ipam.ranges` is missing: expected lists of objects with a `subnet`".to_owned();
-                Err(Error::Configuration { mistakes: vec![mistake] })
+                let mistake = "`ipam.ranges` is missing, and the daemon does not say which subnet is this node's: \
+                               expected lists of objects with a `subnet`";
+                Err(Error::Configuration { mistakes: vec![mistake.to_owned()] })
             }
             None => Ok(self.written.clone()),
         }
     }
+}
+
+fn census(call: &Call<'_>) -> Result<NodeCensus, Error> {
+    Ok(NodeCensus::new(call.document.network()?, call.plugin))
 }
 
 /// Reads as little as possible: a pod must be deleted even when the rest of the configuration is broken by now.
