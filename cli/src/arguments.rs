@@ -4,7 +4,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use serde::Serialize;
+
+use crate::cluster::Choice;
+use crate::install::manifest::VxlanOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,6 +17,11 @@ Examples:
   towpathctl plan                 what would change, as ip and nft commands
   towpathctl explain 10.244.3.7   whose address it is and the way there
   towpathctl cleanup --dry-run    what towpathd left on this node
+
+Of a cluster, from where kubectl works (also as `kubectl towpath …`):
+  towpathctl install --dry-run    the manifest for this cluster
+  towpathctl migrate from-flannel --dry-run
+                                  what it would take to replace flannel
 
 Environment: TOWPATH_STATUS_SOCKET is the same as --socket.
 
@@ -61,8 +70,95 @@ pub enum Command {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Install the pod network on a new cluster, or print the manifest for it
+    Install(Install),
+    /// Take flannel's place on a running cluster, node by node, or give it back
+    Migrate {
+        /// In which direction.
+        #[command(subcommand)]
+        direction: Direction,
+    },
     /// Print the version
     Version,
+}
+
+/// In which direction.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Direction {
+    /// From flannel to Towpath: checks, says what will happen, and does it
+    FromFlannel(Migrate),
+    /// Back to the flannel that was there before
+    ToFlannel(Migrate),
+}
+
+/// Which cluster.
+#[derive(Clone, Debug, Args)]
+pub struct WhichCluster {
+    /// How to reach the cluster [$KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Which of its contexts [the current one]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The API server, without a kubeconfig: what `kubectl proxy` prints
+    #[arg(long, value_name = "URL", conflicts_with_all = ["kubeconfig", "context"])]
+    pub server: Option<String>,
+}
+
+impl WhichCluster {
+    /// The same, for [`crate::cluster::Cluster::open`].
+    pub fn choice(&self) -> Choice {
+        Choice { kubeconfig: self.kubeconfig.clone(), context: self.context.clone(), server: self.server.clone() }
+    }
+}
+
+/// What to install.
+#[derive(Clone, Debug, Args)]
+pub struct Install {
+    /// Only print the manifest, for kubectl apply -f -
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// The network of all pods, one of each family, with a comma between [what kubeadm was told]
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    pub pod_cidr: Vec<IpNet>,
+    /// VXLAN's options.
+    #[command(flatten)]
+    pub backend: VxlanOptions,
+    /// The image [the manifest's]
+    #[arg(long, value_name = "NAME")]
+    pub image: Option<String>,
+    /// One more flag for towpathd, as --argument=--iface=eth1; may be repeated
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    pub argument: Vec<String>,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WhichCluster,
+}
+
+/// What to migrate, and how carefully.
+#[derive(Clone, Debug, Args)]
+pub struct Migrate {
+    /// Only check, and show node by node what would happen
+    #[arg(short = 'n', long, conflicts_with = "yes")]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Only these nodes, with commas between; the rest another time
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub nodes: Vec<String>,
+    /// The image [the manifest's]
+    #[arg(long, value_name = "NAME")]
+    pub image: Option<String>,
+    /// Seconds to wait and watch after each node
+    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    pub pause: u64,
+    /// Seconds that one node may take to be ready again
+    #[arg(long, value_name = "SECONDS", default_value = "120")]
+    pub patience: u64,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WhichCluster,
 }
 
 /// How the answer shall look.

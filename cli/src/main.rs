@@ -1,31 +1,50 @@
 //! `towpathctl`: the table of contents. What is asked of the daemon goes through `client`, which prints what the daemon
-//! rendered; `cleanup` alone looks at the kernel itself, because no daemon runs then.
+//! rendered; `cleanup` alone looks at the kernel itself, because no daemon runs then. `install` and `migrate` ask a cluster's API.
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod cleanup;
 mod client;
+mod cluster;
 mod consent;
+mod copy;
+mod install;
+mod migrate;
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use arguments::{Arguments, Command};
 use client::Question;
 use consent::Consent;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    let name = Path::new(&name).file_name().and_then(OsStr::to_str).unwrap_or("towpathctl").to_owned();
+    let done = match name.as_str() {
+        name if copy::NAMES.contains(&name) => copy::run(name, words).map(|()| 0).map_err(Into::into),
+        _ => run(&arguments(&name)),
+    };
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("towpathctl: {error:#}");
+            eprintln!("{name}: {error:#}");
             ExitCode::from(2)
         }
     }
+}
+
+/// The command line; kubectl's plugins are called by its own name in their help (kubectl(1), "Extend kubectl with plugins").
+fn arguments(name: &str) -> Arguments {
+    let shown = if name == "kubectl-towpath" { "kubectl towpath" } else { "towpathctl" };
+    let matches = Arguments::command().name(shown).bin_name(shown).get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 const RELEASE: &str = "\
@@ -46,6 +65,19 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             ask(&Question::new("release", arguments::Output::Text))
         }
         Command::Cleanup(wish) => Ok(cleanup::run(wish, &arguments.socket)?),
+        Command::Install(wish) => {
+            print(&install::run(wish)?).context("standard output")?;
+            Ok(0)
+        }
+        Command::Migrate { direction } => {
+            // Whoever cannot be told goes on being migrated: stopping half-way would be worse.
+            let mut say = |text: &str| {
+                if let Err(error) = print(text) {
+                    eprintln!("standard output: {error}");
+                }
+            };
+            Ok(migrate::run(direction, &mut say)?)
+        }
         Command::Version => {
             print(&format!("towpathctl {}\n", env!("CARGO_PKG_VERSION"))).context("standard output")?;
             Ok(0)
