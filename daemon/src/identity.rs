@@ -6,6 +6,7 @@ use ipam::NodeName;
 
 use crate::config::{Instance, Settings};
 use crate::netconf::Division;
+use crate::subnet_file::PodMode;
 
 /// What of the configuration decides what a node is.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Identity {
     pub firewall: Firewall,
     /// Blackhole or not.
     pub own_subnet_route: OwnSubnetRoute,
+    /// What the plugin hangs pods on.
+    pub pods: PodMode,
     /// How routes to peers are written: what the kernel can do.
     pub routes: RouteStyle,
     /// Who gives this node its subnets.
@@ -32,6 +35,7 @@ impl Identity {
             instance: instance.clone(),
             firewall: settings.firewall,
             own_subnet_route: settings.own_subnet_route,
+            pods: settings.pods,
             routes,
             division: Division::of(&settings.store),
         }

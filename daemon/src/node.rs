@@ -138,10 +138,10 @@ impl Node {
             }
             Event::Trouble(reason) => {
                 let since = self.store_trouble.as_ref().map_or(now, |trouble| trouble.since);
-                let kept = if self.own.is_some() { "degraded: " } else { "" };
+                self.remember(now);
+                let kept = if self.own.is_some() { "degraded, what it said last is kept: " } else { "" };
                 tracing::warn!("{kept}store: {reason}");
                 self.store_trouble = Some(Trouble { since, reason });
-                self.remember(now);
             }
             Event::Well => {
                 if self.store_trouble.take().is_some() {
@@ -366,7 +366,7 @@ impl Node {
         let subnets = cluster.own.subnets();
         let networks = cluster.networks.filter_map(|family, network| subnets.has(family).then_some(*network))?;
         let masquerade = self.identity.firewall.masquerade != Masquerade::Off;
-        Some(SubnetFile { networks, subnets, mtu: cluster.pod_mtu(), masquerade })
+        Some(SubnetFile { networks, subnets, mtu: cluster.pod_mtu(), masquerade, pods: self.identity.pods })
     }
 
     /// What the state file shall remember.

@@ -10,6 +10,7 @@
 //!                ◀───── ready, latest ────│           │
 //!   http (task) ─────── asks, 16 ────────▶│           │
 //!   status socket (task) asks, 16 ───────▶└───────────┘
+//!   burial (task), blocking pool ────────▶ netlink, of links that the plugin left
 //!                                               ▲ SIGTERM, SIGINT; timers
 //! ```
 //!
@@ -42,7 +43,7 @@ use crate::standing::standing;
 use crate::store::talk::{self, NodeEnd, Occurrence, Standing};
 use crate::store::{Event, Store, Wish};
 use crate::table_choice::Chosen;
-use crate::{http, installation, net_config_file, node_name, notify_socket, state_file, status_socket, subnet_file};
+use crate::{burial, http, installation, net_config_file, node_name, notify_socket, state_file, status_socket, subnet_file};
 
 /// Why the daemon cannot run. Everything else is waited for and tried again.
 #[derive(Debug, thiserror::Error)]
@@ -329,6 +330,11 @@ fn serve(settings: &Settings, ask: &mpsc::Sender<Ask>) {
             }
         });
     }
+    tokio::spawn(async move {
+        if let Err(error) = burial::serve().await {
+            tracing::info!("the plugin deletes pods' links itself, the slower way: {error}");
+        }
+    });
     let (path, ask) = (settings.status_socket.clone(), ask.clone());
     tokio::spawn(async move {
         if let Err(error) = status_socket::serve(&path, ask).await {

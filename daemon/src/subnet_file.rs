@@ -1,5 +1,6 @@
 //! [`SubnetFile`]: `subnet.env`, what this node tells other programs on it (the CNI plugin, Docker's start script): the
-//! cluster's networks, the own subnets, the MTU, whether pods are masqueraded. Byte for byte as flannel writes it.
+//! cluster's networks, the own subnets, the MTU, whether pods are masqueraded. Byte for byte as flannel writes it, but for one
+//! more line when pods are routed.
 //!
 //! It is also read at start ([`Previous`]): the subnets in it are asked for again. What the kernel holds is never taken
 //! from it.
@@ -27,6 +28,18 @@ pub struct SubnetFile {
     pub mtu: u32,
     /// Whether somebody (the daemon) masquerades, so that the plugin does not.
     pub masquerade: bool,
+    /// What pods hang on.
+    pub pods: PodMode,
+}
+
+/// What the plugin hangs the pods of a node on, where its own configuration does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PodMode {
+    /// A bridge, as flannel users have it.
+    #[default]
+    Bridge,
+    /// Nothing: the node has a route to each pod.
+    Routed,
 }
 
 /// What an earlier daemon, ours or flannel's, left there.
@@ -91,7 +104,12 @@ impl fmt::Display for SubnetFile {
             }
             writeln!(f, "{subnet_key}={}/{}", first_usable(subnet), subnet.prefix_len())?;
         }
-        writeln!(f, "FLANNEL_MTU={}\nFLANNEL_IPMASQ={}", self.mtu, self.masquerade)
+        writeln!(f, "FLANNEL_MTU={}\nFLANNEL_IPMASQ={}", self.mtu, self.masquerade)?;
+        match self.pods {
+            PodMode::Bridge => Ok(()),
+            // Flannel's own readers overlook keys that they do not know.
+            PodMode::Routed => writeln!(f, "TOWPATH_POD_MODE=routed"),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::netconf::Division;
 use crate::node::Node;
 use crate::reconcile::{Kernel, Reconciler, WantedUplink};
 use crate::store::Event;
+use crate::subnet_file::PodMode;
 
 /// A kernel that does as it is told, unless it is told not to.
 #[derive(Debug)]
@@ -138,6 +139,7 @@ pub fn identity(division: Division) -> Identity {
         instance: Instance { alias: "towpath /run/flannel/subnet.env".into(), table: "towpath".into() },
         firewall: Firewall { masquerade: Masquerade::FullyRandom, forward: Forward::Accept },
         own_subnet_route: OwnSubnetRoute::Absent,
+        pods: PodMode::Bridge,
         routes: RouteStyle::Objects,
         division,
     }

@@ -20,6 +20,7 @@ use super::settings::{
 use super::written::{Entry, Written};
 use crate::installation::{ConfigurationSettings, InstallationSettings, PluginSettings};
 use crate::secret::Secret;
+use crate::subnet_file::PodMode;
 
 /// What each flag means by itself. Every default of the table has gone through it before it is used.
 #[derive(Default)]
@@ -42,6 +43,7 @@ pub(super) struct Meant {
     pub forward_rules: bool,
     pub resync: Duration,
     pub blackhole: bool,
+    pub pods: PodMode,
     pub subnet_file: PathBuf,
     pub state_directory: PathBuf,
     pub status_socket: PathBuf,
@@ -178,6 +180,7 @@ impl Meant {
             firewall: Firewall { masquerade, forward },
             resync: self.resync,
             own_subnet_route: if self.blackhole { OwnSubnetRoute::Blackhole } else { OwnSubnetRoute::Absent },
+            pods: self.pods,
             healthz: healthz.map(|ip| SocketAddr::new(ip, self.healthz_port)),
             status_socket: self.status_socket,
             lease_renew_margin: self.lease_renew_margin,

@@ -18,6 +18,7 @@ use super::pattern::Pattern;
 use crate::installation::InstallationSettings;
 use crate::secret::Secret;
 use crate::store::kubernetes;
+use crate::subnet_file::PodMode;
 
 /// Everything that the command line and the environment say, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +45,8 @@ pub struct Settings {
     pub resync: Duration,
     /// Whether the own subnet has a blackhole route under its pods' routes.
     pub own_subnet_route: OwnSubnetRoute,
+    /// What the plugin hangs pods on.
+    pub pods: PodMode,
     /// Where health and metrics are served; `None`: nowhere.
     pub healthz: Option<SocketAddr>,
     /// The unix socket that `towpathctl` talks to.

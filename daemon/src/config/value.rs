@@ -15,6 +15,7 @@ use super::flags::Wrong;
 use super::meant::StoreKind;
 use super::pattern::Pattern;
 use super::settings::{InterfaceId, LogFormat, LogLevel};
+use crate::subnet_file::PodMode;
 
 type Parsed<T> = Result<T, Wrong>;
 
@@ -43,6 +44,14 @@ pub(super) fn file_name(text: &str) -> Parsed<String> {
         return Err(Wrong::new("no runtime looks for a file of that name", "write a name as in 10-flannel.conflist"));
     }
     Ok(text.to_owned())
+}
+
+pub(super) fn pod_mode(text: &str) -> Parsed<PodMode> {
+    match text {
+        "bridge" => Ok(PodMode::Bridge),
+        "routed" => Ok(PodMode::Routed),
+        _ => Err(Wrong::new("there is no such mode", "write bridge or routed")),
+    }
 }
 
 pub(super) fn address(text: &str) -> Parsed<IpAddr> {

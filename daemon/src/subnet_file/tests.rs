@@ -1,7 +1,7 @@
 //! What is promised of `subnet.env`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::{SubnetFile, read, write};
+use super::{PodMode, SubnetFile, read, write};
 use crate::scratch::Scratch;
 use ipam::Stack;
 use ipnet::IpNet;
@@ -14,7 +14,7 @@ fn net(text: &str) -> IpNet {
 
 fn v4() -> SubnetFile {
     let (networks, subnets) = (Stack::V4(net("10.244.0.0/16")), Stack::V4(net("10.244.7.0/24")));
-    SubnetFile { networks, subnets, mtu: 1450, masquerade: true }
+    SubnetFile { networks, subnets, mtu: 1450, masquerade: true, pods: PodMode::Bridge }
 }
 
 fn dual() -> SubnetFile {
@@ -23,6 +23,7 @@ fn dual() -> SubnetFile {
         subnets: Stack::Dual { v4: net("10.244.7.0/24"), v6: net("fd00:10:244:7::/64") },
         mtu: 1430,
         masquerade: false,
+        pods: PodMode::Bridge,
     }
 }
 
@@ -41,6 +42,8 @@ fn the_text_is_flannels_to_the_byte() {
     let golden = "FLANNEL_IPV6_NETWORK=fd00:10:244::/48\nFLANNEL_IPV6_SUBNET=fd00:10:244:7::1/64\nFLANNEL_MTU=1430\n\
                   FLANNEL_IPMASQ=false\n";
     assert_eq!(v6.to_string(), golden);
+    let routed = SubnetFile { pods: PodMode::Routed, ..v6 };
+    assert_eq!(routed.to_string(), format!("{golden}TOWPATH_POD_MODE=routed\n"));
 }
 
 #[test]

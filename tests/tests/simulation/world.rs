@@ -15,6 +15,7 @@ use towpathd::netconf::Division;
 use towpathd::node::Node;
 use towpathd::reconcile::Reconciler;
 use towpathd::state_file::LastKnown;
+use towpathd::subnet_file::PodMode;
 use towpathd::trigger::Moment;
 
 use crate::dice::Dice;
@@ -296,6 +297,7 @@ fn identity(name: &NodeName) -> Identity {
         instance: Instance { alias: "towpath /run/flannel/subnet.env".into(), table: "towpath".into() },
         firewall: Firewall { masquerade: Masquerade::FullyRandom, forward: Forward::Accept },
         own_subnet_route: OwnSubnetRoute::Absent,
+        pods: PodMode::Bridge,
         routes: RouteStyle::Objects,
         division: Division::Claimed,
     }

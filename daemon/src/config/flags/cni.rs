@@ -2,9 +2,17 @@
 
 use super::Flag;
 use super::Shape::Value;
-use crate::config::value::{absolute, file_name};
+use crate::config::value::{absolute, file_name, pod_mode};
 
 pub(super) const CNI: &[Flag] = &[
+    Flag {
+        name: "pod-mode",
+        shape: Value("bridge|routed"),
+        default: "bridge",
+        help: "What new pods of this node hang on, where the plugin's own configuration does not say: a bridge, as with \
+               flannel, or a route of their own, which is quicker and has no limit of 1,024. Both live beside each other.",
+        set: |meant, text| pod_mode(text).map(|mode| meant.pods = mode),
+    },
     Flag {
         name: "cni-bin-dir",
         shape: Value("DIRECTORY"),

@@ -1,0 +1,54 @@
+//! Deleting the wires of removed pods: the plugin takes a link out of service and leaves the 20 ms that its deletion takes
+//! to us, who delete all there are in one go.
+//!
+//! The kernel's link group is the list of what is to be deleted ([`kernel::pod::burial`]); a connection to our socket says
+//! that it may have grown, and carries no words. What was left while no daemon ran is deleted at the start. Nothing of the
+//! desired state is touched: these links are the plugin's.
+
+use std::io;
+use std::time::Duration;
+
+use kernel::pod::{Host, burial};
+use tokio::net::UnixListener;
+use tokio::time::timeout;
+
+/// How long to wait for more after the first: of a hundred pods that are deleted at once, few are alone.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// After an error, the next look without being asked.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Serves for as long as the process runs.
+///
+/// # Errors
+/// At once when the socket cannot be had, as when another daemon has it: that one then deletes.
+pub async fn serve() -> io::Result<()> {
+    let listener = UnixListener::from_std(burial::listen()?)?;
+    loop {
+        let swept = sweep().await;
+        if let Err(error) = &swept {
+            tracing::warn!("links of removed pods are still there, and are tried again: {error}");
+        }
+        let first = async {
+            while let Err(error) = listener.accept().await {
+                // Out of file descriptors, mostly: whoever connected stays in the queue until some are free again.
+                tracing::debug!("the plugin cannot be heard: {error}");
+                tokio::time::sleep(GATHER).await;
+            }
+        };
+        if swept.is_ok() {
+            first.await;
+        } else if timeout(AGAIN, first).await.is_err() {
+            continue;
+        }
+        let more = async { while listener.accept().await.is_ok() {} };
+        // It ends by the time, or with an error that the next round meets again.
+        timeout(GATHER, more).await.ok();
+    }
+}
+
+/// Deletes them, on a thread that may wait for the kernel.
+async fn sweep() -> Result<(), String> {
+    let swept = tokio::task::spawn_blocking(|| Host::open().and_then(|mut host| host.sweep())).await;
+    swept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
