@@ -63,6 +63,20 @@ impl Part for HostLocal {
         Ok(Box::new(move || drop(ledger.withdraw(owner, &reserved))))
     }
 
+    fn stands(&self, call: &Call<'_>, attachment: &Attachment, made: &Outcome) -> Result<(), Error> {
+        let (ledger, owner) = (ledger(call.document)?, &attachment.owner);
+        match made.addresses.iter().map(|address| address.net.addr()).find(|address| !ledger.confirms(owner, *address))
+        {
+            Some(address) => {
+                let directory = ledger.directory().display();
+                let what =
+                    format!("{address} was given back while {owner} got it, see {directory}: was it deleted at once?");
+                Err(Error::Missing { what })
+            }
+            None => Ok(()),
+        }
+    }
+
     fn delete(&self, call: &Call<'_>, attachment: &Attachment) -> Result<(), Error> {
         ledger(call.document)?.release(&attachment.owner, SystemTime::now())?;
         Ok(())

@@ -35,6 +35,15 @@ pub trait Part: Sync {
         outcome: &mut Outcome,
     ) -> Result<Undo<'a>, Error>;
 
+    /// Whether what [`Part::add`] made is still there when the whole is made: a DEL of the same interface may have run
+    /// meanwhile, which no runtime does and no pod may suffer from.
+    ///
+    /// # Errors
+    /// When it is not.
+    fn stands(&self, _call: &Call<'_>, _attachment: &Attachment, _made: &Outcome) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Takes its piece down. What is gone is no error; the configuration may be broken by now.
     ///
     /// # Errors

@@ -63,6 +63,13 @@ impl Part for Wire {
         let Wanted { way, wire, inside, given } = wanted(call, attachment, (&plan, resolved, mac), given)?;
         match made.and_then(|()| Ok(pod::attach(&netns, &way, &wire, &inside)?)) {
             Ok(attached) => {
+                if let Some(Err(error)) = giver.as_ref().map(|giver| giver.stands(call, attachment, &given)) {
+                    call.go_home()?;
+                    // What cannot be taken back now, the next DEL will.
+                    removal::unplug(call, attachment).ok();
+                    withdraw.into_iter().for_each(|withdraw| withdraw());
+                    return Err(error);
+                }
                 tell(outcome, interfaces(attachment, &plan, &wire, attached), &given.addresses);
                 outcome.routes.extend(inside.routes);
                 outcome.dns = std::mem::take(&mut outcome.dns).or(plan.dns).or(given.dns);

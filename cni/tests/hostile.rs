@@ -273,3 +273,26 @@ fn add_and_del_of_one_container_at_once_end_in_nothing_after_one_more_del() {
         }
     }
 }
+
+#[test]
+fn an_add_and_a_delete_of_one_pod_at_once_leave_both_the_wire_and_its_address_or_neither() {
+    let mut stage = Stage::new();
+    let pod = stage.pod("a");
+    let config = stage.config("1.0.0", json!({}));
+    let text = config.to_string();
+    let variables =
+        |verb| [("CNI_COMMAND", verb), ("CNI_CONTAINERID", "c1"), ("CNI_NETNS", pod.as_str()), ("CNI_IFNAME", "eth0")];
+    for round in 0..24 {
+        let add = stage.start(TOWPATH, &variables("ADD"), text.as_bytes());
+        let deletes: Vec<_> =
+            (0..1 + round % 3).map(|_| stage.start(TOWPATH, &variables("DEL"), text.as_bytes())).collect();
+        let added = stage::answer(add.wait_with_output().unwrap());
+        for delete in deletes {
+            stage::answer(delete.wait_with_output().unwrap()).success();
+        }
+        let wires = stage.links().iter().filter(|link| *link != "cni0").count();
+        assert_eq!(stage.reserved().len(), wires * 2, "round {round}: {}", added.said);
+        assert!(wires == 0 || added.code == Some(0), "round {round}: {}", added.said);
+        stage.towpath("DEL", "c1", &pod, &config).success();
+    }
+}

@@ -28,6 +28,11 @@ pub fn delete(call: &Call<'_>, attachment: &Attachment) -> Result<(), Error> {
     call.go_home()?;
     if let Some(giver) = addresses::giver(call)? {
         giver.delete(call, attachment)?;
+        // An ADD of the same interface that runs meanwhile looks for its addresses when its wire is there (`Part::stands`):
+        // either it misses them, or its wire is seen now.
+        if latecomer(call, attachment)? {
+            unplug(call, attachment)?;
+        }
     }
     match unplugged {
         Unplugged::NotTouched => Err(attachment.own_netns()),
@@ -64,6 +69,14 @@ pub fn unplug(call: &Call<'_>, attachment: &Attachment) -> Result<Unplugged, Err
         Guard::open().and_then(|mut guard| guard.remove(name)).map_err(PodError::from)?;
     }
     Ok(if matches!(netns, Sandbox::Own) { Unplugged::NotTouched } else { Unplugged::Gone })
+}
+
+/// Whether there is a wire again, in service.
+fn latecomer(call: &Call<'_>, attachment: &Attachment) -> Result<bool, Error> {
+    let tag = names::alias(&call.document.network()?, &attachment.owner);
+    let found =
+        Host::open().and_then(|mut host| host.find(names::host_end(&attachment.owner))).map_err(PodError::from)?;
+    Ok(found.is_some_and(|found| found.up && found.alias == tag.as_str()))
 }
 
 /// Whether the configuration wants pods to send with their own MAC address only. It may be broken by now.
