@@ -4,9 +4,10 @@
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use stage::{REFERENCE, Stage, TOWPATH, output};
@@ -281,4 +282,51 @@ fn what_is_wrong_with_the_directory_is_named_and_nothing_stays() {
     output("umount", &[&full]);
     assert!(said.contains("Read-only file system") && said.contains("mount it writable"), "{said}");
     assert_eq!(deleted.0, Some(0), "there is nothing to be given back");
+}
+
+#[test]
+fn a_used_up_range_names_pods_without_a_wire_and_gives_away_what_is_gone_for_sure() {
+    let mut stage = Stage::new();
+    // A name of its own: what runtimes keep of their pods lies in one directory of the machine.
+    let name = stage.path("").file_name().unwrap().to_str().unwrap().to_owned();
+    let ipam = json!({ "subnet": "10.9.0.0/29", "routes": [] });
+    let config = stage.config("1.0.0", json!({ "name": name, "ipam": ipam }));
+    let pods: Vec<String> = (0..6).map(|n| stage.pod(&n.to_string())).collect();
+    for (n, pod) in pods[..5].iter().enumerate() {
+        stage.towpath("ADD", &format!("c{n}"), pod, &config).success();
+    }
+    for pod in &pods[..3] {
+        stage.remove_pod(pod);
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while stage.links().len() > 3 {
+        assert!(Instant::now() < deadline, "the wires of removed pods are still there: {:?}", stage.links());
+    }
+    let (code, message) = stage.towpath("ADD", "c5", &pods[5], &config).error();
+    let lost =
+        "all 5 are in use, 3 of them by containers of which nothing is left on this node (c0/eth0, c1/eth0, c2/eth0)";
+    assert!(code == 101 && message.contains(lost), "{message}");
+
+    // c1 by the runtime's own word, c2 because it is older than the kernel; so is c3, which lives.
+    let kept = PathBuf::from(format!("/var/lib/cni/results/{name}-c1-eth0"));
+    let gone = json!({ "result": { "interfaces": [{ "name": "eth0", "sandbox": pods[1] }] } });
+    fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    fs::write(&kept, gone.to_string()).unwrap();
+    let file =
+        |address: &str| File::options().write(true).open(stage.path("ledger").join(&name).join(address)).unwrap();
+    for address in ["10.9.0.4", "10.9.0.5"] {
+        file(address).set_modified(UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+    }
+    let given: BTreeSet<String> = ["c5", "c6"]
+        .map(|id| {
+            let pod = if id == "c5" { pods[5].clone() } else { stage.pod("6") };
+            let result = stage.towpath("ADD", id, &pod, &config);
+            result.success()["ips"][0]["address"].as_str().unwrap().to_owned()
+        })
+        .into();
+    fs::remove_file(kept).unwrap();
+    assert_eq!(given, ["10.9.0.3/29", "10.9.0.4/29"].map(str::to_owned).into());
+    let pod = stage.pod("7");
+    let (_, message) = stage.towpath("ADD", "c7", &pod, &config).error();
+    assert!(message.contains("1 of them by containers of which nothing is left on this node (c0/eth0)"), "{message}");
 }
