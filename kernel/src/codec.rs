@@ -9,7 +9,9 @@ pub mod link;
 pub mod neighbour;
 pub mod nexthop;
 pub mod pod;
+pub mod queue;
 pub mod route;
+pub mod tuning;
 pub mod vxlan;
 
 use std::net::IpAddr;

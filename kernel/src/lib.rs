@@ -6,10 +6,13 @@
 
 pub mod apply;
 pub mod codec;
+pub mod conntrack;
 pub mod error;
 pub mod hand;
 mod index;
 pub mod inventory;
+pub mod listener;
+pub mod loopback;
 pub mod memory;
 pub mod netlink;
 pub mod netns;
@@ -17,6 +20,7 @@ pub mod nft;
 pub mod notices;
 pub mod observe;
 pub mod pod;
+pub mod shaping;
 pub mod sysctl;
 pub mod tag;
 pub mod traces;

@@ -10,6 +10,7 @@ mod exchange;
 mod host;
 mod inside;
 mod routed;
+mod tuning;
 
 use std::net::IpAddr;
 
@@ -30,6 +31,7 @@ use exchange::Exchange;
 pub use host::{Ends, Found, Host};
 pub use inside::{Inside, Pod, PodEnd};
 pub use routed::gateway;
+pub use tuning::Tuning;
 
 /// The bridge that pods hang on, as wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,6 +27,8 @@ pub enum Protocol {
     Route,
     /// nftables and conntrack: `NETLINK_NETFILTER`.
     Netfilter,
+    /// Sockets: `NETLINK_SOCK_DIAG`.
+    Sockets,
 }
 
 /// What is asked: the header's part and, for the error's sentence, what is being done ("making the link flannel.1").
@@ -61,6 +63,7 @@ impl Socket {
         let number = match protocol {
             Protocol::Route => libc::NETLINK_ROUTE,
             Protocol::Netfilter => libc::NETLINK_NETFILTER,
+            Protocol::Sockets => libc::NETLINK_SOCK_DIAG,
         };
         // SAFETY: socket(2) takes three numbers and no memory of ours.
         let raw = check(unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, number) }, doing)?;

@@ -43,7 +43,7 @@ pub enum PodEnd {
 /// The pod's side.
 #[derive(Debug)]
 pub struct Pod {
-    socket: Socket,
+    pub(super) socket: Socket,
     /// Hears what becomes of addresses that are asked for on the link.
     addresses: Option<Socket>,
 }

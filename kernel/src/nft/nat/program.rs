@@ -186,6 +186,16 @@ pub(super) fn write_leaving_chain(transaction: &mut Transaction, name: &str, spa
     }
 }
 
+/// Whether there is a table. `nft list table inet towpath-pods`
+pub(super) fn is_there(socket: &mut Socket) -> Result<bool> {
+    let request = Request { kind: Kind::GetTable.number(), flags: 0, doing: "looking for a table" };
+    let answers = socket.query(&request, |body| {
+        body.fixed(&GENERIC);
+        body.text(TABLE_NAME, TABLE);
+    });
+    Ok(none_or(answers)?.is_some())
+}
+
 /// Whether there is a chain of this name. `nft list chain inet towpath-pods NAME`
 pub(super) fn has_chain(socket: &mut Socket, name: &str) -> Result<bool> {
     let request = Request { kind: Kind::GetChain.number(), flags: 0, doing: "looking for a chain" };
