@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use backends::LinkName;
 use ipam::ledger::{Identifier, Owner};
-use kernel::netns::Netns;
+use kernel::netns::{Netns, NetnsError};
 
 use crate::error::Error;
 use crate::version::Version;
@@ -184,6 +184,25 @@ impl Attachment {
             return Err(self.own_netns());
         }
         Ok(netns)
+    }
+
+    /// The pod's namespace as far as there is anything left of it, for DEL: nothing when it was not given, is gone, or is
+    /// the host's own, or only the file is left that it was mounted on, as after a reboot.
+    ///
+    /// # Errors
+    /// When it may be there and cannot be opened.
+    pub fn netns_left(&self, home: &Netns) -> Result<Option<Netns>, Error> {
+        let Some(path) = &self.netns else { return Ok(None) };
+        match Netns::open(path) {
+            Ok(netns) => Ok(Some(netns).filter(|netns| !netns.is_same_as(home))),
+            Err(NetnsError::NotANamespace { .. }) => Ok(None),
+            Err(NetnsError::Open { source, .. })
+                if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(Error::of_netns(error)),
+        }
     }
 
     /// The refusal to touch the namespace that the plugin itself runs in, the host's.

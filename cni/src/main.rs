@@ -17,6 +17,7 @@ mod error;
 mod flannel;
 mod invocation;
 mod ipam_local;
+mod loopback;
 mod masquerade;
 mod outcome;
 mod part;
@@ -25,6 +26,7 @@ mod ports;
 mod ranges;
 mod request;
 mod subnet_file;
+mod tuning;
 mod version;
 mod wire;
 

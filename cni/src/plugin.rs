@@ -9,9 +9,11 @@ use std::path::Path;
 use crate::bandwidth::Bandwidth;
 use crate::flannel::Flannel;
 use crate::ipam_local::HostLocal;
+use crate::loopback::Loopback;
 use crate::masquerade::Masquerade;
 use crate::part::{Chain, Part};
 use crate::ports::Ports;
+use crate::tuning::Tuning;
 use crate::wire::Wire;
 
 /// A name that we answer to.
@@ -29,12 +31,24 @@ pub enum Plugin {
     Portmap,
     /// The reference `bandwidth`.
     Bandwidth,
+    /// The reference `loopback`.
+    Loopback,
+    /// The reference `tuning`.
+    Tuning,
 }
 
 impl Plugin {
     /// All of them.
-    pub const ALL: [Plugin; 6] =
-        [Plugin::Towpath, Plugin::Flannel, Plugin::Bridge, Plugin::HostLocal, Plugin::Portmap, Plugin::Bandwidth];
+    pub const ALL: [Plugin; 8] = [
+        Plugin::Towpath,
+        Plugin::Flannel,
+        Plugin::Bridge,
+        Plugin::HostLocal,
+        Plugin::Portmap,
+        Plugin::Bandwidth,
+        Plugin::Loopback,
+        Plugin::Tuning,
+    ];
 
     /// By what it was called as; any other file name is `towpath`, as `towpath-0.1.0` is.
     pub fn called_as(argument: &OsStr) -> Plugin {
@@ -56,18 +70,22 @@ impl Plugin {
             Plugin::HostLocal => "host-local",
             Plugin::Portmap => "portmap",
             Plugin::Bandwidth => "bandwidth",
+            Plugin::Loopback => "loopback",
+            Plugin::Tuning => "tuning",
         }
     }
 
     /// What it does.
     pub fn part(self) -> &'static dyn Part {
         match self {
-            Plugin::Towpath => &Chain(&[&Wire, &Masquerade, &Ports, &Bandwidth]),
+            Plugin::Towpath => &Chain(&[&Wire, &Masquerade, &Ports, &Bandwidth, &Tuning]),
             Plugin::Flannel => &Flannel,
             Plugin::Bridge => &Chain(&[&Wire, &Masquerade]),
             Plugin::HostLocal => &HostLocal,
             Plugin::Portmap => &Ports,
             Plugin::Bandwidth => &Bandwidth,
+            Plugin::Loopback => &Loopback,
+            Plugin::Tuning => &Tuning,
         }
     }
 }
