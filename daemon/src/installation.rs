@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::file_notices::FileNotices;
+use plugins::Plugins;
 
 /// What is to be installed, and where. Each part only where its directory is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub async fn keep(settings: InstallationSettings, mut ready: watch::Receiver<boo
     let mut notices = FileNotices::new().inspect_err(|error| {
         tracing::warn!(%error, "no inotify (see fs.inotify.max_user_instances): CNI files are looked at every 30 seconds");
     });
-    let mut keeper = Keeper { settings, installed: false };
+    let mut keeper = Keeper::new(settings);
     loop {
         if let Ok(notices) = &mut notices {
             keeper.watch(notices);
@@ -110,15 +111,20 @@ struct Looked {
 }
 
 struct Keeper {
-    settings: InstallationSettings,
+    plugins: Option<Plugins>,
+    configuration: Option<ConfigurationSettings>,
     /// The configuration was put in its place: from now on whoever removes it is somebody else.
     installed: bool,
 }
 
 impl Keeper {
+    fn new(InstallationSettings { plugins, configuration }: InstallationSettings) -> Keeper {
+        Keeper { plugins: plugins.map(Plugins::new), configuration, installed: false }
+    }
+
     fn watch(&self, notices: &mut FileNotices) {
-        let plugins = self.settings.plugins.iter().map(|plugins| plugins.directory.as_path());
-        let configuration = self.settings.configuration.iter().flat_map(|configuration| {
+        let plugins = self.plugins.iter().map(Plugins::directory);
+        let configuration = self.configuration.iter().flat_map(|configuration| {
             // A ConfigMap that is mounted is swapped in its directory.
             let source = configuration.source.as_deref().and_then(Path::parent);
             [Some(configuration.directory.as_path()), source].into_iter().flatten()
@@ -133,10 +139,10 @@ impl Keeper {
     /// Puts in its place what is not, and says what cannot be.
     fn look(&mut self, ready: bool) -> Looked {
         let mut looked = Looked::default();
-        if let Some(plugins) = &self.settings.plugins {
-            plugins::install(plugins, &mut looked);
+        if let Some(plugins) = &mut self.plugins {
+            plugins.keep(&mut looked);
         }
-        if let Some(configuration) = &self.settings.configuration
+        if let Some(configuration) = &self.configuration
             && (ready || self.installed)
         {
             match conflist::install(configuration) {

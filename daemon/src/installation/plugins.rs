@@ -1,106 +1,100 @@
-//! The plugin's binary, and the names under which runtimes and other configurations call it: links to it, each only where
-//! nobody else has put a plugin of that name.
+//! The plugin's binary, and the names under which runtimes and other configurations call it. How they are put in their places,
+//! and what is left alone because it is newer or somebody else's, is the plugin's own business: `towpath --install` does
+//! the same.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use towpath_install::install::{Action, FILE, NAMES, Placed, Replace, install};
 
 use super::conflist::removed;
 use super::{Looked, PluginSettings};
-use crate::whole_file;
 
-/// The binary's own name.
-const OWN: &str = "towpath";
+/// The plugin in its directory, and what was there when all was last well: to look is cheap, to compare contents is not.
+#[derive(Debug)]
+pub(super) struct Plugins {
+    settings: PluginSettings,
+    right: Option<Vec<Option<Trace>>>,
+    /// Names that are somebody else's, said once.
+    foreign: Vec<String>,
+}
 
-/// What else it is called: flannel's plugin, and the reference plugins that it stands for.
-const NAMES: [&str; 7] = ["flannel", "bridge", "host-local", "loopback", "portmap", "bandwidth", "tuning"];
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Trace {
+    inode: u64,
+    changed: (i64, i64),
+}
 
-/// Anybody may run it.
-const MODE: u32 = 0o755;
-
-/// Puts binary and names in their places, where they are not.
-pub(super) fn install(settings: &PluginSettings, looked: &mut Looked) {
-    let place = settings.directory.join(OWN);
-    let installed = same(&settings.binary, &place).and_then(|same| {
-        if !same {
-            copy(&settings.binary, &place)?;
-            looked.wrote = true;
-            tracing::info!("plugin {} installed", place.display());
-        }
-        Ok(())
-    });
-    if let Err(error) = installed {
-        looked.troubles.push(format!(
-            "the plugin {} cannot be installed as {}: {error}; mount that directory of the host into the pod, writable, or \
-             name another by --cni-bin-dir",
-            settings.binary.display(),
-            place.display()
-        ));
-        return;
+impl Plugins {
+    /// Nothing was looked at yet.
+    pub fn new(settings: PluginSettings) -> Plugins {
+        Plugins { settings, right: None, foreign: Vec::new() }
     }
-    for name in NAMES {
-        let link = settings.directory.join(name);
-        match link_to_own(&link) {
-            Ok(made) => {
-                looked.wrote |= made;
-                if made {
-                    tracing::info!("plugin {} installed, a link to {OWN}", link.display());
-                }
+
+    /// Where the plugin is put.
+    pub fn directory(&self) -> &Path {
+        &self.settings.directory
+    }
+
+    /// Puts binary and names in their places, where they are not.
+    pub fn keep(&mut self, looked: &mut Looked) {
+        if self.right.is_some() && self.right == Some(self.traces()) {
+            return;
+        }
+        let PluginSettings { binary, directory } = &self.settings;
+        let placed = install(binary, directory, &NAMES, Replace::Older);
+        let placed = placed.unwrap_or_else(|error| vec![Placed { name: FILE.to_owned(), result: Err(error) }]);
+        let before = looked.troubles.len();
+        for Placed { name, result } in placed {
+            match result {
+                Ok(action) => self.say(&name, action, looked),
+                Err(error) => looked.troubles.push(format!(
+                    "the plugin {name} cannot be installed: {error}; mount that directory of the host into the pod, writable, \
+                     or name another by --cni-bin-dir"
+                )),
             }
-            Err(error) => looked.troubles.push(format!("the plugin {} cannot be linked: {error}", link.display())),
         }
+        self.right = (looked.troubles.len() == before).then(|| self.traces());
+    }
+
+    fn say(&mut self, name: &str, action: Action, looked: &mut Looked) {
+        let path = self.settings.directory.join(name);
+        let path = path.display();
+        match action {
+            Action::Left => {}
+            Action::Made => tracing::info!("plugin {path} installed"),
+            Action::Replaced => tracing::info!("plugin {path} replaced by ours"),
+            Action::KeptNewer(release) => {
+                tracing::info!("plugin {path} is of release {release}, newer than ours, and kept")
+            }
+            Action::KeptForeign if self.foreign.iter().any(|known| known == name) => {}
+            Action::KeptForeign => {
+                tracing::info!("plugin {path} is somebody else's and kept");
+                self.foreign.push(name.to_owned());
+            }
+        }
+        looked.wrote |= matches!(action, Action::Made | Action::Replaced);
+    }
+
+    fn traces(&self) -> Vec<Option<Trace>> {
+        let names = NAMES.iter().copied().chain([FILE]).map(|name| self.settings.directory.join(name));
+        names.chain([self.settings.binary.clone()]).map(|path: PathBuf| trace(&path)).collect()
     }
 }
 
-/// Whether both have the same bytes and may be run.
-fn same(binary: &Path, place: &Path) -> io::Result<bool> {
-    let wanted = fs::metadata(binary)?;
-    let found = match fs::symlink_metadata(place) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        found => found?,
-    };
-    if !found.is_file() || found.size() != wanted.size() || found.permissions().mode() & 0o777 != MODE {
-        return Ok(false);
-    }
-    let (mut wanted, mut found) = (File::open(binary)?, File::open(place)?);
-    let (mut one, mut other) = ([0; 1 << 14], [0; 1 << 14]);
-    loop {
-        let read = wanted.read(&mut one)?;
-        let Some(part) = other.get_mut(..read) else { return Ok(false) };
-        match found.read_exact(part) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            read => read?,
-        }
-        if one.get(..read) != Some(part) {
-            return Ok(false);
-        }
-        if read == 0 {
-            return Ok(true);
-        }
-    }
-}
-
-/// A pod may start while this happens: it finds the old one or the new one.
-fn copy(binary: &Path, place: &Path) -> io::Result<()> {
-    let mut from = File::open(binary)?;
-    whole_file::replace(place, MODE, |mut out| io::copy(&mut from, &mut out).map(drop))
-}
-
-/// A link where there is none; whether one was made. What is there already is somebody's, or ours.
-fn link_to_own(link: &Path) -> io::Result<bool> {
-    match symlink(OWN, link) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        made => made.map(|()| true),
-    }
+fn trace(path: &Path) -> Option<Trace> {
+    let found = fs::metadata(path).ok()?;
+    Some(Trace { inode: found.ino(), changed: (found.ctime(), found.ctime_nsec()) })
 }
 
 /// Removes the links to our binary, and the binary.
 pub(super) fn remove(settings: &PluginSettings) -> Vec<String> {
     let links = NAMES.iter().map(|name| settings.directory.join(name));
-    let ours = links.filter(|link| fs::read_link(link).is_ok_and(|target| target == Path::new(OWN)));
+    let ours = links.filter(|link| fs::read_link(link).is_ok_and(|target| target == Path::new(FILE)));
     let mut said: Vec<String> = ours.map(|link| removed(&link)).collect();
-    let place = settings.directory.join(OWN);
+    let place = settings.directory.join(FILE);
     if fs::symlink_metadata(&place).is_ok() {
         said.push(removed(&place));
     }

@@ -19,7 +19,7 @@ impl Host {
         for directory in ["bin", "net.d", "image", "config"] {
             fs::create_dir(root.join(directory)).unwrap();
         }
-        fs::write(root.join("image/towpath"), "the plugin").unwrap();
+        fs::write(root.join("image/towpath"), PLUGIN).unwrap();
         let plugins = PluginSettings { binary: root.join("image/towpath"), directory: root.join("bin") };
         let configuration =
             ConfigurationSettings { directory: root.join("net.d"), name: "10-flannel.conflist".into(), source: None };
@@ -52,6 +52,9 @@ impl Host {
         names
     }
 }
+
+/// What says of itself that it is the plugin.
+const PLUGIN: &str = "a program, towpath-plugin-release:0.1.0; and more";
 
 const FLANNELS: &str =
     r#"{"name": "cbr0", "cniVersion": "0.3.1", "plugins": [{"type": "flannel"}, {"type": "portmap"}]}"#;
@@ -95,19 +98,20 @@ async fn the_configuration_comes_when_the_node_is_ready_and_stays() {
 async fn the_plugin_and_its_names_are_put_back_and_others_left_alone() {
     let host = Host::new("cni-plugin");
     fs::write(host.path("bin/bridge"), "somebody else's").unwrap();
-    symlink("/elsewhere/flannel", host.path("bin/flannel")).unwrap();
+    fs::write(host.path("image/flannel"), "flannel's").unwrap();
+    symlink("../image/flannel", host.path("bin/flannel")).unwrap();
     let (_ready, _troubles) = host.keep();
     until("the plugin", || host.path("bin/tuning").exists()).await;
-    assert_eq!(fs::read_to_string(host.path("bin/portmap")).unwrap(), "the plugin");
+    assert_eq!(fs::read_to_string(host.path("bin/portmap")).unwrap(), PLUGIN);
     assert_eq!(fs::read_link(host.path("bin/portmap")).unwrap(), Path::new("towpath"));
     assert_eq!(fs::metadata(host.path("bin/towpath")).unwrap().permissions().mode() & 0o777, 0o755);
     assert_eq!(fs::read_to_string(host.path("bin/bridge")).unwrap(), "somebody else's");
-    assert_eq!(fs::read_link(host.path("bin/flannel")).unwrap(), Path::new("/elsewhere/flannel"));
+    assert_eq!(fs::read_link(host.path("bin/flannel")).unwrap(), Path::new("../image/flannel"));
     fs::remove_file(host.path("bin/towpath")).unwrap();
     fs::remove_file(host.path("bin/loopback")).unwrap();
-    until("wiped", || fs::read(host.path("bin/loopback")).is_ok_and(|bytes| bytes == b"the plugin")).await;
-    fs::write(host.path("bin/towpath"), "broken bin").unwrap();
-    until("broken", || fs::read(host.path("bin/towpath")).is_ok_and(|bytes| bytes == b"the plugin")).await;
+    until("wiped", || fs::read(host.path("bin/loopback")).is_ok_and(|bytes| bytes == PLUGIN.as_bytes())).await;
+    fs::write(host.path("bin/towpath"), "").unwrap();
+    until("broken", || fs::read(host.path("bin/towpath")).is_ok_and(|bytes| bytes == PLUGIN.as_bytes())).await;
     fs::set_permissions(host.path("bin/towpath"), fs::Permissions::from_mode(0o600)).unwrap();
     let mode = || fs::metadata(host.path("bin/towpath")).unwrap().permissions().mode() & 0o777;
     until("nobody may run it", || mode() == 0o755).await;
@@ -131,7 +135,10 @@ async fn what_cannot_be_installed_and_what_stands_before_it_is_named() {
     fs::remove_file(host.path("image/towpath")).unwrap();
     fs::write(host.path("bin/look"), "again").unwrap();
     let said = troubles.wait_for(|troubles| troubles.len() == 1).await.unwrap().clone();
-    assert!(said[0].contains("image/towpath cannot be installed as") && said[0].contains("--cni-bin-dir"), "{said:?}");
+    assert!(
+        said[0].contains("the plugin towpath cannot be installed") && said[0].contains("--cni-bin-dir"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -159,7 +166,7 @@ fn what_is_no_configuration_list_is_refused_with_the_reason() {
 fn what_was_installed_is_removed_and_nothing_else() {
     let host = Host::new("cni-removed");
     fs::write(host.path("bin/bridge"), "somebody else's").unwrap();
-    let mut keeper = Keeper { settings: host.settings.clone(), installed: false };
+    let mut keeper = Keeper::new(host.settings.clone());
     let looked = keeper.look(true);
     assert_eq!((looked.troubles, looked.wrote), (Vec::<String>::new(), true));
     assert!(!keeper.look(true).wrote, "the second time there is nothing to do");
