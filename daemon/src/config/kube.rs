@@ -133,7 +133,8 @@ impl AnnotationPrefix {
 /// A prefix given by a flag, completed as flannel does: a slash if there is none, a dash if something follows the slash.
 pub(super) fn prefix(text: &str) -> Result<AnnotationPrefix, Wrong> {
     let (domain, word) = text.split_once('/').unwrap_or((text, ""));
-    let fix = "write a domain in lower case, perhaps with a slash and a word: flannel.alpha.coreos.com, example.com/net-";
+    let fix =
+        "write a domain in lower case, perhaps with a slash and a word: flannel.alpha.coreos.com, example.com/net-";
     let label = |label: &str| {
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         // RFC 1123 section 2.1; the API server refuses keys that are not so.
@@ -168,7 +169,9 @@ mod tests {
         ] {
             assert_eq!(ApiUrl::parse(text).unwrap().to_string(), shown);
         }
-        for text in ["", "ftp://x", "https://", "https://a:0", "https://a:x", "https://u:p@a", "https://[::1]x", "https://a b"] {
+        for text in
+            ["", "ftp://x", "https://", "https://a:0", "https://a:x", "https://u:p@a", "https://[::1]x", "https://a b"]
+        {
             assert!(ApiUrl::parse(text).is_err(), "{text}");
         }
     }
@@ -183,7 +186,8 @@ mod tests {
         ] {
             assert_eq!(prefix(text).unwrap().key("public-ip"), key);
         }
-        for text in ["", "p", "a/b/c", "Example.com", "example..com", "/x", "example.com/A", "example.com/a/b", "-a.b"] {
+        for text in ["", "p", "a/b/c", "Example.com", "example..com", "/x", "example.com/A", "example.com/a/b", "-a.b"]
+        {
             assert!(prefix(text).is_err(), "{text}");
         }
         assert_eq!(prefix("flannel.alpha.coreos.com").unwrap(), AnnotationPrefix::default());

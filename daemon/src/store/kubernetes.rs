@@ -103,7 +103,9 @@ pub enum NodeNameUnknown {
     #[error("the own pod is not known: set POD_NAME and POD_NAMESPACE, or NODE_NAME (all from the downward API)")]
     NoPod,
     /// The API does not say.
-    #[error("{place}: pod {namespace}/{name} cannot be read, so the name of this node is not known: {why}; set NODE_NAME")]
+    #[error(
+        "{place}: pod {namespace}/{name} cannot be read, so the name of this node is not known: {why}; set NODE_NAME"
+    )]
     Unanswered {
         /// Where the API is.
         place: String,

@@ -1,6 +1,7 @@
 //! [`Node`]: a daemon's place in these tests: it wishes, listens, and keeps what it heard.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipam::table::Record;
@@ -8,8 +9,8 @@ use ipam::{BackendData, Family, Lease, LeaseKey, Mac, NodeName, Pool, Stack};
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
-use towpathd::store::talk::{self, NodeEnd};
-use towpathd::store::{Claim, Event, Published, Store, Wish};
+use towpathd::store::talk::{self, Counted, Counts, NodeEnd, Occurrence, Standing};
+use towpathd::store::{Claim, Event, Instructions, Published, Store, Wish};
 
 /// How long something may take that should take milliseconds: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,9 +24,12 @@ pub struct Node {
     pub mine: Option<Lease>,
     pub records: BTreeMap<LeaseKey, Record>,
     pub trouble: Option<String>,
+    pub unassigned: Option<String>,
+    pub instructions: Instructions,
     /// Everything heard, in short.
     pub log: Vec<String>,
     running: tokio::task::JoinHandle<()>,
+    rest: (watch::Sender<Standing>, mpsc::Sender<Occurrence>, Arc<Counted>),
 }
 
 impl Node {
@@ -34,10 +38,13 @@ impl Node {
     }
 
     pub fn start_with(store: Store, wish: Wish) -> Node {
-        let (NodeEnd { wishes, events, .. }, end) = talk::ends(wish);
+        let (NodeEnd { wishes, standing, occurrences, events, counted }, end) = talk::ends(wish);
         let running = tokio::spawn(store.run(end));
-        let (network, mine, trouble) = (None, None, None);
-        Node { wishes, events, network, mine, records: BTreeMap::new(), trouble, log: Vec::new(), running }
+        let (network, mine, trouble, unassigned) = (None, None, None, None);
+        let (records, instructions) = (BTreeMap::new(), Instructions::default());
+        let log = Vec::new();
+        let rest = (standing, occurrences, counted);
+        Node { wishes, events, network, mine, records, trouble, unassigned, instructions, log, running, rest }
     }
 
     /// A node that holds a lease.
@@ -49,6 +56,18 @@ impl Node {
 
     pub fn wish(&self, wish: Wish) {
         self.wishes.send(wish).unwrap();
+    }
+
+    pub fn stand(&self, standing: Standing) {
+        self.rest.0.send(standing).unwrap();
+    }
+
+    pub fn occur(&self, occurrence: Occurrence) {
+        self.rest.1.try_send(occurrence).unwrap();
+    }
+
+    pub fn counted(&self) -> Counts {
+        self.rest.2.now()
     }
 
     /// Ends the store at once, as a kill would.
@@ -91,10 +110,10 @@ impl Node {
         });
         match event {
             Event::Network(text) => self.network = Some(text),
-            Event::Mine(lease) => self.mine = Some(lease),
+            Event::Mine(lease) => (self.mine, self.unassigned) = (Some(lease), None),
             Event::Released => self.mine = None,
-            Event::Unassigned(sentence) => self.trouble = Some(sentence),
-            Event::Instructed(_) => {}
+            Event::Unassigned(sentence) => (self.mine, self.unassigned) = (None, Some(sentence)),
+            Event::Instructed(instructions) => self.instructions = instructions,
             Event::Snapshot(records) => {
                 self.records = records.into_iter().map(|record| (record.key().clone(), record)).collect();
             }

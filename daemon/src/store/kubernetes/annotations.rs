@@ -75,11 +75,7 @@ pub fn record(node: &Object, prefix: &AnnotationPrefix, networks: Option<&Stack<
 }
 
 /// Flannel drops a node of which one family is not usable; here the other one stays.
-fn lease(
-    node: &Object,
-    prefix: &AnnotationPrefix,
-    networks: Option<&Stack<IpNet>>,
-) -> Result<Option<Lease>, String> {
+fn lease(node: &Object, prefix: &AnnotationPrefix, networks: Option<&Stack<IpNet>>) -> Result<Option<Lease>, String> {
     let said = |name: &str| node.annotation(&prefix.key(name));
     if said(MEMBER) != Some("true") {
         return Ok(None);

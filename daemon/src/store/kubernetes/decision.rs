@@ -122,7 +122,9 @@ fn assigned(node: &Object, claim: &Claim, rival: Option<&Rival>) -> Result<Stack
             networks.join(", ")
         ));
     };
-    match rival {
+    // What lies outside the network is nobody's, however old.
+    let inside = |subnet: &IpNet| claim.pools.values().any(|pool| pool.network.contains(subnet));
+    match rival.filter(|rival| inside(&rival.subnet)) {
         None => Ok(fitting),
         Some(Rival { name: other, subnet }) => Err(format!(
             "the podCIDR {all} of node {name} overlaps {subnet} of node {}, which is older and keeps it: delete the Node \

@@ -64,7 +64,9 @@ fn saying(message: &str) -> String {
 
 fn advice(code: u16) -> &'static str {
     match code {
-        401 => "; the token or certificate is not (or no more) valid: look at the service account, or at the kubeconfig",
+        401 => {
+            "; the token or certificate is not (or no more) valid: look at the service account, or at the kubeconfig"
+        }
         403 => "; the service account needs the rights of the manifest: get, list and watch nodes, patch nodes/status",
         429 => "; it has too much to do, and is asked again later",
         _ => "",

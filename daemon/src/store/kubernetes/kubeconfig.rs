@@ -45,7 +45,8 @@ const LONGEST: usize = 4 << 20;
 /// [`AccessError`].
 pub fn read(path: &Path) -> Result<Access, AccessError> {
     let bytes = access::read(path, "correct --kubeconfig-file")?;
-    let syntax = |why: &str| AccessError::Kubeconfig { path: path.to_owned(), mistake: Mistake::Syntax(why.to_owned()) };
+    let syntax =
+        |why: &str| AccessError::Kubeconfig { path: path.to_owned(), mistake: Mistake::Syntax(why.to_owned()) };
     if bytes.len() > LONGEST {
         return Err(syntax("it is larger than 4 MiB"));
     }
@@ -72,7 +73,9 @@ impl File<'_> {
             return Err(self.wrong("insecure-skip-tls-verify", why));
         }
         if text(&cluster["proxy-url"]).is_some() {
-            return Err(self.wrong("proxy-url", "proxies are not supported; give a server that can be reached directly"));
+            return Err(
+                self.wrong("proxy-url", "proxies are not supported; give a server that can be reached directly")
+            );
         }
         let authority = self.data(cluster, "certificate-authority")?.unwrap_or_else(access::system_authority);
         let identity = match (self.data(user, "client-certificate")?, self.data(user, "client-key")?) {
@@ -206,9 +209,15 @@ users:
         fs::create_dir_all(scratch.0.join("pki")).unwrap();
         fs::write(scratch.0.join("pki/me.crt"), "CERTIFICATE").unwrap();
         let found = access(&scratch, KUBEADM).unwrap();
-        assert_eq!((found.url.to_string().as_str(), found.authority.as_slice()), ("https://192.0.2.1:6443", &b"CA"[..]));
+        assert_eq!(
+            (found.url.to_string().as_str(), found.authority.as_slice()),
+            ("https://192.0.2.1:6443", &b"CA"[..])
+        );
         let identity = found.identity.unwrap();
-        assert_eq!((identity.certificate.as_slice(), identity.key.expose().as_slice()), (&b"CERTIFICATE"[..], &b"KEY"[..]));
+        assert_eq!(
+            (identity.certificate.as_slice(), identity.key.expose().as_slice()),
+            (&b"CERTIFICATE"[..], &b"KEY"[..])
+        );
         let json = r#"{"current-context":"a","contexts":[{"name":"a","context":{"cluster":"b","user":"c"}}],
             "clusters":[{"name":"b","cluster":{"server":"https://x","tls-server-name":"y"}}],
             "users":[{"name":"c","user":{"token":"s3cret"}}]}"#;
@@ -229,8 +238,14 @@ users:
             (&KUBEADM.replace("https://192.0.2.1:6443", "ftp://x"), "neither http nor https"),
             (&KUBEADM.replace("Q0E=", "***"), "not base64"),
             (&KUBEADM.replace("client-certificate: pki/me.crt", "exec: {command: aws}"), "starts a program"),
-            (&KUBEADM.replace("server:", "insecure-skip-tls-verify: true
-    server:"), "nobody vouches"),
+            (
+                &KUBEADM.replace(
+                    "server:",
+                    "insecure-skip-tls-verify: true
+    server:",
+                ),
+                "nobody vouches",
+            ),
             (&KUBEADM.replace("client-certificate: pki/me.crt", "x: y"), "client-certificate"),
             (KUBEADM, "pki/me.crt"),
         ] {

@@ -83,7 +83,12 @@ mod tests {
         assert_eq!(given_up, Some(16));
         let mut reader = Lines::default();
         reader.push(&piece, |_| Ok(())).unwrap();
-        reader.push(b"\n", |line| { assert_eq!(line.len(), 1 << 20); Ok(()) }).unwrap();
+        reader
+            .push(b"\n", |line| {
+                assert_eq!(line.len(), 1 << 20);
+                Ok(())
+            })
+            .unwrap();
         assert!(reader.buffer.capacity() <= 2 * KEPT, "{}", reader.buffer.capacity());
     }
 }

@@ -139,9 +139,8 @@ impl Publication<'_> {
         let question = Question { method: Method::PATCH, path, body };
         let asked = async {
             let body = self.client.ask(&question).await?.whole(LONGEST).await?;
-            serde_json::from_slice::<Object>(&body).map_err(|error| {
-                super::failure::Failure::Unreadable(error.to_string())
-            })
+            serde_json::from_slice::<Object>(&body)
+                .map_err(|error| super::failure::Failure::Unreadable(error.to_string()))
         };
         asked.await.map_err(|failure| {
             let pause = Backoff::default().pause().max(failure.retry_after().unwrap_or_default());

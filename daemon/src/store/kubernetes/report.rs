@@ -159,7 +159,8 @@ impl Report<'_> {
             Severity::Normal => "Normal",
             Severity::Warning => "Warning",
         };
-        let message: String = occurrence.message.char_indices().take_while(|(at, _)| *at < LONGEST).map(|(_, c)| c).collect();
+        let message: String =
+            occurrence.message.char_indices().take_while(|(at, _)| *at < LONGEST).map(|(_, c)| c).collect();
         json!({
             "apiVersion": "v1",
             "kind": "Event",

@@ -2,14 +2,15 @@
 //! what changes, from the version that was told last; a list again only when that version is gone. A list that is not the
 //! first is told as changes, and who is not in it is told to be gone only when it is whole.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use ipam::table::Record;
 use ipam::{NodeName, Stack};
 use ipnet::IpNet;
 use tokio::sync::{Mutex, watch};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::annotations;
@@ -153,6 +154,9 @@ impl Watcher<'_> {
             self.peers.forget();
             self.progress.news.clear();
         }
+        if let Some(networks) = networks(&self.wishes.borrow_and_update()) {
+            self.peers.fit_in(networks);
+        }
         self.peers.begin_list();
         self.progress.listing = Some(Listing::default());
     }
@@ -202,7 +206,7 @@ impl Watcher<'_> {
                     continue;
                 }
             };
-            let Some(piece) = piece.or_else(|failure| self.unless_silent(failure))? else { return Ok(()) };
+            let Some(piece) = piece.or_else(|failure| self.unless_told(failure))? else { return Ok(()) };
             self.take(&mut lines, &piece).await?;
             self.take_waiting(&mut lines, &mut answer).await?;
             self.tell_some().await?;
@@ -212,11 +216,11 @@ impl Watcher<'_> {
         }
     }
 
-    /// A watch that is silent is begun again; whether something is wrong then shows itself.
-    fn unless_silent(&self, failure: Failure) -> Result<Option<hyper::body::Bytes>, Failure> {
+    /// A watch that is silent, or breaks, is begun again; whether something is wrong then shows itself.
+    fn unless_told(&self, failure: Failure) -> Result<Option<Bytes>, Failure> {
         match failure {
-            Failure::Silence(time) if self.progress.listing.is_none() => {
-                tracing::debug!("nothing came from the API server for {} s: the watch is begun again", time.as_secs());
+            Failure::Silence(_) | Failure::Broken(_) if self.progress.listing.is_none() => {
+                tracing::debug!("the watch is begun again: {failure}");
                 Ok(None)
             }
             failure => Err(failure),
@@ -229,7 +233,8 @@ impl Watcher<'_> {
             let piece = tokio::select! {
                 biased;
                 piece = answer.piece() => piece?,
-                () = ready(()) => None,
+                // The connection's own task has a turn, and what it read comes first.
+                () = yield_now() => None,
             };
             let Some(piece) = piece else { break };
             self.take(lines, &piece).await?;
