@@ -49,6 +49,11 @@ impl Ground {
         Namespace::create(&format!("{}.{name}", self.record.id)).with_context(|| format!("cannot make {name}"))
     }
 
+    /// Gives a namespace that exists a name of this lab.
+    pub fn adopt_namespace(&self, name: &str, file: &Path) -> Result<Namespace> {
+        Namespace::adopt(&format!("{}.{name}", self.record.id), file).with_context(|| format!("cannot name {name}"))
+    }
+
     pub fn adopt(&self, process: Process) {
         self.living().processes.push(process);
     }

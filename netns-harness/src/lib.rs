@@ -23,7 +23,8 @@
 //!
 //! It knows how to build and to break, not what is right: that is what tests say. Everything is a namespace below
 //! `/run/netns`, so `ip netns exec NAME …` looks inside while a test runs. Nothing is ever done in the machine's own
-//! network namespace. It needs root and the packages iproute2 and nftables (faults), etcd-server and etcd-client (etcd).
+//! network namespace. It needs root and the packages iproute2 and nftables (faults), etcd-server and etcd-client (etcd),
+//! containerd, runc, iptables, containernetworking-plugins and openssl ([`kubernetes`]).
 
 mod cgroup;
 mod cni;
@@ -31,6 +32,7 @@ mod daemon;
 mod echo;
 mod etcd;
 mod ground;
+mod guard;
 mod http;
 pub mod kubernetes;
 mod lab;
@@ -52,6 +54,7 @@ pub use cni::{Answer, Attachment, Plugin, Verb};
 pub use daemon::{Binaries, Daemon, DaemonOptions, Store};
 pub use echo::ECHO_PORT;
 pub use etcd::{Etcd, EtcdOptions, Member};
+pub use guard::Guard;
 pub use http::Page;
 pub use lab::{DefaultRoute, Lab, Uplink};
 pub use namespace::Namespace;

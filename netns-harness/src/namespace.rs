@@ -37,6 +37,18 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// Gives a name to the one that is at `file`. Whatever had the name before loses it.
+    pub(crate) fn adopt(name: &str, file: &Path) -> Result<Namespace> {
+        let namespace = Namespace::named(name);
+        if namespace.exists() {
+            namespace.remove()?;
+        }
+        std::fs::write(&namespace.path, "")?;
+        let mounted = rustix::mount::mount_bind(file, &namespace.path);
+        mounted.with_context(|| format!("cannot mount {} as {name}", file.display()))?;
+        Ok(namespace)
+    }
+
     /// The one with this name, whether it exists or not.
     pub(crate) fn named(name: &str) -> Namespace {
         Namespace { name: name.to_owned(), path: Path::new(NAMES).join(name) }

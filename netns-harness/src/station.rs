@@ -34,7 +34,16 @@ struct Inner {
 impl Station {
     /// Makes the namespace and the directory.
     pub(crate) fn create(ground: &Arc<Ground>, name: &str) -> Result<Station> {
-        let namespace = ground.namespace(name)?;
+        Station::in_namespace(ground, name, ground.namespace(name)?)
+    }
+
+    /// One for a namespace that somebody else made, at `file`: the lab gives it a name of its own, by which it can be entered
+    /// for as long as the lab lasts. `ip netns attach`.
+    pub(crate) fn adopt(ground: &Arc<Ground>, name: &str, file: &Path) -> Result<Station> {
+        Station::in_namespace(ground, name, ground.adopt_namespace(name, file)?)
+    }
+
+    fn in_namespace(ground: &Arc<Ground>, name: &str, namespace: Namespace) -> Result<Station> {
         let directory = ground.directory().join(name);
         std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let inner = Inner {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use ipam::Family;
 use netns_harness::kubernetes::{Cluster, ClusterOptions, Machine, Method, Proxy};
 use netns_harness::{Lab, wait_for};
 
@@ -38,6 +39,18 @@ fn expect_service(cluster: &Cluster) {
     }
 }
 
+/// A pod is a place in the lab like others.
+fn expect_station(cluster: &Cluster) {
+    let own = r#"{"spec":{"nodeName":"n1"}}"#;
+    let words = ["run", "plain", "--image=localhost/podtool:1", "--restart=Never", "--overrides", own];
+    cluster.kubectl().words(words).unwrap();
+    cluster.wait_pods_ready("plain", LIMIT).unwrap();
+    let pod = cluster.station("plain").unwrap();
+    pod.reach(cluster.machine("n1").unwrap().node(), Family::V4).unwrap();
+    assert!(pod.ip("route").unwrap().contains("default via 10.244."));
+    cluster.kubectl().run("delete pod plain --grace-period=1").unwrap();
+}
+
 fn pid_of(machine: &Machine, service: &str) -> String {
     machine.read(&format!("/run/{service}.service.pid")).unwrap_or_default()
 }
@@ -55,6 +68,7 @@ fn nodes_run_pods_and_services_and_come_back_from_a_reboot_and_a_removal() {
     stand_in(&cluster);
     cluster.wait_nodes_ready(LIMIT).unwrap();
     println!("nodes Ready after {:?}", begin.elapsed());
+    expect_station(&cluster);
 
     let machine = cluster.machine("n2").unwrap();
     let before = pid_of(machine, "kubelet");
@@ -65,7 +79,9 @@ fn nodes_run_pods_and_services_and_come_back_from_a_reboot_and_a_removal() {
     assert!(machine.path("/etc/cni/net.d/10-stand-in.conflist").unwrap().exists(), "the disk is gone");
     machine.boot().unwrap();
     assert_ne!(pid_of(machine, "kubelet"), before);
-    cluster.wait_rollout("ds/web", LIMIT).unwrap();
+    let there = "http://192.0.2.12:8080/";
+    let said = wait_for("n2's pod to be back", LIMIT, || cluster.exec("ds/web", &["/podtool", "get", there]));
+    assert!(cluster.or_explain(said).unwrap().contains("node=n2"));
     println!("rebooted after {:?}", begin.elapsed());
 
     let uid = |cluster: &Cluster| cluster.kubectl().json("get node n2").unwrap()["metadata"]["uid"].clone();

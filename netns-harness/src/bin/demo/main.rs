@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 mod acts;
-mod after;
 mod path;
 mod stage;
 
@@ -12,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use netns_harness::{Binaries, Lab, check_machine, remove_lab};
+use netns_harness::{Binaries, Guard, Lab, check_machine, remove_lab};
 
 use crate::stage::Stage;
 
@@ -31,7 +30,7 @@ enum Order {
         binaries: PathBuf,
     },
     Remove(String),
-    /// Not for people: remove what the demo leaves when it is interrupted (see [`after`]).
+    /// Not for people: remove what the demo leaves when it is interrupted (see [`Guard`]).
     After,
     Help,
 }
@@ -56,7 +55,7 @@ fn order(mut words: impl Iterator<Item = String>) -> Result<Order> {
         match flag {
             "--bin-dir" => binaries = value()?.into(),
             "--remove" => return Ok(Order::Remove(value()?)),
-            "--after" => return Ok(Order::After),
+            Guard::WORD => return Ok(Order::After),
             "--help" | "-h" => return Ok(Order::Help),
             _ => bail!("`{word}` is not known\n\n{HELP}"),
         }
@@ -67,7 +66,7 @@ fn order(mut words: impl Iterator<Item = String>) -> Result<Order> {
 fn obey(order: Order, stage: &Stage) -> Result<()> {
     match order {
         Order::Help => println!("{HELP}"),
-        Order::After => after::wait_and_sweep()?,
+        Order::After => Guard::wait_and_sweep()?,
         Order::Remove(id) => {
             check_machine()?;
             remove_lab(&id)?;
@@ -82,7 +81,7 @@ fn play(stage: &Stage, binaries: &Binaries) -> Result<()> {
     check_machine()?;
     ["towpathd", "towpath", "towpathctl"].iter().try_for_each(|name| binaries.find(name).map(drop))?;
     let keep = std::env::var("KEEP").is_ok_and(|keep| !["", "0", "no", "false"].contains(&keep.as_str()));
-    let guard = after::Guard::post()?;
+    let guard = Guard::post()?;
     let lab = if keep { Lab::to_keep("demo") } else { Lab::new("demo") }?;
     let mut cluster = acts::Cluster::new(&lab, binaries);
     let played = cluster.play(stage);

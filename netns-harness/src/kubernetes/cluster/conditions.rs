@@ -1,12 +1,15 @@
 //! What tests wait for and ask of a [`Cluster`]. Whatever does not come true in time is told with what the cluster says about
 //! itself and with the ends of the logs.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use ipam::Stack;
 use serde_json::Value;
 
 use super::Cluster;
+use crate::station::Station;
 use crate::wait_for;
 
 /// Two busy cores.
@@ -74,6 +77,31 @@ impl Cluster {
         Ok(items(&list).iter().map(|pod| name(pod).to_owned()).collect())
     }
 
+    /// A pod that runs, as a station of the lab: traffic can be counted from and to it, commands of the machine run in its network.
+    /// Words such as `-n web web-5xk2p`. What is asked of it after the pod's end is not answered.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn station(&self, words: &str) -> Result<Station> {
+        let pod = self.kubectl().json(&format!("get pod {words}"))?;
+        let machine = self.machine(pod["spec"]["nodeName"].as_str().context("the pod has no node")?)?;
+        let container = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap_or_default();
+        let container =
+            container.strip_prefix("containerd://").with_context(|| format!("{} does not run", name(&pod)))?;
+        let tasks = machine.run(["ctr", "-n", "k8s.io", "tasks", "list"])?;
+        let task =
+            tasks.lines().find(|line| line.starts_with(container)).and_then(|line| line.split_whitespace().nth(1));
+        let task = task.with_context(|| format!("containerd knows no task of {}", name(&pod)))?;
+        // Numbered as the machine does, whose /proc this is.
+        let file = machine.path(&format!("/proc/{task}/ns/net"))?;
+        let station = Station::adopt(machine.ground(), name(&pod), &file)?;
+        let addresses = pod["status"]["podIPs"].as_array().map_or(&[] as &[Value], Vec::as_slice);
+        let addresses = addresses.iter().filter_map(|address| address["ip"].as_str()?.parse::<IpAddr>().ok());
+        let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = addresses.partition(IpAddr::is_ipv4);
+        station.set_addresses(Stack::from_options(v4.first().copied(), v6.first().copied()));
+        Ok(station)
+    }
+
     /// Adds what the cluster says about itself to an error.
     ///
     /// # Errors
@@ -127,8 +155,9 @@ impl Cluster {
     }
 }
 
+/// One object that was asked for by its name is no list.
 fn items(list: &Value) -> &[Value] {
-    list["items"].as_array().map_or(&[], Vec::as_slice)
+    list["items"].as_array().map_or(std::slice::from_ref(list), Vec::as_slice)
 }
 
 fn name(object: &Value) -> &str {
