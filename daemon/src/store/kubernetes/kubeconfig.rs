@@ -236,7 +236,7 @@ users:
             ("current-context: x", "`x` among its contexts"),
             (&KUBEADM.replace("user: me}}", "user: you}}"), "`you` among its users"),
             (&KUBEADM.replace("https://192.0.2.1:6443", "ftp://x"), "neither http nor https"),
-            (&KUBEADM.replace("Q0E=", "***"), "not base64"),
+            (&KUBEADM.replace("Q0E=", "'%%%'"), "not base64"),
             (&KUBEADM.replace("client-certificate: pki/me.crt", "exec: {command: aws}"), "starts a program"),
             (
                 &KUBEADM.replace(
