@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Pid;
 
+use crate::cgroup;
 use crate::kubernetes::Programs;
 use crate::node::Node;
 use crate::prerequisites::{Tool, require};
@@ -55,7 +56,7 @@ impl Machine {
         command.arg("sh").arg(here.join("init")).env_clear();
         command.env("PATH", SEARCH_PATH).env("NAME", node.name()).env("HOSTS", hosts.join("\n"));
         command.env("HERE", here).env("LAB", node.ground().directory()).env("PROGRAMS", programs.directory());
-        command.env("CGROUP", cgroup(node));
+        command.env("CGROUP", cgroup_of(node));
         let init = node.start("init", command)?;
         init.wait_log(&format!("{} is up", node.name()), START_LIMIT)?;
         let machine = Machine { node: node.clone(), init, services: Arc::default() };
@@ -179,13 +180,15 @@ impl Machine {
         std::fs::read_to_string(self.path(inside)?).with_context(|| format!("{inside} on {}", self.name()))
     }
 
-    /// All that a power cut takes: processes, mounts, /run, links but eth0, routes, rules, connections. The disk stays.
+    /// All that a power cut takes: processes, mounts, /run, cgroups, links but eth0, routes, rules, connections. The disk stays.
     ///
     /// # Errors
     /// When it cannot be told apart from a machine that runs.
     pub fn power_off(&self) -> Result<()> {
         let script = self.node.directory().join("power-off");
-        self.run(["sh".as_ref(), script.as_os_str()]).map(drop)
+        self.run(["sh".as_ref(), script.as_os_str()])?;
+        // The kubelet looks at each that it finds for three seconds, and there are none after a boot.
+        cgroup::clear(&self.cgroup())
     }
 
     /// Starts the services, containerd first, as a machine does that is switched on.
@@ -243,7 +246,7 @@ impl Machine {
 
     /// The cgroup of all its pods, below the root of each hierarchy.
     pub(super) fn cgroup(&self) -> String {
-        cgroup(&self.node)
+        cgroup_of(&self.node)
     }
 
     /// The node of the lab that it is: its wire, its addresses, its namespace.
@@ -258,7 +261,7 @@ impl Machine {
 }
 
 /// Below the lab's, by which it is found and removed.
-fn cgroup(node: &Node) -> String {
+fn cgroup_of(node: &Node) -> String {
     format!("{}/{}", node.ground().id(), node.name())
 }
 
