@@ -167,6 +167,11 @@ impl<'a> Object<'a> {
         self.read(key, mistakes, "a whole number, not negative", number)
     }
 
+    /// A whole number that 64 bits hold: bits a second.
+    pub fn quantity(&self, key: &str, mistakes: &mut Mistakes) -> Option<u64> {
+        self.read(key, mistakes, "a whole number, not negative", Value::as_u64)
+    }
+
     /// A text that says something more; an empty one says nothing.
     pub fn parsed<T: FromStr>(&self, key: &str, mistakes: &mut Mistakes, expected: &str) -> Option<T> {
         let text = self.text(key, mistakes).filter(|text| !text.is_empty())?;

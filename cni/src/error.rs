@@ -9,6 +9,7 @@ use kernel::pod::PodError;
 use serde_json::{Value, json};
 
 use crate::environment::Command;
+use crate::translation::TranslationError;
 use crate::version::Version;
 
 /// Why a request was not done.
@@ -153,6 +154,9 @@ pub enum Error {
     /// The address ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Host ports and masquerade.
+    #[error(transparent)]
+    Translation(#[from] TranslationError),
     /// The kernel.
     #[error(transparent)]
     Pod(PodError),
@@ -184,6 +188,7 @@ impl Error {
             Error::NoSubnetFile { .. } => 11,
             Error::NotReady { .. } => 50,
             Error::Pod(_) => 100,
+            Error::Translation(error) => error.code(),
             Error::Ledger(
                 LedgerError::OutOfRanges { .. } | LedgerError::IsGateway { .. } | LedgerError::TwoOfOneSet { .. },
             ) => 7,

@@ -17,6 +17,7 @@ mod error;
 mod flannel;
 mod invocation;
 mod ipam_local;
+mod log;
 mod loopback;
 mod masquerade;
 mod outcome;
@@ -26,6 +27,7 @@ mod ports;
 mod ranges;
 mod request;
 mod subnet_file;
+mod translation;
 mod tuning;
 mod version;
 mod wire;
@@ -41,6 +43,7 @@ use document::Document;
 use environment::{Command, Environment};
 use error::Error;
 use invocation::Invocation;
+use log::Log;
 use outcome::Outcome;
 use plugin::Plugin;
 use version::Version;
@@ -69,7 +72,10 @@ fn plugin() -> ExitCode {
     let document = read_input().and_then(|text| Document::parse(&text));
     // Whatever goes wrong is told in the version that was asked in, if that can be made out.
     let version = document.as_ref().ok().and_then(|document| document.version().ok()).unwrap_or(Version::NEWEST);
-    let (answer, code) = match answer(plugin, &Environment::of_process(), document) {
+    let (log, environment) = (Log::of(document.as_ref().ok()), Environment::of_process());
+    let answer = answer(plugin, &environment, document);
+    log.outcome((plugin, &environment), &answer);
+    let (answer, code) = match answer {
         Ok(answer) => (answer, ExitCode::SUCCESS),
         Err(error) => (Some(error.to_json(version)), ExitCode::FAILURE),
     };

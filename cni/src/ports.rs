@@ -1,36 +1,111 @@
 //! [`Ports`]: a pod's host ports (`runtimeConfig.portMappings`), in `towpath` and under the name `portmap`.
 //!
-//! Owner of this file while the parts are filled in: host ports, bandwidth, masquerade.
+//! One element for each mapping in the plugin's nftables table (`kernel::nft::nat`), which needs no mark and no chain of
+//! anybody's: `markMasqBit`, `externalSetMarkChain` and `backend` are accepted, and either backend means the same.
+//! A port that somebody else has is refused, where the reference plugin takes it away: another pod, on this address or on
+//! all, or a process of the node.
 
-use crate::call::Call;
-use crate::document::Mistakes;
+mod asked;
+
+use std::net::IpAddr;
+
+use kernel::conntrack::{self, Which};
+use kernel::nft::nat::{Mapping, Nat, Sources, Wanted};
+use kernel::pod::PodError;
+use kernel::tag::Tag;
+use kernel::{listener, loopback};
+
+use crate::call::{Attachments, Call};
 use crate::environment::Attachment;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::part::{Part, Undo};
+use crate::plugin::Plugin;
+use crate::translation::{self, TranslationError};
+use asked::Asked;
 
 /// Host ports.
 pub struct Ports;
 
 impl Part for Ports {
     fn validate(&self, call: &Call<'_>) -> Result<(), Error> {
-        let mut mistakes = Mistakes::default();
-        let runtime = call.document.root().object("runtimeConfig", &mut mistakes);
-        match runtime.and_then(|runtime| runtime.first_set(&["portMappings"])) {
-            Some((key, value)) => Err(Error::UnsupportedField { key, value, instead: "leave it to `portmap`" }),
-            None => mistakes.none_or(()),
+        Asked::of(call).map(drop)
+    }
+
+    fn add<'a>(
+        &'a self,
+        call: &'a Call<'a>,
+        attachment: &'a Attachment,
+        outcome: &mut Outcome,
+    ) -> Result<Undo<'a>, Error> {
+        let asked = Asked::of(call)?;
+        if call.plugin == Plugin::Portmap && !call.document.root().has("prevResult") {
+            let mistake = "`prevResult` is missing: portmap comes after the plugin that connects the pod, in a list";
+            return Err(Error::Configuration { mistakes: vec![mistake.to_owned()] });
+        }
+        let wanted = asked.wanted(attachment, outcome);
+        if wanted.mappings.is_empty() {
+            return Ok(Box::new(|| {}));
+        }
+        let tag = translation::tag(call, attachment)?;
+        publish(&tag, &wanted)?;
+        Ok(Box::new(move || take_back(&tag)))
+    }
+
+    fn delete(&self, call: &Call<'_>, attachment: &Attachment) -> Result<(), Error> {
+        translation::remove(&translation::tag(call, attachment)?)
+    }
+
+    fn check(&self, call: &Call<'_>, attachment: &Attachment, previous: &Outcome) -> Result<(), Error> {
+        let wanted = Asked::of(call)?.wanted(attachment, previous);
+        if wanted.mappings.is_empty() {
+            return Ok(());
+        }
+        let tag = translation::tag(call, attachment)?;
+        let missing = Nat::open().and_then(|mut nat| nat.missing(&tag, &wanted));
+        match missing.map_err(TranslationError::from)? {
+            Some(missing) => Err(Error::Missing { what: missing.to_string() }),
+            None => Ok(()),
         }
     }
 
-    fn add<'a>(&'a self, _: &'a Call<'a>, _: &'a Attachment, _: &mut Outcome) -> Result<Undo<'a>, Error> {
-        Ok(Box::new(|| {}))
+    fn collect(&self, call: &Call<'_>, valid: &Attachments) -> Result<(), Error> {
+        translation::collect(call, valid)
     }
+}
 
-    fn delete(&self, _: &Call<'_>, _: &Attachment) -> Result<(), Error> {
-        Ok(())
+/// Opens all of a pod's ports, or none.
+fn publish(tag: &Tag, wanted: &Wanted) -> Result<(), Error> {
+    let mut nat = Nat::open().map_err(TranslationError::from)?;
+    for mapping in &wanted.mappings {
+        if let Some(listener) = listener::in_the_way_of(mapping).map_err(TranslationError::from)? {
+            let (mapping, listener) = (Box::new(*mapping), Box::new(listener));
+            return Err(TranslationError::Heard { mapping, listener }.into());
+        }
     }
+    nat.add(tag, wanted).map_err(TranslationError::from)?;
+    // A flow that is not forgotten goes on to where it went; it ends by itself when its client pauses.
+    conntrack::forget(&wanted.mappings, Which::Elsewhere).ok();
+    let led = lead_loopback(wanted);
+    if led.is_err() {
+        take_back(tag);
+    }
+    led.map_err(|error| Error::Pod(PodError::Netlink(error)))
+}
 
-    fn check(&self, _: &Call<'_>, _: &Attachment, _: &Outcome) -> Result<(), Error> {
-        Ok(())
+/// The node reaches host ports on its own 127.0.0.1, too.
+fn lead_loopback(wanted: &Wanted) -> kernel::Result<()> {
+    let pod = wanted.mappings.iter().find_map(|mapping: &Mapping| match mapping.pod {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(_) => None,
+    });
+    match pod {
+        Some(pod) if wanted.sources != Sources::None => loopback::lead_to(pod),
+        _ => Ok(()),
     }
+}
+
+/// The error that led here is the one to report; what is left now, DEL will take.
+fn take_back(tag: &Tag) {
+    translation::remove(tag).ok();
 }
