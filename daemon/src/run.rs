@@ -195,6 +195,8 @@ struct Daemon {
     _table: Chosen,
     about: About,
     announced: bool,
+    /// Whether flannel's rules are still to be looked for.
+    relieves: bool,
 }
 
 impl Daemon {
@@ -229,6 +231,7 @@ impl Daemon {
             _table: table,
             about: About { store, started: began, counted: None },
             announced: false,
+            relieves: true,
             remote,
             watched: Vec::new(),
         };
@@ -290,6 +293,7 @@ impl Daemon {
             self.remote.watch(&self.watched);
         }
         self.files.keep(&mut self.reconciler, now);
+        self.relieve();
         outlets.tell(&self.reconciler, now);
         if !self.announced && crate::ask::reasons_not_ready(&self.reconciler, &Clock::at(now)).is_empty() {
             self.announced = true;
@@ -297,6 +301,25 @@ impl Daemon {
             notify_socket::ready();
         }
         Ok(())
+    }
+}
+
+impl Daemon {
+    /// Flannel's own rules, once ours stand in their place: on a node that was flannel's, and on Kubernetes, where nobody
+    /// else's daemon has its chains. Once: one that still runs would put them back as often as we took them.
+    fn relieve(&mut self) {
+        let record = &mut self.reconciler.record;
+        let here = record.found_foreign || self.reconciler.node.assigned();
+        if !record.settled || !std::mem::take(&mut self.relieves) || !here {
+            return;
+        }
+        match kernel::nft::predecessor::remove() {
+            Ok(removed) => {
+                record.found_foreign |= !removed.is_empty();
+                removed.iter().for_each(|rules| tracing::info!("flannel's {rules} removed: ours stands in its place"));
+            }
+            Err(error) => tracing::warn!("{error}; they do what ours do, and go at the next boot"),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Owned here: exactly the rules that [`backends::ruleset`] can express, in a table of family `inet`. Sets, maps, objects and
 //! other people's tables are neither written nor looked at. What the rules must say is decided in `backends`. The plugin's
-//! table, with one element for each host port, is [`nat`]'s.
+//! table, with one element for each host port, is [`nat`]'s; what flannel leaves goes by [`predecessor`].
 
 mod chain;
 mod expression;
@@ -11,6 +11,7 @@ pub(crate) mod guard;
 mod listing;
 pub mod nat;
 mod observation;
+pub mod predecessor;
 mod rule;
 mod transaction;
 

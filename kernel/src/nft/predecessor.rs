@@ -1,0 +1,193 @@
+//! What flannel's daemon leaves in netfilter: the chains `FLANNEL-POSTRTG` and `FLANNEL-FWD` with the jumps to them, as the
+//! iptables over nftables writes them, and the tables `flannel-ipv4` and `flannel-ipv6` of its nftables mode. Removed once our
+//! own rules stand in their place: until then they masquerade.
+//!
+//! The chains of the older iptables (`iptables-legacy`) are not seen here: no netlink speaks of them.
+
+use super::chain::{CHAIN_NAME, CHAIN_TABLE};
+use super::transaction::{BATCH, BEGIN, END};
+use super::{Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, TABLE_NAME};
+use crate::error::{Error, Result};
+use crate::netlink::{Attributes, Body, Datagram, Header, Protocol, Request, Socket};
+
+/// A family: its `struct nfgenmsg`, its name, and flannel's table of it.
+const FAMILIES: [([u8; 4], &str, &str); 2] = [
+    ([libc::NFPROTO_IPV4 as u8, 0, 0, 0], "ip", "flannel-ipv4"),
+    ([libc::NFPROTO_IPV6 as u8, 0, 0, 0], "ip6", "flannel-ipv6"),
+];
+
+/// Table, chain of the hook, flannel's chain.
+const CHAINS: [(&str, &str, &str); 2] =
+    [("nat", "POSTROUTING", "FLANNEL-POSTRTG"), ("filter", "FORWARD", "FLANNEL-FWD")];
+
+/// `NFTA_RULE_HANDLE`
+const RULE_HANDLE: u16 = 3;
+/// `NFTA_EXPR_…`
+const EXPRESSION_NAME: u16 = 1;
+const EXPRESSION_DATA: u16 = 2;
+/// `NFTA_IMMEDIATE_DATA`, `NFTA_DATA_VERDICT`, `NFTA_VERDICT_CHAIN`
+const IMMEDIATE_DATA: u16 = 2;
+const DATA_VERDICT: u16 = 2;
+const VERDICT_CHAIN: u16 = 2;
+
+const DOING: &str = "removing flannel's netfilter rules";
+
+/// Removes what is there of it, all in one transaction. Gives what was removed, as `nft` would name it.
+///
+/// # Errors
+/// What the kernel refuses, and then all of it is still there. A kernel without nftables has none of it.
+pub fn remove() -> Result<Vec<String>> {
+    let mut socket = match Socket::open(Protocol::Netfilter) {
+        Err(Error::System { source, .. }) if source.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
+            return Ok(Vec::new());
+        }
+        socket => socket?,
+    };
+    let mut transaction = Transaction::begin(&mut socket);
+    for (generic, family, table) in FAMILIES {
+        let mut left = Left { socket: &mut socket, generic };
+        if left
+            .names(Kind::GetTable, |table| Some(table.get(TABLE_NAME)?.text()?.to_owned()))?
+            .contains(&table.to_owned())
+        {
+            transaction.push(generic, Kind::DeleteTable, |body| body.text(TABLE_NAME, table));
+            transaction.removed.push(format!("table {family} {table}"));
+        }
+        let chains = left.names(Kind::GetChain, |chain| {
+            Some(format!("{} {}", chain.get(CHAIN_TABLE)?.text()?, chain.get(CHAIN_NAME)?.text()?))
+        })?;
+        for (table, base, chain) in CHAINS {
+            if !chains.contains(&format!("{table} {chain}")) {
+                continue;
+            }
+            for handle in left.jumps((table, base), chain)? {
+                transaction.push(generic, Kind::DeleteRule, |body| {
+                    rule(body, table, base);
+                    body.be64(RULE_HANDLE, handle);
+                });
+            }
+            transaction.push(generic, Kind::DeleteRule, |body| rule(body, table, chain));
+            transaction.push(generic, Kind::DeleteChain, |body| {
+                body.text(CHAIN_TABLE, table);
+                body.text(CHAIN_NAME, chain);
+            });
+            transaction.removed.push(format!("chain {family} {table} {chain}"));
+        }
+    }
+    transaction.commit(&mut socket)
+}
+
+fn rule(body: &mut Body<'_>, table: &str, chain: &str) {
+    body.text(RULE_TABLE, table);
+    body.text(RULE_CHAIN, chain);
+}
+
+/// A look at one family.
+struct Left<'a> {
+    socket: &'a mut Socket,
+    generic: [u8; 4],
+}
+
+impl Left<'_> {
+    /// What is listed, by name. A family that the kernel does not have has nothing.
+    fn names(&mut self, kind: Kind, name: impl Fn(Attributes<'_>) -> Option<String>) -> Result<Vec<String>> {
+        let request = Request { kind: kind.number(), flags: 0, doing: DOING };
+        let generic = self.generic;
+        match self.socket.dump(&request, |body| body.fixed(&generic)) {
+            Ok(messages) => Ok(messages.filter_map(|message| name(message.attributes(generic.len()))).collect()),
+            Err(Error::Refused { refusal, .. })
+                if refusal.is_unsupported()
+                    || [libc::EINVAL, libc::ENOENT, libc::EAFNOSUPPORT].contains(&refusal.errno) =>
+            {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The rules of a chain that jump to another.
+    fn jumps(&mut self, (table, base): (&str, &str), chain: &str) -> Result<Vec<u64>> {
+        let request = Request { kind: Kind::GetRule.number(), flags: 0, doing: DOING };
+        let generic = self.generic;
+        let messages = self.socket.dump(&request, |body| {
+            body.fixed(&generic);
+            rule(body, table, base);
+        })?;
+        // Older kernels list more than was asked for.
+        let jump = |rule: Attributes<'_>| {
+            let here = rule.get(RULE_TABLE)?.text()? == table && rule.get(RULE_CHAIN)?.text()? == base;
+            let jumps = rule.get(RULE_EXPRESSIONS)?.nested().filter(|element| element.kind == LIST_ELEMENT);
+            let jumps = jumps.filter_map(|element| target(element.nested())).any(|target| target == chain);
+            (here && jumps).then(|| rule.get(RULE_HANDLE)?.be64())?
+        };
+        Ok(messages.filter_map(|message| jump(message.attributes(generic.len()))).collect())
+    }
+}
+
+/// Where an expression jumps to, if it does.
+fn target(expression: Attributes<'_>) -> Option<&str> {
+    if expression.get(EXPRESSION_NAME)?.text()? != "immediate" {
+        return None;
+    }
+    let data = expression.get(EXPRESSION_DATA)?.nested().get(IMMEDIATE_DATA)?.nested();
+    data.get(DATA_VERDICT)?.nested().get(VERDICT_CHAIN)?.text()
+}
+
+struct Transaction {
+    messages: Datagram,
+    first: u32,
+    count: u32,
+    removed: Vec<String>,
+}
+
+impl Transaction {
+    fn begin(socket: &mut Socket) -> Transaction {
+        let first = socket.next_sequence();
+        let mut messages = Datagram::default();
+        let header = Header { kind: BEGIN, flags: libc::NLM_F_REQUEST as u16, sequence: first };
+        messages.push(header, |body| body.fixed(&BATCH));
+        Transaction { messages, first, count: 0, removed: Vec::new() }
+    }
+
+    fn push(&mut self, generic: [u8; 4], kind: Kind, write: impl FnOnce(&mut Body<'_>)) {
+        self.count += 1;
+        let sequence = self.first.wrapping_add(self.count);
+        let header = Header { kind: kind.number(), flags: libc::NLM_F_REQUEST as u16, sequence };
+        self.messages.push(header, |body| {
+            body.fixed(&generic);
+            write(body);
+        });
+    }
+
+    fn commit(mut self, socket: &mut Socket) -> Result<Vec<String>> {
+        if self.count == 0 {
+            return Ok(self.removed);
+        }
+        let last = self.first.wrapping_add(self.count);
+        // Refusals come by themselves; only the last message asks to be acknowledged, and that comes behind them.
+        self.messages.flag_last(libc::NLM_F_ACK as u16);
+        let header = Header { kind: END, flags: libc::NLM_F_REQUEST as u16, sequence: last.wrapping_add(1) };
+        self.messages.push(header, |body| body.fixed(&BATCH));
+        socket.send(&self.messages, DOING)?;
+        let mut refused = None;
+        loop {
+            for message in socket.receive(DOING)? {
+                let Some(verdict) = message.verdict() else { continue };
+                let index = message.header.sequence.wrapping_sub(self.first);
+                if index > self.count {
+                    continue;
+                }
+                if let Err(refusal) = verdict {
+                    refused.get_or_insert(refusal);
+                }
+                // A refusal of the beginning is one of the whole; nothing comes after it.
+                if index == 0 || index == self.count {
+                    return match refused {
+                        None => Ok(self.removed),
+                        Some(refusal) => Err(Error::Refused { doing: DOING.to_owned(), refusal }),
+                    };
+                }
+            }
+        }
+    }
+}
