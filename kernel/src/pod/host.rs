@@ -242,7 +242,9 @@ impl Host {
                     let mac = link::Attributed { mac: Some(seen.mac), ..link::Attributed::default() };
                     exchange.order((link::NEW, 0), |body| link::set(body, seen.index, mac));
                 }
-                let pin = exchange.question(link::GET, |body| link::by_name(body, wire.host));
+                exchange.question(link::GET, |body| link::by_name(body, wire.host));
+                // The first port that is up brings the bridge its carrier, and that has to arrive as well.
+                let looked = exchange.question(link::GET, |body| link::by_name(body, bridge.name));
                 for address in inside.addresses.iter().map(IpNet::addr).filter(|_| talks) {
                     // What answered for a routed pod of this address before.
                     if address.is_ipv6() {
@@ -253,9 +255,11 @@ impl Host {
                     });
                 }
                 let mut found = None;
-                let refusals = exchange.finish(|message| found = Found::read(message))?;
+                let refusals = exchange.finish(|message| {
+                    found = Found::read(message).filter(|link| link.index == laid.ends.host).or_else(|| found.take());
+                })?;
                 refusals
-                    .tolerate(|place, _| place > pin)
+                    .tolerate(|place, _| place > looked)
                     .into_result(|_| format!("keeping the bridge's MAC address, or looking for {}", wire.host))?;
                 found
             }
