@@ -13,3 +13,4 @@ mod configuration;
 mod leases;
 mod rights;
 mod runtime;
+mod takeover;
