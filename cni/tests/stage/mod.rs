@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -133,6 +134,61 @@ impl Stage {
         let variables =
             [("CNI_COMMAND", verb), ("CNI_CONTAINERID", container), ("CNI_NETNS", netns), ("CNI_IFNAME", "eth0")];
         self.call(plugin, &variables, config.to_string().as_bytes())
+    }
+
+    /// Our plugin under one of the usual names: a link as `--install` makes it, in a directory of its own.
+    pub fn named(&self, name: &str) -> String {
+        let bin = self.path("bin");
+        if !bin.exists() {
+            let installed = output(TOWPATH, &["--install", bin.to_str().unwrap()]);
+            assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stdout));
+        }
+        bin.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Puts a script into `bin` that stands for somebody else's plugin.
+    pub fn script(&self, name: &str, text: &str) {
+        let path = self.named(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    /// Calls a plugin by its name in `bin`, with nothing but `bin` in `CNI_PATH`.
+    pub fn by_name(&self, name: &str, verb: &str, (container, netns): (&str, &str), config: &Value) -> Answer {
+        let (plugin, bin) = (self.named(name), self.path("bin"));
+        let variables = [
+            ("CNI_COMMAND", verb),
+            ("CNI_CONTAINERID", container),
+            ("CNI_NETNS", netns),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_PATH", bin.to_str().unwrap()),
+        ];
+        self.call(&plugin, &variables, config.to_string().as_bytes())
+    }
+
+    /// Does with a configuration list what a runtime does: each plugin in turn for ADD and CHECK, the other way round for
+    /// DEL, with the name and version of the list, and the result of the one before.
+    pub fn chain(&self, list: &Value, verb: &str, of: (&str, &str), previous: Option<Value>) -> Result<Value, Answer> {
+        let mut plugins: Vec<&Value> = list["plugins"].as_array().unwrap().iter().collect();
+        if verb == "DEL" {
+            plugins.reverse();
+        }
+        let mut result = previous;
+        for plugin in plugins {
+            let mut config = plugin.clone();
+            merge(&mut config, json!({ "name": list["name"], "cniVersion": list["cniVersion"] }));
+            if let Some(result) = &result {
+                config["prevResult"] = result.clone();
+            }
+            let answer = self.by_name(plugin["type"].as_str().unwrap(), verb, of, &config);
+            if answer.code != Some(0) {
+                return Err(answer);
+            }
+            if verb == "ADD" {
+                result = Some(answer.success());
+            }
+        }
+        Ok(result.unwrap_or(Value::Null))
     }
 
     /// `ip -j` on the node.
