@@ -146,7 +146,8 @@ pub(super) fn prefix(text: &str) -> Result<AnnotationPrefix, Wrong> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
     // The longest name of ours is public-ipv6-overwrite; the API server takes 63 characters after the slash.
     let starts = word.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if !word.is_empty() && !(starts && word.chars().all(allowed) && word.len() <= 40) {
+    let is_word = word.is_empty() || starts && word.chars().all(allowed) && word.len() <= 40;
+    if !is_word {
         return Err(Wrong::new("what follows the slash is no word in lower case of at most 40 letters", fix));
     }
     let dash = if word.is_empty() || word.ends_with('-') { "" } else { "-" };

@@ -11,4 +11,5 @@ mod ground;
 #[allow(dead_code)] // what only the other stores' tests need
 mod node;
 mod publishing;
+mod scripted;
 mod trouble;

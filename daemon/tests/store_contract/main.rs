@@ -12,6 +12,7 @@ mod etcd_only;
 mod etcd_security;
 mod etcd_server;
 mod holding;
+#[allow(dead_code)] // what only the Kubernetes store's tests need: daemon/tests/kubernetes
 mod node;
 mod place;
 mod telling;

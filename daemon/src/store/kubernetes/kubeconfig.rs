@@ -77,6 +77,7 @@ impl File<'_> {
                 self.wrong("proxy-url", "proxies are not supported; give a server that can be reached directly")
             );
         }
+        let login = self.login(user)?;
         let authority = self.data(cluster, "certificate-authority")?.unwrap_or_else(access::system_authority);
         let identity = match (self.data(user, "client-certificate")?, self.data(user, "client-key")?) {
             (Some(certificate), Some(key)) => Some(Identity { certificate, key: Secret::new(key) }),
@@ -85,7 +86,7 @@ impl File<'_> {
             (None, Some(_)) => return Err(self.missing("the user's client-certificate", "it goes with client-key")),
         };
         let server_name = text(&cluster["tls-server-name"]);
-        Ok(Access { url, authority, server_name, identity, login: self.login(user)? })
+        Ok(Access { url, authority, server_name, identity, login })
     }
 
     /// Cluster and user of the current context; of one without a name where there is only one of each.

@@ -31,6 +31,9 @@ pub struct Object {
     pub message: Option<Box<str>>,
 }
 
+/// An annotation: key and value.
+pub type Annotation = (Box<str>, Box<str>);
+
 /// Names and annotations.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -45,7 +48,7 @@ pub struct Metadata {
     pub creation_timestamp: Option<Box<str>>,
     /// Those that may be ours, under any prefix, by their whole key.
     #[serde(deserialize_with = "annotations")]
-    pub annotations: Vec<(Box<str>, Box<str>)>,
+    pub annotations: Vec<Annotation>,
     /// Of a page: where the next one begins.
     #[serde(rename = "continue")]
     pub next: Option<Box<str>>,
@@ -135,10 +138,10 @@ impl Object {
 }
 
 /// Keeps what may be ours of a map of annotations: there may be hundreds, and some are as long as the object that was applied.
-fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Box<str>, Box<str>)>, D::Error> {
+fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Annotation>, D::Error> {
     struct Few;
     impl<'de> Visitor<'de> for Few {
-        type Value = Vec<(Box<str>, Box<str>)>;
+        type Value = Vec<Annotation>;
         fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
             f.write_str("a map of annotations")
         }
