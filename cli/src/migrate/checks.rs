@@ -148,8 +148,7 @@ fn annotations(survey: &Survey, node: &NodeView, findings: &mut Vec<Finding>) {
 
 /// Flannel's keys match without regard to case .
 fn key_of<'v>(object: &'v Value, lower: &str) -> Option<&'v Value> {
-    // The last of several wins.
-    object.as_object()?.iter().filter(|(key, _)| key.to_lowercase() == lower).map(|(_, value)| value).last()
+    object.as_object()?.iter().find(|(key, _)| key.to_lowercase() == lower).map(|(_, value)| value)
 }
 
 fn sound(sentence: String) -> Finding {

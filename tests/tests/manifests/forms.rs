@@ -143,7 +143,8 @@ fn every_value_of_flannels_chart_is_a_value_here() {
     ];
     let objects = Objects::read(&chart(&named).unwrap());
     let container = container(&objects);
-    let arguments: Vec<&str> = container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    let arguments: Vec<&str> =
+        container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
     assert_eq!(arguments, ["--kube-subnet-mgr", "--iface-regex=^e\"th: #", "--cni-bin-dir=/opt/cni/bin"]);
     for absent in ["ports", "livenessProbe", "readinessProbe", "resources"] {
         assert_eq!(container.get(absent), None, "{absent}");

@@ -5,7 +5,7 @@
 #![allow(clippy::disallowed_types, reason = "no process on a node; here helm and kubectl are the judges")]
 
 mod forms;
-
+mod kubelets;
 mod objects;
-
-
+mod server;
+mod takeover;

@@ -42,12 +42,13 @@ fn the_backends_options_image_and_flags_stand_in_it() {
     let options = VxlanOptions { vni: Some(7), port: Some(4789), mtu: Some(9000) };
     let net_conf_text = NetConf::of_cidrs(&cidrs("10.244.0.0/16"), &options).unwrap().unwrap();
     let arguments = vec!["--iface-regex=^e\"th: [0-9]#".to_owned(), "--v=2".to_owned()];
-    let image = Some("registry.example:5000/net/towpath@sha256:0a".to_owned());
-    let text = render(&Wishes { net_conf: net_conf_text, image: image.clone(), arguments: arguments.clone() }).unwrap();
+    let image = "registry.example:5000/net/towpath@sha256:0a";
+    let text = render(&Wishes { net_conf: net_conf_text, image: Some(image.to_owned()), arguments: arguments.clone() })
+        .unwrap();
     let backend = serde_json::json!({ "VNI": 7, "Port": 4789, "MTU": 9000, "Type": "vxlan" });
     assert_eq!(net_conf(&text)["Backend"], backend);
     let container = &by_kind(&text, "DaemonSet")["spec"]["template"]["spec"]["containers"][0];
-    assert_eq!(container["image"], image.unwrap());
+    assert_eq!(container["image"], image);
     assert_eq!(container["args"].as_array().unwrap()[6..], arguments.into_iter().map(Value::from).collect::<Vec<_>>());
 }
 
