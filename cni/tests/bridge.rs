@@ -276,3 +276,45 @@ fn duplicate_address_detection_is_awaited_and_its_outcome_told_when_it_is_enable
     assert!(code == 100 && message.contains("fd00:66::3 is in use by somebody else"), "{message}");
     assert_eq!(stage.reserved(), ["fd00:66::2"]);
 }
+
+#[test]
+fn whoever_remembers_the_last_pod_of_an_address_reaches_the_next_one_with_the_first_packet() {
+    let mut stage = Stage::new();
+    let (a, b, witness) = (stage.pod("a"), stage.pod("b"), stage.pod("witness"));
+    let range = |v4: &str, v6: &str| {
+        json!([[{ "subnet": "10.66.0.0/24", "rangeStart": v4, "rangeEnd": v4 }],
+               [{ "subnet": "fd00:66::/64", "rangeStart": v6, "rangeEnd": v6 }]])
+    };
+    let config = |mac: &str, ranges: Value| {
+        written(&stage, json!({ "ipam": { "ranges": ranges }, "runtimeConfig": { "mac": mac } }))
+    };
+    let (v4, v6) = ("10.66.0.5", "fd00:66::5");
+    let ours = range(v4, v6);
+    let others = config("02:00:00:00:00:01", range("10.66.0.9", "fd00:66::9"));
+    stage.towpath("ADD", "w", &witness, &others).success();
+    for (n, (pod, mac)) in
+        [(&a, "02:00:00:00:00:0a"), (&b, "02:00:00:00:00:0b"), (&a, "02:00:00:00:00:0c")].into_iter().enumerate()
+    {
+        let container = format!("c{n}");
+        let config = config(mac, ours.clone());
+        stage.towpath("ADD", &container, pod, &config).success();
+        assert_eq!(link(pod, "eth0")["address"], mac);
+        for address in [v4, v6] {
+            // As somebody remembers it who has had no reason to doubt for a minute.
+            for (netns, device) in [(&witness, "eth0"), (&stage.netns(), "br1")] {
+                let known = sh(netns, &format!("ip neigh show {address} dev {device}"));
+                assert!(n == 0 || known.contains(mac), "{n}: {known}");
+                assert!(
+                    run_in(netns, &["ping", "-c", "1", "-W", "1", "-q", address]).status.success(),
+                    "{n} {address}"
+                );
+            }
+        }
+        for (netns, device) in [(&witness, "eth0"), (&stage.netns(), "br1")] {
+            for address in [v4, v6] {
+                sh(netns, &format!("ip neigh replace {address} lladdr {mac} dev {device} nud reachable"));
+            }
+        }
+        stage.towpath("DEL", &container, pod, &config).success();
+    }
+}

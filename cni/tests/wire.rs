@@ -256,12 +256,14 @@ fn a_second_add_is_refused_and_the_first_one_lives_on() {
     let (code, message) = stage.towpath("ADD", "c1", &a, &config).error();
     assert!(code == 100 && message.contains("belongs to `towpath-pod net1 c1/eth0`"), "{message}");
     // Also when its address is no longer the last one given.
-    stage.towpath("ADD", "c2", &b, &config).success();
+    let second = stage.towpath("ADD", "c2", &b, &config).success();
     stage.towpath("ADD", "c1", &a, &config).error();
     let check = stage.config("1.0.0", json!({ "prevResult": result }));
     stage.towpath("CHECK", "c1", &a, &check).success();
-    assert!(pings(&a, "10.244.1.3"));
-    assert_eq!(stage.reserved(), ["10.244.1.2", "10.244.1.3", "fd00:10:0:1::2", "fd00:10:0:1::3"]);
+    let bare = |address: &Value| address["address"].as_str().unwrap().split('/').next().unwrap().to_owned();
+    let [v4, v6] = [&second["ips"][0], &second["ips"][1]].map(bare);
+    assert!(pings(&a, &v4));
+    assert_eq!(stage.reserved(), ["10.244.1.2".to_owned(), v4, "fd00:10:0:1::2".to_owned(), v6]);
 }
 
 #[test]
