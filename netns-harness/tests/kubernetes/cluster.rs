@@ -1,5 +1,8 @@
 //! Clusters with nodes, without a pod network: what needs none runs, and a stand-in of two files makes nodes Ready.
 
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -94,6 +97,46 @@ fn nodes_run_pods_and_services_and_come_back_from_a_reboot_and_a_removal() {
 }
 
 #[test]
+fn nothing_is_left_of_a_cluster_whose_owner_is_killed() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
+    command.args(["--nodes", "1", "--proxy", "none"]).stdout(Stdio::piped());
+    let mut owner = command.spawn().unwrap();
+    let lines = BufReader::new(owner.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let lines: Vec<String> = lines.take_while(|line| !line.starts_with("Ctrl-C")).collect();
+    let directory = lines.iter().find_map(|line| line.strip_prefix("Logs and files: ")).expect("it did not come up");
+    let id = directory.rsplit('/').next().unwrap();
+    assert!(!left_of(id).is_empty());
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    wait_for("nothing to be left", LIMIT, || {
+        let left = left_of(id);
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Files, names of namespaces, cgroups, and processes with such files on their command line.
+fn left_of(id: &str) -> Vec<String> {
+    let mut left = Vec::new();
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
+    let places = ["/tmp", "/run/netns", "/run/netns-harness"].map(PathBuf::from).into_iter().chain(hierarchies);
+    for place in places.chain([std::env::temp_dir()]) {
+        let names = std::fs::read_dir(&place).into_iter().flatten().filter_map(Result::ok);
+        let ours = names.filter(|entry| entry.file_name().to_string_lossy().starts_with(id));
+        left.extend(ours.map(|entry| entry.path().display().to_string()));
+    }
+    for process in std::fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        let words = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        if words.contains(id) {
+            left.push(words);
+        }
+    }
+    left
+}
+
+#[test]
 fn kubeadm_makes_a_cluster_of_machines_and_takes_one_back() {
     let begin = Instant::now();
     let lab = Lab::new("kubeadm").unwrap();
@@ -113,17 +156,8 @@ fn kubeadm_makes_a_cluster_of_machines_and_takes_one_back() {
     cluster.join("n2").unwrap();
     cluster.wait_rollout("ds/web", LIMIT).unwrap();
     println!("rejoined after {:?}", begin.elapsed());
-    let directory = lab.directory().to_owned();
     let id = lab.id().to_owned();
     lab.remove().unwrap();
     println!("gone after {:?}", begin.elapsed());
-    wait_for("nothing to be left", LIMIT, || {
-        ensure!(!directory.exists(), "{} is there", directory.display());
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup")?.filter_map(Result::ok) {
-            let cgroup = hierarchy.path().join(&id);
-            ensure!(!cgroup.exists(), "{} is there", cgroup.display());
-        }
-        Ok(())
-    })
-    .unwrap();
+    assert_eq!(left_of(&id), [""; 0]);
 }
