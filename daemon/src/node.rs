@@ -379,6 +379,3 @@ impl Node {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

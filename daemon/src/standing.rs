@@ -46,3 +46,6 @@ pub fn standing(reconciler: &Reconciler, now: Moment) -> Standing {
         _ => Standing::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use ipam::table::Record;
 use ipam::{BackendData, Family, Lease, Mac, Stack};
 
-use super::Node;
+use super::standing;
 use crate::ask::fixture::{MemoryKernel, identity, lease, newborn_as, noon};
 use crate::netconf::Division;
+use crate::node::Node;
 use crate::reconcile::Reconciler;
-use crate::standing::standing;
 use crate::state_file::LastKnown;
 use crate::status::Readiness;
 use crate::store::talk::Standing;
