@@ -47,11 +47,17 @@ impl Part for HostLocal {
         let dns = plan.resolv_conf.as_deref().map(Dns::of_file).transpose()?;
         let owner = &attachment.owner;
         let claim = Claim { owner, sets: &sets, wanted: &request.addresses, now: SystemTime::now() };
-        let census = census(call)?;
+        let witnesses = census(call)?;
         // In this process a wire follows, and it is there already if this pod was connected before.
         let reserved = match call.plugin {
-            Plugin::HostLocal => ledger.reserve_once(&claim, &census),
-            _ => ledger.reserve(&claim, &census),
+            Plugin::HostLocal => ledger.reserve_once(&claim, &witnesses),
+            _ => {
+                // The runtime knows this very attachment, and never deleted it: so may the ledger.
+                if census::kept_answer(&call.document.network()?, owner.container.as_str(), &owner.ifname).exists() {
+                    ledger.suspect(owner)?;
+                }
+                ledger.reserve(&claim, &witnesses)
+            }
         }?;
         for reservation in &reserved {
             let (net, gateway) = (reservation.address, Some(reservation.gateway));
@@ -73,12 +79,19 @@ impl Part for HostLocal {
                     format!("{address} was given back while {owner} got it, see {directory}: was it deleted at once?");
                 Err(Error::Missing { what })
             }
-            None => Ok(()),
+            None => {
+                // One that cannot be settled costs its DEL a look into every file.
+                ledger.settle(owner).ok();
+                Ok(())
+            }
         }
     }
 
     fn delete(&self, call: &Call<'_>, attachment: &Attachment) -> Result<(), Error> {
-        ledger(call.document)?.release(&attachment.owner, SystemTime::now())?;
+        // The runtime may say what it pleases of what ADD answered: without it, it takes longer.
+        let previous = Outcome::previous(call.document).ok().flatten().unwrap_or_default();
+        let told: Vec<_> = previous.own_addresses(attachment).map(|address| address.net.addr()).collect();
+        ledger(call.document)?.release(&attachment.owner, &told, SystemTime::now())?;
         Ok(())
     }
 

@@ -51,7 +51,7 @@ impl NodeCensus {
     /// Where the runtime left the owner's sandbox, and when it said so.
     fn sandbox(&self, entry: &Entry<'_>) -> Option<(PathBuf, SystemTime)> {
         let ifname = entry.ifname.filter(|ifname| !ifname.contains(['/', '\0']))?;
-        let path = Path::new(RESULTS).join(format!("{}-{}-{ifname}", self.network, entry.container));
+        let path = kept_answer(&self.network, entry.container, ifname);
         let said = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok()?;
         let kept: Value = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
         let interfaces = kept.get("result")?.get("interfaces")?.as_array()?;
@@ -85,6 +85,11 @@ impl Census for NodeCensus {
             _ => Fate::Alive,
         }
     }
+}
+
+/// Where libcni keeps the answer to an ADD until its DEL.
+pub fn kept_answer(network: &Identifier, container: &str, ifname: &str) -> PathBuf {
+    Path::new(RESULTS).join(format!("{network}-{container}-{ifname}"))
 }
 
 /// The aliases of all wires of ours. `None` when the kernel does not say.

@@ -203,11 +203,13 @@ impl Stage {
         names.filter(|name| name != "lo").collect()
     }
 
-    /// The addresses that the ledger says are in use, sorted by text.
+    /// The addresses that the ledger says are in use, and the marks of requests that were killed, sorted by text.
     pub fn reserved(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path("ledger/net1")) else { return Vec::new() };
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut addresses: Vec<String> = names.filter(|name| name.parse::<std::net::IpAddr>().is_ok()).collect();
+        let mut addresses: Vec<String> = names
+            .filter(|name| name.parse::<std::net::IpAddr>().is_ok() || name.starts_with("last_reserved_ip.pending-"))
+            .collect();
         addresses.sort();
         addresses
     }

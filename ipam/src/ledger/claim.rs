@@ -42,6 +42,8 @@ pub(super) struct Turn<'a> {
     census: &'a dyn Census,
     inscription: String,
     cooling: Cooling,
+    /// What an earlier request of the owner left.
+    held: Vec<IpAddr>,
 }
 
 impl Claim<'_> {
@@ -74,12 +76,17 @@ impl Claim<'_> {
 impl<'a> Turn<'a> {
     pub(super) fn new(directory: &'a Directory, claim: &Claim<'a>, census: &'a dyn Census) -> Turn<'a> {
         let cooling = Cooling::parse(&directory.cooling(), claim.now);
-        Turn { directory, census, inscription: claim.owner.inscription(), cooling }
+        Turn { directory, census, inscription: claim.owner.inscription(), cooling, held: Vec::new() }
     }
 
     /// A turn that gives nothing. What it writes to try the disk is garbage to everybody, should it be killed meanwhile.
     pub(super) fn probe(directory: &'a Directory, census: &'a dyn Census) -> Turn<'a> {
-        Turn { directory, census, inscription: "\r\n".to_owned(), cooling: Cooling::default() }
+        Turn { directory, census, inscription: "\r\n".to_owned(), cooling: Cooling::default(), held: Vec::new() }
+    }
+
+    /// The same for an owner that has something already.
+    pub(super) fn resumed(self, held: Vec<IpAddr>) -> Turn<'a> {
+        Turn { held, ..self }
     }
 
     /// Whether an address of a set could be given.
@@ -151,10 +158,15 @@ impl<'a> Turn<'a> {
     fn give_next(&self, set: &RangeSet, index: usize) -> Result<Reservation, LedgerError> {
         let mut last_given = self.directory.last_given(index)?;
         let last = last_given.address();
-        // An owner whose first attempt was killed gets what it left, if nobody came between.
-        if let Some((address, range)) = last.and_then(|address| Some((address, set.range_of(address)?)))
-            && self.directory.content(address)?.is_some_and(|content| content.says(&self.inscription))
-        {
+        // An owner whose first attempt was killed gets what it left; and what was given last, if that is its own.
+        let own_last = match last {
+            Some(last) => {
+                self.directory.content(last)?.filter(|content| content.says(&self.inscription)).and(Some(last))
+            }
+            None => None,
+        };
+        let mut earlier = self.held.iter().copied().chain(own_last);
+        if let Some((address, range)) = earlier.find_map(|address| Some((address, set.range_of(address)?))) {
             return Ok(reservation(address, range, Origin::Earlier));
         }
         let listed = OnceCell::new();

@@ -14,10 +14,16 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::LedgerError;
+use super::owner::Owner;
+use crate::Mac;
 
 /// `O_NONBLOCK`, the same number wherever Linux runs but on MIPS, SPARC and Alpha: to open a FIFO that somebody put in a
 /// file's place must not wait for ever.
 const NONBLOCK: i32 = 0o4000;
+/// How the marks of ADDs that are not done yet begin, twelve digits made from the owner follow: see [`Directory::mark`].
+const PENDING: &str = "last_reserved_ip.pending-";
+/// And how those end whose owner may have more than its last ADD said.
+const AGAIN: &str = ".again";
 /// No such note is longer.
 const MOST_COOLING: u64 = 64 * 1024;
 /// Our own note in the directory. `host-local` looks into every file for an owner's words and finds none here; what
@@ -84,25 +90,24 @@ impl Directory {
 
     /// Makes an address's file. `false` when something of that name is there already.
     pub(super) fn create(&self, address: IpAddr, text: &str) -> Result<bool, LedgerError> {
-        let path = self.file(address);
-        let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-            opened => opened.map_err(failure("create", &path))?,
-        };
-        if let Err(error) = file.write_all(text.as_bytes()) {
-            self.remove(address)?;
-            return Err(failure("write", &path)(error));
-        }
-        Ok(true)
+        Directory::create_file(&self.file(address), text)
     }
 
     /// Removes an address's file. One that is not there any more is as good as removed.
     pub(super) fn remove(&self, address: IpAddr) -> Result<(), LedgerError> {
-        let path = self.file(address);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failure("remove", &path)(error)),
-            _ => Ok(()),
+        remove(&self.file(address))
+    }
+
+    fn create_file(path: &Path, text: &str) -> Result<bool, LedgerError> {
+        let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o644).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            opened => opened.map_err(failure("create", path))?,
+        };
+        if let Err(error) = file.write_all(text.as_bytes()) {
+            remove(path)?;
+            return Err(failure("write", path)(error));
         }
+        Ok(true)
     }
 
     /// What an address's file says; `None` when there is none, or something that is not a file (to open a FIFO would wait
@@ -156,6 +161,53 @@ impl Directory {
         let options =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).custom_flags(NONBLOCK).open(path);
         options.and_then(|mut file| file.write_all(text.as_bytes())).ok();
+    }
+
+    /// Notes that an owner's ADD has begun; it says whose it is, so that host-local's DEL removes it as well. `false` when
+    /// there is such a note: an earlier ADD was killed.
+    pub(super) fn mark(&self, owner: &Owner) -> Result<bool, LedgerError> {
+        Directory::create_file(&self.pending(owner, ""), &owner.inscription())
+    }
+
+    /// Makes the note one that only a DEL or GC removes.
+    pub(super) fn mark_again(&self, owner: &Owner) -> Result<(), LedgerError> {
+        let path = self.pending(owner, "");
+        fs::rename(&path, self.pending(owner, AGAIN)).map_err(failure("rename", &path))
+    }
+
+    /// Removes the note of an ADD that is done.
+    pub(super) fn unmark(&self, owner: &Owner) -> Result<(), LedgerError> {
+        remove(&self.pending(owner, ""))
+    }
+
+    /// Removes whatever notes there are.
+    pub(super) fn forget(&self, owner: &Owner) -> Result<(), LedgerError> {
+        self.unmark(owner).and(remove(&self.pending(owner, AGAIN)))
+    }
+
+    /// Whether there is any.
+    pub(super) fn is_marked(&self, owner: &Owner) -> bool {
+        ["", AGAIN].iter().any(|end| fs::symlink_metadata(self.pending(owner, end)).is_ok())
+    }
+
+    /// Removes the notes of those that are not to be kept.
+    pub(super) fn forget_all_but(&self, keep: impl Fn(&str) -> bool) -> Result<(), LedgerError> {
+        for entry in fs::read_dir(&self.path).map_err(failure("list", &self.path))? {
+            let entry = entry.map_err(failure("list", &self.path))?;
+            let pending = entry.file_name().to_str().is_some_and(|name| name.starts_with(PENDING));
+            if pending && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                match read(&entry.path())? {
+                    Some(Content::Text(text)) if keep(&text) => {}
+                    _ => remove(&entry.path())?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pending(&self, owner: &Owner, end: &str) -> PathBuf {
+        let digits = Mac::derived_from(&owner.to_string()).to_string().replace(':', "");
+        self.path.join(format!("{PENDING}{digits}{end}"))
     }
 
     /// Visits every address's file. Whatever else lies in the directory is not ours to judge.
@@ -213,6 +265,13 @@ impl LastGiven {
         self.file.write_all_at(text.as_bytes(), 0).map_err(failure("write", &self.path))?;
         self.text = text;
         Ok(())
+    }
+}
+
+fn remove(path: &Path) -> Result<(), LedgerError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failure("remove", path)(error)),
+        _ => Ok(()),
     }
 }
 

@@ -12,7 +12,8 @@ use super::*;
 /// What happens to a ledger, by whom: us, host-local, or a crash.
 #[derive(Clone, Debug)]
 enum Step {
-    Reserve(u8),
+    /// An ADD that is killed before it is done, or one that answers.
+    Reserve(u8, bool),
     /// Asks for one IPv4 address.
     Ask(u8, u8),
     /// As a plugin that others execute.
@@ -34,7 +35,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0_u8..24).prop_map(Step::Reserve),
+        4 => (0_u8..24, any::<bool>()).prop_map(|(n, done)| Step::Reserve(n, done)),
         2 => (0_u8..24, 0_u8..18).prop_map(|(n, address)| Step::Ask(n, address)),
         2 => (0_u8..24).prop_map(Step::ReserveOnce),
         4 => (0_u8..24).prop_map(Step::Release),
@@ -47,12 +48,21 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Whether an ADD came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Done {
+    Yes,
+    Killed,
+}
+
 /// The files and who the model says they belong to.
 struct History {
     scratch: Scratch,
     ledger: Ledger,
     sets: Vec<RangeSet>,
     held: BTreeMap<String, String>,
+    /// What the last ADD of each owner answered that was not killed: a runtime keeps it, and passes it to DEL.
+    told: BTreeMap<u8, Vec<IpAddr>>,
 }
 
 fn name(n: u8) -> Owner {
@@ -63,7 +73,7 @@ impl History {
     fn new() -> History {
         let scratch = Scratch::new();
         let (ledger, sets) = (scratch.ledger(), sets(&["10.9.0.0/28", "fd00:9::/124"]));
-        History { scratch, ledger, sets, held: BTreeMap::new() }
+        History { scratch, ledger, sets, held: BTreeMap::new(), told: BTreeMap::new() }
     }
 
     fn write(&mut self, address: &str, owner: &Owner) {
@@ -72,12 +82,21 @@ impl History {
     }
 
     /// An ADD. Whatever it gives was nobody's, or this owner's by an earlier one.
-    fn reserve(&mut self, n: u8, wanted: &[IpAddr]) {
+    fn reserve(&mut self, n: u8, wanted: &[IpAddr], done: Done) {
         let (owner, now) = (name(n), UNIX_EPOCH);
         let Ok(given) = self.ledger.reserve(&Claim { owner: &owner, sets: &self.sets, wanted, now }, &NoCensus) else {
             return;
         };
         assert!(wanted.iter().all(|wanted| given.iter().any(|given| given.address.addr() == *wanted)));
+        if done == Done::Yes && self.told.contains_key(&n) {
+            // Its wire is there already.
+            self.ledger.withdraw(&owner, &given).unwrap();
+            return;
+        }
+        if done == Done::Yes {
+            self.ledger.settle(&owner).unwrap();
+            self.told.insert(n, given.iter().map(|given| given.address.addr()).collect());
+        }
         for reservation in given {
             let before = self.held.insert(reservation.address.addr().to_string(), owner.inscription());
             let expected = (reservation.origin == Origin::Earlier).then(|| owner.inscription());
@@ -87,12 +106,14 @@ impl History {
 
     fn take(&mut self, step: Step, now: SystemTime) {
         match step {
-            Step::Reserve(n) => self.reserve(n, &[]),
-            Step::Ask(n, address) => self.reserve(n, &[IpAddr::from([10, 9, 0, address])]),
+            Step::Reserve(n, true) => self.reserve(n, &[], Done::Yes),
+            Step::Reserve(n, false) => self.reserve(n, &[], Done::Killed),
+            Step::Ask(n, address) => self.reserve(n, &[IpAddr::from([10, 9, 0, address])], Done::Yes),
             Step::ReserveOnce(n) => {
                 let owner = name(n);
                 let claim = Claim { owner: &owner, sets: &self.sets, wanted: &[], now };
                 if let Ok(given) = self.ledger.reserve_once(&claim, &NoCensus) {
+                    self.told.insert(n, given.iter().map(|given| given.address.addr()).collect());
                     for reservation in given {
                         let before = self.held.insert(reservation.address.addr().to_string(), owner.inscription());
                         assert_eq!(before, None, "{}", reservation.address);
@@ -100,12 +121,15 @@ impl History {
                 }
             }
             Step::Release(n) => {
-                self.ledger.release(&name(n), now).unwrap();
+                let told = self.told.get(&n).cloned().unwrap_or_default();
+                self.ledger.release(&name(n), &told, now).unwrap();
+                self.told.remove(&n);
                 self.held.retain(|_, holder| *holder != name(n).inscription());
             }
             Step::Collect(n) => {
                 let valid: Vec<Owner> = (0..n).map(name).collect();
                 self.ledger.retain(&valid, now).unwrap();
+                self.told.retain(|other, _| *other < n);
                 self.held.retain(|_, holder| valid.iter().any(|owner| owner.inscription() == *holder));
             }
             Step::Look => drop(self.ledger.ready(&self.sets, &NoCensus)),
@@ -126,6 +150,7 @@ impl History {
             Step::CrashUnnoted(n, address) => {
                 let address = format!("10.9.0.{address}");
                 if !self.scratch.path(&address).exists() {
+                    self.ledger.suspect(&name(n)).unwrap();
                     self.write(&address, &name(n));
                 }
             }

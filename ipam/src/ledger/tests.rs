@@ -56,7 +56,7 @@ impl Plainly for Ledger {
     }
 
     fn back(&self, owner: &Owner) -> Result<Vec<IpAddr>, LedgerError> {
-        self.release(owner, UNIX_EPOCH)
+        self.release(owner, &[], UNIX_EPOCH)
     }
 }
 

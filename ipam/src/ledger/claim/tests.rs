@@ -51,7 +51,7 @@ fn an_address_freed_a_moment_ago_comes_after_all_others_and_the_coolest_first() 
     }
     // 10.9.0.6 was given last; round robin alone would give .2, which is the warmest.
     for (name, seconds) in [("c", 100), ("e", 101), ("a", 102)] {
-        ledger.release(&owner(name), at(seconds)).unwrap();
+        ledger.release(&owner(name), &[], at(seconds)).unwrap();
     }
     let given =
         [give_at(&ledger, "x", &sets, 103), give_at(&ledger, "y", &sets, 103), give_at(&ledger, "z", &sets, 103)];
@@ -66,7 +66,7 @@ fn after_a_minute_round_robin_goes_on_as_host_locals() {
         give_at(&ledger, name, &sets, 0);
     }
     scratch.write("last_reserved_ip.0", "10.9.0.14");
-    ledger.release(&owner("a"), at(0)).unwrap();
+    ledger.release(&owner("a"), &[], at(0)).unwrap();
     assert_eq!(give_at(&ledger, "x", &sets, 59), "10.9.0.5/28");
     scratch.write("last_reserved_ip.0", "10.9.0.14");
     assert_eq!(give_at(&ledger, "y", &sets, 61), "10.9.0.2/28");
@@ -212,4 +212,49 @@ fn what_another_request_gave_away_meanwhile_is_noticed_and_left_alone() {
     scratch.write("10.9.0.2", "b\r\neth0");
     ledger.withdraw(&owner("a"), &given).unwrap();
     assert_eq!(scratch.entries()["10.9.0.2"], "b\r\neth0");
+}
+
+#[test]
+fn a_request_that_was_killed_is_remembered_until_its_owner_is_deleted() {
+    let scratch = Scratch::new();
+    let (ledger, sets) = (scratch.ledger(), sets(&["10.9.0.0/28"]));
+    let a = owner("a");
+    let marks = || {
+        let names = fs::read_dir(scratch.0.join("net1"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("last_reserved_ip.pending-")).count()
+    };
+    // Killed; somebody else comes between; the second attempt asks for another address, and is done.
+    ledger.give(&a, &sets).unwrap();
+    ledger.give(&owner("b"), &sets).unwrap();
+    ledger.settle(&owner("b")).unwrap();
+    assert_eq!(marks(), 1);
+    assert_eq!(ask(&ledger, "a", &sets, &["10.9.0.9"]).unwrap(), ["10.9.0.9/28"]);
+    ledger.settle(&a).unwrap();
+    assert_eq!((marks(), scratch.entries().len()), (1, 3));
+    let told = ["10.9.0.9".parse().unwrap()];
+    assert_eq!(ledger.release(&a, &told, at(0)).unwrap().len(), 2, "also what the killed one left");
+    assert_eq!((marks(), scratch.entries().len()), (0, 1));
+    // One that only asks again gets what it left.
+    let first = addresses(&ledger.give(&a, &sets).unwrap());
+    ledger.give(&owner("c"), &sets).unwrap();
+    assert_eq!(addresses(&ledger.give(&a, &sets).unwrap()), first);
+    ledger.retain(&[], at(0)).unwrap();
+    assert_eq!((marks(), scratch.entries().len()), (0, 0));
+}
+
+#[test]
+fn with_its_answer_an_owner_is_released_without_a_look_at_others() {
+    let scratch = Scratch::new();
+    let (ledger, sets) = (scratch.ledger(), sets(&["10.9.0.0/28", "fd00:9::/124"]));
+    let told: Vec<IpAddr> = ledger.give(&owner("a"), &sets).unwrap().iter().map(|given| given.address.addr()).collect();
+    ledger.settle(&owner("a")).unwrap();
+    scratch.write("10.9.0.9", "");
+    assert_eq!(ledger.release(&owner("a"), &told, at(0)).unwrap(), told);
+    assert!(scratch.path("10.9.0.9").exists(), "it was not looked at");
+    // The same answer again, when the address is another's by now.
+    scratch.write("10.9.0.2", "b\r\neth0");
+    assert!(ledger.release(&owner("a"), &told, at(0)).unwrap().is_empty());
+    assert_eq!(scratch.entries().into_keys().collect::<Vec<_>>(), ["10.9.0.2"]);
 }
