@@ -110,11 +110,6 @@ impl Attachments {
         mistakes.none_or(Attachments(valid))
     }
 
-    /// Whether an owner's things are to be kept.
-    pub fn contains(&self, owner: &Owner) -> bool {
-        self.0.contains(&(owner.container.to_string(), owner.ifname.clone()))
-    }
-
     /// Whether any attachment of a container is to be kept.
     pub fn contains_container(&self, container: &str) -> bool {
         self.0.iter().any(|(valid, _)| valid == container)

@@ -144,7 +144,7 @@ impl Environment {
     /// What the request is about.
     ///
     /// # Errors
-    /// Every variable that is missing or wrong, named; or one that asks for what is not done here.
+    /// Every variable that is missing or wrong, named.
     pub fn attachment(&self) -> Result<Attachment, Error> {
         let mut mistakes = Vec::new();
         let container = read("CNI_CONTAINERID", &self.container, &mut mistakes, |text| {
@@ -153,7 +153,13 @@ impl Environment {
         let ifname = read("CNI_IFNAME", &self.ifname, &mut mistakes, |text| {
             LinkName::new(text).map_err(|error| error.to_string())
         });
-        let arguments = self.arguments.to_str().unwrap_or("=").split(';').filter(|pair| !pair.is_empty());
+        let is = |command: Command| self.command.as_os_str() == command.as_str();
+        if self.netns.is_empty() && (is(Command::Add) || is(Command::Check)) {
+            mistakes.push("CNI_NETNS is not set: expected the path of the pod's network namespace".to_owned());
+        }
+        // What DEL takes down does not depend on them.
+        let text = if is(Command::Del) { "" } else { self.arguments.to_str().unwrap_or("=") };
+        let arguments = text.split(';').filter(|pair| !pair.is_empty());
         let arguments: Vec<_> = arguments.map(|pair| pair.split_once('=')).collect();
         if arguments.iter().any(|pair| pair.is_none_or(|(key, _)| key.is_empty())) {
             let text = self.arguments.to_string_lossy();

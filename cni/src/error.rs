@@ -187,6 +187,8 @@ impl Error {
             Error::InputTooLong { .. } | Error::Configuration { .. } => 7,
             Error::NoSubnetFile { .. } => 11,
             Error::NotReady { .. } => 50,
+            // What is asked for by a key and this kernel has not.
+            Error::Pod(PodError::Netlink(kernel::Error::Unsupported { .. })) => 2,
             Error::Pod(_) => 100,
             Error::Translation(error) => error.code(),
             Error::Ledger(
@@ -224,7 +226,13 @@ impl Error {
 
     /// The error object.
     pub fn to_json(&self, version: Version) -> Value {
-        json!({ "cniVersion": version.as_str(), "code": self.code(), "msg": self.to_string() })
+        let mut object = json!({ "cniVersion": version.as_str(), "code": self.code(), "msg": self.to_string() });
+        if let Error::Delegated { said, .. } = self
+            && let Some(details) = said.get("details")
+        {
+            object["details"] = details.clone();
+        }
+        object
     }
 
     /// What opening or entering `CNI_NETNS` came to.

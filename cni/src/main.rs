@@ -40,7 +40,7 @@ use serde_json::{Value, json};
 
 use call::{Attachments, Call, Said};
 use document::Document;
-use environment::{Command, Environment};
+use environment::{Attachment, Command, Environment};
 use error::Error;
 use invocation::Invocation;
 use log::Log;
@@ -73,6 +73,14 @@ fn plugin() -> ExitCode {
     // Whatever goes wrong is told in the version that was asked in, if that can be made out.
     let version = document.as_ref().ok().and_then(|document| document.version().ok()).unwrap_or(Version::NEWEST);
     let (log, environment) = (Log::of(document.as_ref().ok()), Environment::of_process());
+    if environment.command.is_empty() && io::stdout().is_terminal() {
+        // A person, who wants to know what this is.
+        return if io::stderr().write_all(invocation::help().as_bytes()).is_ok() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
     let answer = answer(plugin, &environment, document);
     log.outcome((plugin, &environment), &answer);
     let (answer, code) = match answer {
@@ -99,39 +107,55 @@ fn answer(
         let asked = asked.unwrap_or_else(|| Version::NEWEST.to_string());
         return Ok(Some(json!({ "cniVersion": asked, "supportedVersions": Version::ALL.map(Version::as_str) })));
     }
+    // As the reference library does: first the variables, then the configuration.
+    let attachment = match command {
+        Command::Add | Command::Del | Command::Check => Some(environment.attachment()?),
+        Command::Gc | Command::Status | Command::Version => None,
+    };
     let document = document?;
     let version = document.version()?;
     if version < command.since() {
         return Err(Error::VersionWithoutCommand { command, version });
     }
+    document.network()?;
     let home = Netns::current().map_err(Error::of_netns)?;
     let call = Call::new(plugin, (command, version), Said { document: &document, environment, home: &home });
-    let part = plugin.part();
-    match command {
-        Command::Version => Ok(None),
-        Command::Add => {
-            let attachment = environment.attachment()?;
-            let mut outcome = Outcome::previous(&document)?.unwrap_or_default();
-            part.validate(&call)?;
-            // Made for good: nothing is taken back from here.
-            drop(part.add(&call, &attachment, &mut outcome)?);
-            Ok(Some(outcome.to_json(version)))
-        }
-        Command::Del => part.delete(&call, &environment.attachment()?).map(|()| None),
+    match attachment {
+        Some(attachment) => of_pod(&call, &attachment),
+        None => of_network(&call).map(|()| None),
+    }
+}
+
+/// ADD, DEL and CHECK.
+fn of_pod(call: &Call<'_>, attachment: &Attachment) -> Result<Option<Value>, Error> {
+    let part = call.plugin.part();
+    match call.command {
+        Command::Del => part.delete(call, attachment).map(|()| None),
         Command::Check => {
-            let attachment = environment.attachment()?;
-            let previous = Outcome::previous(&document)?.ok_or_else(|| {
+            let previous = Outcome::previous(call.document)?.ok_or_else(|| {
                 let mistake = "`prevResult` is missing: CHECK compares with what ADD answered".to_owned();
                 Error::Configuration { mistakes: vec![mistake] }
             })?;
-            part.check(&call, &attachment, &previous).map(|()| None)
+            part.check(call, attachment, &previous).map(|()| None)
         }
-        Command::Gc => part.collect(&call, &Attachments::of(&document)?).map(|()| None),
-        Command::Status => {
-            document.network()?;
-            part.status(&call).map(|()| None).map_err(|reason| reason.of_status())
+        Command::Add | Command::Gc | Command::Status | Command::Version => {
+            let mut outcome = Outcome::previous(call.document)?.unwrap_or_default();
+            part.validate(call)?;
+            // Made for good: nothing is taken back from here.
+            drop(part.add(call, attachment, &mut outcome)?);
+            Ok(Some(outcome.to_json(call.version)))
         }
     }
+}
+
+/// GC and STATUS.
+fn of_network(call: &Call<'_>) -> Result<(), Error> {
+    let part = call.plugin.part();
+    if call.command == Command::Gc {
+        return part.collect(call, &Attachments::of(call.document)?);
+    }
+    part.validate(call)?;
+    part.status(call).map_err(Error::of_status)
 }
 
 /// All of standard input; nothing when that is a person's terminal, who would wait for us as we for them.

@@ -53,7 +53,12 @@ fn every_error_has_the_code_of_the_specification_and_the_version_of_the_request(
     let config = |more: Value| stage.config("0.4.0", more);
     for (code, config, netns, part) in [
         (1, config(json!({ "cniVersion": "9.0.0" })), pod.as_str(), "use one of 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"),
-        (2, config(json!({ "vlan": 100 })), &pod, "`vlan` is 100"),
+        (
+            2,
+            config(json!({ "ingressRate": 8000, "ingressBurst": 8000, "shapedSubnets": ["10.0.0.0/8"] })),
+            &pod,
+            "`shapedSubnets` is",
+        ),
         (103, config(json!({ "ipam": { "type": "none-such" } })), &pod, "there is no plugin `none-such` in CNI_PATH"),
         (
             7,
@@ -108,7 +113,9 @@ fn wrong_variables_are_all_named() {
     assert!(code == 4 && message.starts_with("CNI_COMMAND is `PING`"), "{message}");
     for command in ["ADD", "DEL", "CHECK"] {
         let (code, message) = error(&[("CNI_COMMAND", command)]);
-        assert_eq!((code, message.as_str()), (4, "CNI_CONTAINERID is not set; CNI_IFNAME is not set"));
+        let netns = "; CNI_NETNS is not set: expected the path of the pod's network namespace";
+        let netns = if command == "DEL" { "" } else { netns };
+        assert_eq!((code, message), (4, format!("CNI_CONTAINERID is not set; CNI_IFNAME is not set{netns}")));
     }
     for (id, ifname) in [("../x", "eth0"), ("c1", "a/b"), ("c1", ".."), ("c1", "0123456789abcdef"), ("c\n1", "eth0")] {
         let variables = [("CNI_COMMAND", "DEL"), ("CNI_CONTAINERID", id), ("CNI_IFNAME", ifname)];

@@ -14,6 +14,7 @@ fn wanted(plugin: Plugin, arguments: &str, config: &Value) -> Result<(Wanted, Ve
     let environment = Environment {
         command: "ADD".into(),
         container: "c1".into(),
+        netns: "/run/netns/x".into(),
         ifname: "net.1".into(),
         arguments: arguments.into(),
         ..Environment::default()
