@@ -7,7 +7,7 @@
 
 mod asked;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use kernel::conntrack::{self, Which};
 use kernel::nft::nat::{Mapping, Nat, Sources, Wanted};
@@ -43,10 +43,11 @@ impl Part for Ports {
             let mistake = "`prevResult` is missing: portmap comes after the plugin that connects the pod, in a list";
             return Err(Error::Configuration { mistakes: vec![mistake.to_owned()] });
         }
-        let wanted = asked.wanted(attachment, outcome);
+        let mut wanted = asked.wanted(attachment, outcome);
         if wanted.mappings.is_empty() {
             return Ok(Box::new(|| {}));
         }
+        wanted.loopback = own_towards(&wanted)?;
         let tag = translation::tag(call, attachment)?;
         publish(&tag, &wanted)?;
         Ok(Box::new(move || take_back(&tag)))
@@ -102,6 +103,20 @@ fn lead_loopback(wanted: &Wanted) -> kernel::Result<()> {
     match pod {
         Some(pod) if wanted.sources != Sources::None => loopback::lead_to(pod),
         _ => Ok(()),
+    }
+}
+
+/// The address under which the node asks itself for the pod's ports by `::1`.
+fn own_towards(wanted: &Wanted) -> Result<Option<Ipv6Addr>, Error> {
+    let pod = wanted.mappings.iter().find_map(|mapping: &Mapping| match mapping.pod {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(v6) => Some(v6),
+    });
+    match pod {
+        Some(pod) if wanted.sources != Sources::None => {
+            loopback::own_towards(pod).map_err(|error| Error::Pod(PodError::Netlink(error)))
+        }
+        _ => Ok(None),
     }
 }
 

@@ -49,7 +49,8 @@ fn host_ports_are_listed_by_nft_in_its_own_words_and_its_listing_can_be_loaded()
     let node = Sandbox::new();
     node.run(|| {
         add("c1", &ports(&["tcp 8080", "udp 192.0.2.1:53", "sctp 9"], "10.1.0.2")).unwrap();
-        add("c2", &ports(&["tcp 8080", "tcp [2001:db8::1]:443"], "fd00:1::2")).unwrap();
+        let loopback = Some("fd00:1::1".parse().unwrap());
+        add("c2", &Wanted { loopback, ..ports(&["tcp 8080", "tcp [2001:db8::1]:443"], "fd00:1::2") }).unwrap();
         let leaving = Wanted {
             leaving: vec!["10.1.0.3".parse().unwrap()],
             spared: vec!["10.0.0.0/8".parse().unwrap()],
@@ -78,7 +79,9 @@ fn host_ports_are_listed_by_nft_in_its_own_words_and_its_listing_can_be_loaded()
         "ct status dnat ip daddr . meta l4proto . th dport vmap @flows4",
         "ip6 saddr vmap @leaving6",
         "ip saddr 127.0.0.0/8 masquerade fully-random",
-        "ip6 saddr ::1 masquerade fully-random",
+        "ip6 saddr ::1 ip6 daddr ::1 meta l4proto @protocols ip6 saddr set meta l4proto . th dport map @loopback6",
+        "iif != \"lo\" ip6 saddr ::1 ip6 daddr set ::1",
+        "tcp . 8080 comment \"towpath-pod net1 c2/eth0\" : fd00:1::1",
         "ip6 saddr @near6 masquerade fully-random",
         "iif != \"lo\" ip daddr 127.0.0.0/8 drop",
     ] {

@@ -17,7 +17,7 @@ mod removal;
 mod sets;
 mod transaction;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipam::Family;
 use ipnet::IpNet;
@@ -46,6 +46,8 @@ pub struct Wanted {
     pub mappings: Vec<Mapping>,
     /// For which clients of its host ports the source is the node's address.
     pub sources: Sources,
+    /// The node's address towards the pod, under which it asks itself for host ports by `::1`; `None` when it may not.
+    pub loopback: Option<Ipv6Addr>,
     /// The networks that are on one link with it: their hosts would answer each other past the node.
     pub near: Vec<IpNet>,
     /// Its addresses that leave under the node's.
@@ -263,6 +265,8 @@ impl Nat {
             if !elements.contains(&flow) {
                 elements.push(flow);
             }
+            let by_loopback = mapping.family() == Family::V6 && mapping.host.is_none_or(|host| host.is_loopback());
+            elements.extend(wanted.loopback.filter(|_| by_loopback).map(|own| Element::loopback(mapping, own, tag)));
         }
         elements.extend(wanted.leaving.iter().map(|address| Element::leaving(*address, &chain, tag)));
         for element in elements {

@@ -2,7 +2,7 @@
 //!
 //! A key of several parts is a concatenation: each part begins at a multiple of four octets (a register's length).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipam::Family;
 use ipnet::IpNet;
@@ -42,6 +42,8 @@ pub(super) enum Set {
     Flows(Family),
     /// The networks of pods that have host ports.
     Near(Family),
+    /// protocol . port → the address under which the node asks itself by `::1`.
+    Loopback,
     /// pod → the chain that lets it leave under the node's address.
     Leaving(Family),
 }
@@ -49,9 +51,8 @@ pub(super) enum Set {
 impl Set {
     /// Those whose elements have owners.
     pub(super) fn owned() -> impl Iterator<Item = Set> {
-        Family::ALL
-            .into_iter()
-            .flat_map(|family| [Set::Ports(family), Set::Addressed(family), Set::Flows(family), Set::Leaving(family)])
+        let of = |family| [Set::Ports(family), Set::Addressed(family), Set::Flows(family), Set::Leaving(family)];
+        Family::ALL.into_iter().flat_map(of).chain([Set::Loopback])
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -64,6 +65,7 @@ impl Set {
             Set::Flows(Family::V6) => "flows6",
             Set::Near(Family::V4) => "near4",
             Set::Near(Family::V6) => "near6",
+            Set::Loopback => "loopback6",
             Set::Leaving(Family::V4) => "leaving4",
             Set::Leaving(Family::V6) => "leaving6",
         }
@@ -115,6 +117,13 @@ impl Element {
         Element { set: Set::Flows(mapping.family()), key, data: Data::Verdict(verdict), tag }
     }
 
+    /// The address under which the node asks itself for a host port by `::1`.
+    pub(super) fn loopback(mapping: &Mapping, address: Ipv6Addr, tag: &Tag) -> Element {
+        let key = port(mapping.protocol, mapping.host_port).to_vec();
+        let data = Data::Value(address.octets().to_vec());
+        Element { set: Set::Loopback, key, data, tag: tag.as_str().to_owned() }
+    }
+
     /// A pod's address that leaves under the node's, through that chain.
     pub(super) fn leaving(address: IpAddr, chain: &str, tag: &Tag) -> Element {
         let data = Data::Verdict(Goto::Chain(chain.to_owned()));
@@ -140,7 +149,7 @@ impl Element {
                 let (host, key) = self.key.split_at_checked(length(family))?;
                 (Some(address(host)?), family, key)
             }
-            Set::Flows(_) | Set::Near(_) | Set::Leaving(_) => return None,
+            Set::Flows(_) | Set::Near(_) | Set::Loopback | Set::Leaving(_) => return None,
         };
         let Data::Value(data) = &self.data else { return None };
         let (pod, pod_port) = data.split_at_checked(length(family))?;

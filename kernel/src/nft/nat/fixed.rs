@@ -3,6 +3,8 @@
 //! Compiled as Debian's `nft` compiles the same words, so that it lists them in those words. Registers are numbered as there:
 //! 1 is the first one, and from 8 on they are counted in fours of octets (`enum nft_registers`).
 
+use std::net::Ipv6Addr;
+
 use ipam::Family;
 
 use super::element::{Set, length};
@@ -44,7 +46,17 @@ const PAYLOAD_DREG: u16 = 1;
 const PAYLOAD_BASE: u16 = 2;
 const PAYLOAD_OFFSET: u16 = 3;
 const PAYLOAD_LEN: u16 = 4;
+const PAYLOAD_SREG: u16 = 5;
+const PAYLOAD_CHECKSUM_TYPE: u16 = 6;
+const PAYLOAD_CHECKSUM_OFFSET: u16 = 7;
+const PAYLOAD_CHECKSUM_FLAGS: u16 = 8;
+const NETWORK: u32 = 1;
 const TRANSPORT: u32 = 2;
+/// `NFT_PAYLOAD_L4CSUM_PSEUDOHDR`
+const PSEUDO_HEADER: u32 = 1;
+/// Where the addresses are in an IPv6 header (RFC 8200 section 3).
+const SOURCE_V6: u32 = 8;
+const DESTINATION_V6: u32 = 24;
 /// `NFTA_LOOKUP_…`
 const LOOKUP_SET: u16 = 1;
 const LOOKUP_SREG: u16 = 2;
@@ -59,9 +71,10 @@ const TO_DESTINATION: u32 = 1;
 const CT_DREG: u16 = 1;
 const CT_KEY: u16 = 2;
 const CT_STATUS: u32 = 2;
-/// `NFTA_IMMEDIATE_…`, `NFTA_DATA_VERDICT`, `NFTA_VERDICT_…`
+/// `NFTA_IMMEDIATE_…`, `NFTA_DATA_…`, `NFTA_VERDICT_…`
 const IMMEDIATE_DREG: u16 = 1;
 const IMMEDIATE_DATA: u16 = 2;
+const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;
@@ -78,11 +91,16 @@ pub(super) enum Fixed {
     /// `ip saddr vmap @leaving4`
     Leaving(Family),
     /// From the node's loopback. `ip saddr 127.0.0.0/8 masquerade fully-random`
-    Loopback(Family),
+    Loopback,
     /// `ip saddr @near4 masquerade fully-random`
     Near(Family),
     /// `masquerade fully-random`
     All,
+    /// The node asks itself by `::1`, which nothing on a link can answer. `ip6 saddr ::1 ip6 daddr ::1 … ip6 saddr set … map
+    /// @loopback6`
+    LoopbackOut,
+    /// And is answered. `iif != "lo" ip6 saddr ::1 ip6 daddr set ::1`
+    LoopbackIn,
     /// Never from outside to the node's loopback. `iif != "lo" ip daddr 127.0.0.0/8 drop`
     Martian,
 }
@@ -128,19 +146,10 @@ impl Fixed {
                 source(list, family, length(family));
                 lookup(list, Set::Leaving(family).name(), Some(VERDICT));
             }
-            Fixed::Loopback(family) => {
-                of_family(list, family);
-                match family {
-                    Family::V4 => {
-                        source(list, family, 1);
-                        known(list, &[Expression::equal(&[127])]);
-                    }
-                    Family::V6 => {
-                        source(list, family, 16);
-                        known(list, &[Expression::equal(&std::net::Ipv6Addr::LOCALHOST.octets())]);
-                    }
-                }
-                known(list, &[Expression::Masquerade { flags: RANDOM_FULLY }]);
+            Fixed::Loopback => {
+                of_family(list, Family::V4);
+                source(list, Family::V4, 1);
+                known(list, &[Expression::equal(&[127]), Expression::Masquerade { flags: RANDOM_FULLY }]);
             }
             Fixed::Near(family) => {
                 of_family(list, family);
@@ -149,16 +158,58 @@ impl Fixed {
                 known(list, &[Expression::Masquerade { flags: RANDOM_FULLY }]);
             }
             Fixed::All => known(list, &[Expression::Masquerade { flags: RANDOM_FULLY }]),
+            Fixed::LoopbackOut => {
+                of_family(list, Family::V6);
+                for offset in [SOURCE_V6, DESTINATION_V6] {
+                    let address = Expression::Payload { base: Base::Network, offset, length: 16 };
+                    known(list, &[address, Expression::equal(&Ipv6Addr::LOCALHOST.octets())]);
+                }
+                meta(list, META_PROTOCOL, FIRST);
+                lookup(list, PROTOCOLS, None);
+                meta(list, META_PROTOCOL, FIRST);
+                port(list, FOURS + 1);
+                lookup(list, Set::Loopback.name(), Some(FIRST));
+                write(list, SOURCE_V6);
+            }
+            Fixed::LoopbackIn => {
+                not_from_loopback(list);
+                of_family(list, Family::V6);
+                source(list, Family::V6, 16);
+                known(list, &[Expression::equal(&Ipv6Addr::LOCALHOST.octets())]);
+                expression(list, "immediate", |data| {
+                    data.be32(IMMEDIATE_DREG, FIRST);
+                    data.nest(IMMEDIATE_DATA, |nest| nest.bytes(DATA_VALUE, &Ipv6Addr::LOCALHOST.octets()));
+                });
+                write(list, DESTINATION_V6);
+            }
             Fixed::Martian => {
-                meta(list, META_INTERFACE, FIRST);
-                let loopback = crate::codec::pod::LOOPBACK.to_ne_bytes().to_vec();
-                known(list, &[Expression::Compare { equal: false, value: loopback }]);
+                not_from_loopback(list);
                 of_family(list, Family::V4);
                 let first_octet = Expression::Payload { base: Base::Network, offset: 16, length: 1 };
                 known(list, &[first_octet, Expression::equal(&[127]), Expression::Verdict(DROP)]);
             }
         }
     }
+}
+
+/// `iif != "lo"`
+fn not_from_loopback(list: &mut Body<'_>) {
+    meta(list, META_INTERFACE, FIRST);
+    let loopback = crate::codec::pod::LOOPBACK.to_ne_bytes().to_vec();
+    known(list, &[Expression::Compare { equal: false, value: loopback }]);
+}
+
+/// Writes the IPv6 address in the first register into the packet, and puts the checksum right that covers it.
+fn write(list: &mut Body<'_>, offset: u32) {
+    expression(list, "payload", |data| {
+        data.be32(PAYLOAD_SREG, FIRST);
+        data.be32(PAYLOAD_BASE, NETWORK);
+        data.be32(PAYLOAD_OFFSET, offset);
+        data.be32(PAYLOAD_LEN, 16);
+        data.be32(PAYLOAD_CHECKSUM_TYPE, 0);
+        data.be32(PAYLOAD_CHECKSUM_OFFSET, 0);
+        data.be32(PAYLOAD_CHECKSUM_FLAGS, PSEUDO_HEADER);
+    });
 }
 
 fn known(list: &mut Body<'_>, expressions: &[Expression]) {
@@ -187,7 +238,7 @@ fn of_family(list: &mut Body<'_>, family: Family) {
 fn source(list: &mut Body<'_>, family: Family, length: usize) {
     let offset = match family {
         Family::V4 => 12,
-        Family::V6 => 8,
+        Family::V6 => SOURCE_V6,
     };
     known(list, &[Expression::Payload { base: Base::Network, offset, length: length as u32 }]);
 }
@@ -196,7 +247,7 @@ fn source(list: &mut Body<'_>, family: Family, length: usize) {
 fn endpoint(list: &mut Body<'_>, family: Family) {
     let offset = match family {
         Family::V4 => 16,
-        Family::V6 => 24,
+        Family::V6 => DESTINATION_V6,
     };
     known(list, &[Expression::Payload { base: Base::Network, offset, length: length(family) as u32 }]);
     let behind = behind_address(family);

@@ -13,10 +13,17 @@
 //! chain near        { ip saddr 127.0.0.0/8 masquerade fully-random; ip saddr @near4 masquerade fully-random }
 //! chain everyone    { masquerade fully-random }
 //! chain loopback    { type filter hook prerouting priority raw; iif != "lo" ip daddr 127.0.0.0/8 drop }
+//! chain loopback-out { type filter hook output priority raw
+//!                     ip6 saddr ::1 ip6 daddr ::1 meta l4proto @protocols
+//!                     ip6 saddr set meta l4proto . th dport map @loopback6 }
+//! chain loopback-in { type filter hook input priority 150; iif != "lo" ip6 saddr ::1 ip6 daddr set ::1 }
 //! ```
 //!
-//! and the same for IPv6. The last chain is there because host ports on 127.0.0.1 need `route_localnet`, with which a pod could
-//! reach what the node offers to itself alone (CVE-2020-8558).
+//! and the first ones for IPv6 as well. `loopback` is there because host ports on 127.0.0.1 need `route_localnet`, with which a
+//! pod could reach what the node offers to itself alone (CVE-2020-8558). The last two are there because IPv6 has no such
+//! switch: what comes over a link for `::1` is dropped before anybody can say otherwise (`ip6_rcv_core`; with br_netfilter even
+//! what connection tracking has just made of an answer). So the question gets another address of the node before it is
+//! tracked, and the answer gets `::1` back when it has arrived.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -69,11 +76,14 @@ impl Goto {
 }
 
 /// The base chains: name, type, hook (`NF_INET_…`), priority (nft(8)).
-const BASE_CHAINS: [(&str, &str, u32, i32); 4] = [
+const BASE_CHAINS: [(&str, &str, u32, i32); 6] = [
     ("prerouting", "nat", 0, -95),
     ("output", "nat", 3, -95),
     ("postrouting", "nat", 4, 95),
     ("loopback", "filter", 0, -300),
+    ("loopback-out", "filter", 3, -300),
+    // Behind the place where answers get their sources back (NF_IP6_PRI_NAT_SRC).
+    ("loopback-in", "filter", 1, 150),
 ];
 const CHAINS: [&str; 3] = [PORTS, NEAR, ALL];
 
@@ -84,12 +94,18 @@ fn rules() -> impl Iterator<Item = (&'static str, Fixed)> {
             (PORTS, Fixed::Ports(Set::Ports(family), family)),
             ("postrouting", Fixed::Flows(family)),
             ("postrouting", Fixed::Leaving(family)),
-            (NEAR, Fixed::Loopback(family)),
             (NEAR, Fixed::Near(family)),
         ]
     });
-    let both =
-        [("prerouting", Fixed::ToPorts), ("output", Fixed::ToPorts), (ALL, Fixed::All), ("loopback", Fixed::Martian)];
+    let both = [
+        ("prerouting", Fixed::ToPorts),
+        ("output", Fixed::ToPorts),
+        (NEAR, Fixed::Loopback),
+        (ALL, Fixed::All),
+        ("loopback", Fixed::Martian),
+        ("loopback-out", Fixed::LoopbackOut),
+        ("loopback-in", Fixed::LoopbackIn),
+    ];
     both.into_iter().chain(v4).chain(v6)
 }
 

@@ -24,6 +24,8 @@ const INTERVAL: u32 = 4;
 const MAP: u32 = 8;
 const VERDICTS: u32 = 0xffff_ff00;
 /// The numbers of `nft`'s own types (its include/datatype.h), six bits for each part of a concatenation.
+const IPV4: u32 = 7;
+const IPV6: u32 = 8;
 const PROTOCOL: u32 = 12;
 const PORT: u32 = 13;
 
@@ -47,10 +49,11 @@ pub(super) fn write(transaction: &mut Transaction) {
             });
         };
     set(transaction, PROTOCOLS, 0, (PROTOCOL, 1), None);
+    set(transaction, Set::Loopback.name(), MAP, (PROTOCOL << 6 | PORT, 8), Some((IPV6, 16)));
     for family in Family::ALL {
         let address = match family {
-            Family::V4 => 7,
-            Family::V6 => 8,
+            Family::V4 => IPV4,
+            Family::V6 => IPV6,
         };
         let length = length(family);
         let port = (PROTOCOL << 6 | PORT, 8);
