@@ -43,7 +43,7 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Patience {
         let seconds = Duration::from_secs;
-        Patience { connect: seconds(5), answer: seconds(30), watch: seconds(150), whole_watch: seconds(480) }
+        Patience { connect: seconds(3), answer: seconds(30), watch: seconds(150), whole_watch: seconds(480) }
     }
 }
 
@@ -121,7 +121,7 @@ impl Client {
         let patience = self.patience;
         let mut line = match self.line.take().filter(|line| !line.sender.is_closed()) {
             Some(line) => line,
-            None => within(patience.connect, connect(&self.settings)).await?,
+            None => connect(&self.settings, patience.connect).await?,
         };
         within(patience.answer, async { Ok(line.sender.ready().await?) }).await?;
         let request = request(&line.access, question)?;
@@ -210,17 +210,23 @@ fn request(access: &Access, question: &Question) -> Result<Request<Full<Bytes>>,
     builder.body(Full::new(body)).map_err(unreadable)
 }
 
-async fn connect(settings: &KubernetesSettings) -> Result<Line, Failure> {
+async fn connect(settings: &KubernetesSettings, patience: Duration) -> Result<Line, Failure> {
     let access = Access::find(settings)?;
-    let stream = TcpStream::connect((access.url.host.as_str(), access.url.port)).await.map_err(Failure::Connect)?;
-    attentive(&stream).map_err(Failure::Connect)?;
-    let sender = if access.url.encrypted {
-        let (connector, name) = tls::connector(&access)?;
-        begin(connector.connect(name, stream).await.map_err(Failure::Connect)?).await?
-    } else {
-        begin(stream).await?
-    };
+    let late = |_| Err(Failure::Connect { url: access.url.to_string(), source: io::ErrorKind::TimedOut.into() });
+    let sender = timeout(patience, establish(&access)).await.unwrap_or_else(late)?;
     Ok(Line { sender, access })
+}
+
+async fn establish(access: &Access) -> Result<SendRequest<Full<Bytes>>, Failure> {
+    let failed = |source| Failure::Connect { url: access.url.to_string(), source };
+    let stream = TcpStream::connect((access.url.host.as_str(), access.url.port)).await.map_err(failed)?;
+    attentive(&stream).map_err(failed)?;
+    if access.url.encrypted {
+        let (connector, name) = tls::connector(access)?;
+        begin(connector.connect(name, stream).await.map_err(failed)?).await
+    } else {
+        begin(stream).await
+    }
 }
 
 /// A dead server or path is noticed by the kernel: `ss -o` shows both timers.

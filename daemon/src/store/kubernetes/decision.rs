@@ -112,7 +112,7 @@ fn assigned(node: &Object, claim: &Claim, rival: Option<&Rival>) -> Result<Stack
     };
     let fits = |family, subnet: &IpNet| {
         let network = claim.pools.get(family)?.network;
-        (network.contains(subnet) && network.prefix_len() < subnet.prefix_len()).then_some(*subnet)
+        (network.contains(subnet) && network.prefix_len() <= subnet.prefix_len()).then_some(*subnet)
     };
     let Some(fitting) = all.filter_map(fits) else {
         let networks: Vec<String> = claim.pools.values().map(|pool| pool.network.to_string()).collect();

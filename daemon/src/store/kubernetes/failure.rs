@@ -17,8 +17,13 @@ pub enum Failure {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// No connection.
-    #[error("{}", connecting(.0))]
-    Connect(#[source] std::io::Error),
+    #[error("{}", connecting(.url, .source))]
+    Connect {
+        /// To where.
+        url: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Nothing comes any more.
     #[error("it did not answer within {} s", .0.as_secs())]
     Silence(Duration),
@@ -74,17 +79,17 @@ fn advice(code: u16) -> &'static str {
 }
 
 /// A certificate that does not fit comes as an error of the connection; the reason is at the end of the chain.
-fn connecting(error: &std::io::Error) -> String {
+fn connecting(url: &str, error: &std::io::Error) -> String {
     let cause = last(error);
     if !cause.contains("certificate") && !cause.contains("Certificate") {
-        return format!("it cannot be reached: {cause}");
+        return format!("{url} cannot be reached: {cause}");
     }
     let fix = if cause.contains("Expired") || cause.contains("expired") || cause.contains("NotValidYet") {
         "renew it, and look at the clocks of both hosts"
     } else {
         "look at certificate-authority-data, or at the names in the server's certificate"
     };
-    format!("TLS fails: {cause}; {fix}")
+    format!("TLS with {url} fails: {cause}; {fix}")
 }
 
 fn last(error: &dyn Error) -> String {

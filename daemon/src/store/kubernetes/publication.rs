@@ -12,7 +12,8 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep};
 
 use super::client::{Client, Question};
-use super::decision::{Decision, Patch, decide};
+use super::decision::{Decision, Outcome, Patch, decide};
+use super::failure::Failure;
 use super::object::Object;
 use super::sight::Sight;
 use crate::config::KubernetesSettings;
@@ -56,7 +57,7 @@ impl Publication<'_> {
 
     async fn publish(&mut self) -> Result<(), Closed> {
         let mut seen = self.sight.subscribe();
-        let (mut backoff, mut last) = (Backoff::default(), None::<Instant>);
+        let (mut backoff, mut last, mut rested) = (Backoff::default(), None::<Instant>, false);
         // The lease that was told, or that it was given back.
         let mut told: Option<Record> = None;
         loop {
@@ -69,16 +70,20 @@ impl Publication<'_> {
                 self.events.lock().await.instructed(decision.instructions.clone()).await?;
             }
             let Some(patch) = &decision.patch else {
+                self.events.lock().await.well(Topic::Claim).await?;
                 self.tell(&decision, &mut told).await?;
                 self.change(&mut seen).await;
                 continue;
             };
-            if last.is_some_and(|last| last.elapsed() < QUIET) {
-                sleep(backoff.pause()).await;
-            } else {
+            if last.is_none_or(|last| last.elapsed() >= QUIET) {
                 backoff = Backoff::default();
+            } else if !std::mem::take(&mut rested) {
+                sleep(backoff.pause()).await;
+                // What is to be said may be something else by now.
+                rested = true;
+                continue;
             }
-            last = Some(Instant::now());
+            (last, rested) = (Some(Instant::now()), false);
             match self.send(patch).await {
                 Ok(node) => {
                     self.events.lock().await.well(Topic::Claim).await?;
@@ -96,8 +101,8 @@ impl Publication<'_> {
     async fn tell(&self, decision: &Decision, told: &mut Option<Record>) -> Result<(), Closed> {
         let mut events = self.events.lock().await;
         match &decision.outcome {
-            super::decision::Outcome::Nothing => Ok(()),
-            super::decision::Outcome::Held(lease) => {
+            Outcome::Nothing => Ok(()),
+            Outcome::Held(lease) => {
                 events.mine(lease.clone()).await?;
                 let record = Record::Lease(lease.clone());
                 if told.as_ref() == Some(&record) {
@@ -106,8 +111,8 @@ impl Publication<'_> {
                 *told = Some(record.clone());
                 events.changed(vec![record]).await
             }
-            super::decision::Outcome::Unassigned(sentence) => events.unassigned(sentence.clone()).await,
-            super::decision::Outcome::Released(uid) => {
+            Outcome::Unassigned(sentence) => events.unassigned(sentence.clone()).await,
+            Outcome::Released(uid) => {
                 let gone = Record::Gone(LeaseKey::new(uid));
                 if told.as_ref() == Some(&gone) {
                     return Ok(());
@@ -121,14 +126,10 @@ impl Publication<'_> {
 
     /// Until something may have to be said.
     async fn change(&mut self, seen: &mut watch::Receiver<Sight>) {
-        // The senders live as long as the node and this store do: an error only says that the end is near.
-        let ended = tokio::select! {
-            changed = seen.changed() => changed.is_err(),
-            changed = self.wishes.changed() => changed.is_err(),
-            changed = self.standing.changed() => changed.is_err(),
-        };
-        if ended {
-            std::future::pending::<()>().await;
+        tokio::select! {
+            () = changed(seen) => {}
+            () = changed(&mut self.wishes) => {}
+            () = changed(&mut self.standing) => {}
         }
     }
 
@@ -139,12 +140,18 @@ impl Publication<'_> {
         let question = Question { method: Method::PATCH, path, body };
         let asked = async {
             let body = self.client.ask(&question).await?.whole(LONGEST).await?;
-            serde_json::from_slice::<Object>(&body)
-                .map_err(|error| super::failure::Failure::Unreadable(error.to_string()))
+            serde_json::from_slice::<Object>(&body).map_err(|error| Failure::Unreadable(error.to_string()))
         };
         asked.await.map_err(|failure| {
             let pause = Backoff::default().pause().max(failure.retry_after().unwrap_or_default());
             (format!("{}: node {} cannot be updated: {failure}", self.place, self.node), pause)
         })
+    }
+}
+
+/// Until there is another value; for ever when nobody is there any more to give one.
+async fn changed<T>(value: &mut watch::Receiver<T>) {
+    if value.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }

@@ -97,7 +97,7 @@ struct Listing {
 impl Watcher<'_> {
     /// Follows until nobody listens.
     pub async fn run(mut self) {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut gone) = (Backoff::default(), 0_u32);
         loop {
             let began = Instant::now();
             let failure = match self.follow().await {
@@ -121,7 +121,9 @@ impl Watcher<'_> {
             if failure.is_gone() || matches!(failure, Failure::Unreadable(_)) {
                 self.progress.version = None;
             }
-            if !failure.is_gone() {
+            gone = if failure.is_gone() { gone + 1 } else { 0 };
+            // Once that is the way of things; but a list may not be of a version that is gone again and again.
+            if gone == 0 || gone > 3 {
                 let sentence = format!("{}: {failure}", self.place);
                 if self.events.lock().await.trouble(Topic::Reach, sentence).await.is_err() {
                     return;
@@ -310,21 +312,24 @@ impl Watcher<'_> {
         let Some(listing) = self.progress.listing.take() else { return Ok(()) };
         self.progress.version = Some(version);
         let gone = self.peers.end_list();
+        self.well().await?;
+        if std::mem::replace(&mut self.progress.complete, true) {
+            self.progress.news.extend(gone);
+            self.tell_some().await?;
+        } else {
+            let mut news = std::mem::take(&mut self.progress.news);
+            news.shrink_to_fit();
+            self.look_for_rivals(&news);
+            self.events.lock().await.snapshot(news).await?;
+        }
+        // Only now may our own lease be told: a snapshot after it would take its record away.
         self.sight.send_modify(|sight| {
             sight.complete = true;
             if !listing.own_seen {
                 sight.node = None;
             }
         });
-        self.well().await?;
-        if std::mem::replace(&mut self.progress.complete, true) {
-            self.progress.news.extend(gone);
-            return self.tell_some().await;
-        }
-        let mut news = std::mem::take(&mut self.progress.news);
-        news.shrink_to_fit();
-        self.look_for_rivals(&news);
-        self.events.lock().await.snapshot(news).await
+        Ok(())
     }
 
     /// Tells what is new, but of the first list nothing before it is whole.

@@ -63,7 +63,7 @@ fn without_a_usable_subnet_nothing_is_written_and_the_fix_is_named() {
         (&sight(&[]), "--allocate-node-cidrs=true --cluster-cidr=10.244.0.0/16"),
         (&sight(&["x"]), "`x` is not a subnet"),
         (&sight(&["10.9.0.0/24"]), "--cluster-cidr the same"),
-        (&sight(&["10.244.0.0/16"]), "--cluster-cidr the same"),
+        (&sight(&["10.0.0.0/8"]), "--cluster-cidr the same"),
         (&sight(&["fd00::/64"]), "--cluster-cidr the same"),
         (
             &Sight {
