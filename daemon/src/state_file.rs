@@ -51,7 +51,8 @@ impl Owner {
 pub enum StateFileError {
     /// The system refuses.
     #[error(
-        "the state file {path} cannot be {action}: {source}; make room, allow it, or name another --state-directory"
+        "the state file {path} cannot be {action}: {source}; make room, allow it, or name another \
+         --state-directory (a pod needs that directory of the host mounted)"
     )]
     System {
         /// What was tried.

@@ -56,7 +56,8 @@ pub struct Previous {
 pub enum SubnetFileError {
     /// The system refuses.
     #[error(
-        "the subnet file {path} cannot be {action}: {source}; make room, allow it, or name another by --subnet-file"
+        "the subnet file {path} cannot be {action}: {source}; make room, allow it, or name another by \
+         --subnet-file (a pod needs that directory of the host mounted)"
     )]
     System {
         /// What was tried.

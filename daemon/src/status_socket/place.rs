@@ -23,7 +23,11 @@ pub enum SocketError {
         path: PathBuf,
     },
     /// The file system refuses.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error(
+        "cannot {action} {}: {source}; allow it, or name another by --status-socket (a pod needs that directory of the host \
+         mounted)",
+        path.display()
+    )]
     File {
         /// What was tried.
         action: &'static str,
