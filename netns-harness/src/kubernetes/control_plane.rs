@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use crate::etcd::Etcd;
 use crate::kubernetes::authority::{Authority, Validity};
 use crate::kubernetes::identity::{Identity, Proof, kubeconfig};
-use crate::kubernetes::launch::{Launch, url, wait_ready};
+use crate::kubernetes::launch::Launch;
 use crate::kubernetes::{Kubectl, NodeObject, Programs};
 use crate::lab::Lab;
 use crate::prerequisites::{Tool, require};
@@ -107,7 +107,7 @@ impl ControlPlane {
         let api_server = launch.api_server()?;
         let administrator = launch.kubeconfig(&Identity::administrator())?;
         let kubectl = Kubectl::new(station, &programs, administrator);
-        wait_ready(station, &api_server, &kubectl)?;
+        launch.wait_ready(&api_server, &kubectl)?;
         let controllers = options.pod_network.as_ref().map(|pods| launch.controllers(pods)).transpose()?;
         let scheduler = options.scheduler.then(|| launch.scheduler()).transpose()?;
         let inner = Inner {
@@ -129,7 +129,7 @@ impl ControlPlane {
     /// # Errors
     /// When its station has lost its address.
     pub fn url(&self) -> Result<String> {
-        url(&self.inner.station)
+        self.launch().url()
     }
 
     /// The certificate of the authority behind the server's, PEM.
@@ -238,7 +238,7 @@ impl ControlPlane {
     /// # Errors
     /// What it says instead, with the end of its log.
     pub fn wait_ready(&self) -> Result<()> {
-        wait_ready(&self.inner.station, &self.inner.api_server, &self.inner.kubectl)
+        self.launch().wait_ready(&self.inner.api_server, &self.inner.kubectl)
     }
 
     /// etcd; its data stays when it is killed and started again.

@@ -1,6 +1,7 @@
 //! [`Launch`]: the components of a control plane with their flags, each as a program in the lab.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -53,7 +54,7 @@ impl Launch<'_> {
         let [certificate, key] = ["crt", "key"].map(|end| self.authority.file(&format!("{name}.{end}")));
         let proof = Proof::Certificate { certificate: &certificate, key: &key };
         let path = self.authority.file(&format!("{name}.kubeconfig"));
-        std::fs::write(&path, kubeconfig(&url(self.station)?, &self.authority.file("ca.crt"), &proof))?;
+        std::fs::write(&path, kubeconfig(&self.url()?, &self.authority.file("ca.crt"), &proof))?;
         Ok(path)
     }
 
@@ -72,7 +73,7 @@ impl Launch<'_> {
         let mut command = self.programs.command("kube-apiserver");
         let file = |name: &str| self.authority.file(name).display().to_string();
         command.arg("--etcd-servers=http://127.0.0.1:2379").arg("--bind-address=::");
-        command.arg(format!("--advertise-address={}", self.station.address(Family::V4)?));
+        command.arg(format!("--advertise-address={}", self.station.address(self.family())?));
         command.arg(format!("--secure-port={PORT}")).arg(format!("--service-cluster-ip-range={}", self.services()));
         command.arg(format!("--tls-cert-file={}", file("apiserver.crt")));
         command.arg(format!("--tls-private-key-file={}", file("apiserver.key")));
@@ -108,6 +109,26 @@ impl Launch<'_> {
         self.station.start("kube-scheduler", self.with_home(command, &[]))
     }
 
+    pub fn url(&self) -> Result<String> {
+        Ok(format!("https://{}", SocketAddr::new(self.station.address(self.family())?, PORT)))
+    }
+
+    /// The API server refuses to start when its own address is not in the first family of the services.
+    fn family(&self) -> Family {
+        self.options.services.families().next().unwrap_or(Family::V4)
+    }
+
+    pub fn wait_ready(&self, api_server: &Process, kubectl: &Kubectl) -> Result<()> {
+        let address = SocketAddr::new(self.station.address(self.family())?, PORT);
+        api_server.wait_ready(START_LIMIT, || {
+            // Cheaper than a kubectl that meets nobody.
+            drop(self.station.connect(address, Duration::from_secs(1))?);
+            let said = kubectl.run("get --raw /readyz --request-timeout=5s")?;
+            ensure!(said == "ok", "/readyz says {said}");
+            Ok(())
+        })
+    }
+
     fn component(&self, name: &str) -> Result<PathBuf> {
         self.kubeconfig(&Identity::component(name))
     }
@@ -121,21 +142,6 @@ impl Launch<'_> {
         command.args(flags).env("HOME", self.station.directory()).current_dir(self.station.directory());
         command
     }
-}
-
-pub(super) fn wait_ready(station: &Station, api_server: &Process, kubectl: &Kubectl) -> Result<()> {
-    let address = (station.address(Family::V4)?, PORT).into();
-    api_server.wait_ready(START_LIMIT, || {
-        // Cheaper than a kubectl that meets nobody.
-        drop(station.connect(address, Duration::from_secs(1))?);
-        let said = kubectl.run("get --raw /readyz --request-timeout=5s")?;
-        ensure!(said == "ok", "/readyz says {said}");
-        Ok(())
-    })
-}
-
-pub(super) fn url(station: &Station) -> Result<String> {
-    Ok(format!("https://{}:{PORT}", station.address(Family::V4)?))
 }
 
 /// Networks as Kubernetes' flags take them.

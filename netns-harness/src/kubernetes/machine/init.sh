@@ -9,11 +9,11 @@
 set -eu
 hostname "$NAME"
 
-mkdir -p "$HERE/root" "$HERE/sysctl" "$HERE/disk/containerd" "$HERE/disk/kubelet" "$HERE/disk/etcd" "$HERE/log"
-mount -t tmpfs -o size=1g,mode=755 tmpfs "$HERE/root"
-mkdir "$HERE/root/upper" "$HERE/root/work" "$HERE/root/node"
-node=$HERE/root/node
-mount -t overlay -o "lowerdir=/,upperdir=$HERE/root/upper,workdir=$HERE/root/work" overlay "$node"
+mkdir -p "$HERE/own" "$HERE/sysctl" "$HERE/disk/containerd" "$HERE/disk/kubelet" "$HERE/disk/etcd" "$HERE/log"
+mount -t tmpfs -o size=1g,mode=755 tmpfs "$HERE/own"
+mkdir "$HERE/own/upper" "$HERE/own/work" "$HERE/own/node"
+node=$HERE/own/node
+mount -t overlay -o "lowerdir=/,upperdir=$HERE/own/upper,workdir=$HERE/own/work" overlay "$node"
 
 mkdir -p "$node/proc" "$node/sys" "$node/dev" "$node/run" "$node/old" "$node/lib/modules"
 mount -t proc proc "$node/proc"
