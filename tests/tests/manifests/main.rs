@@ -6,6 +6,7 @@
 
 mod forms;
 mod kubelets;
+mod nodes;
 mod objects;
 mod server;
 mod takeover;
