@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use kernel::netns::Netns;
 
-use crate::stage::{Stage, output, run_in};
+use crate::stage::{Stage, TOWPATH, output, run_in};
 
 /// The node's addresses on the neighbour's wire.
 pub const NODE4: &str = "192.0.2.1";
@@ -38,6 +38,13 @@ pub fn neighbour(stage: &mut Stage) -> String {
         }
     }
     neighbour
+}
+
+/// A link to our plugin under another name.
+pub fn called_as(stage: &Stage, name: &str) -> String {
+    let link = stage.path(name);
+    std::os::unix::fs::symlink(TOWPATH, &link).unwrap();
+    link.to_str().unwrap().to_owned()
 }
 
 /// Runs a shell command in a namespace, which must succeed; returns what it printed.
