@@ -50,7 +50,7 @@ impl Part for Wire {
         let resolved = plan.resolve(call)?;
         let mac = Request::of(call, attachment)?.mac;
         let giver = addresses::giver(call)?;
-        plan.check_addresses(resolved.mode, giver.is_some())?;
+        plan.check_addresses(resolved.mode, giver.as_ref())?;
         let mut given = Outcome::default();
         let withdraw = match &giver {
             Some(giver) => {
@@ -71,7 +71,7 @@ impl Part for Wire {
                     return Err(error);
                 }
                 tell(outcome, interfaces(attachment, &plan, &wire, attached), &given.addresses);
-                outcome.routes.extend(inside.routes);
+                outcome.routes.extend(told(inside.routes, &given.routes));
                 outcome.dns = std::mem::take(&mut outcome.dns).or(plan.dns).or(given.dns);
                 Ok(Box::new(move || {
                     // What cannot be taken back now, DEL will.
@@ -187,6 +187,13 @@ fn routes(plan: &Plan, given: &Outcome, networks: Vec<IpNet>) -> Vec<Route> {
         });
     }
     routes
+}
+
+/// The routes as a result tells of them: one that was given without a gateway is told without one, as the reference plugin
+/// does.
+fn told(made: Vec<Route>, given: &[Route]) -> Vec<Route> {
+    let bare = |made: &Route| given.iter().any(|given| *given == Route { gateway: None, ..*made });
+    made.into_iter().map(|made| if bare(&made) { Route { gateway: None, ..made } } else { made }).collect()
 }
 
 /// `0.0.0.0/0` or `::/0`, after an address of the family.

@@ -333,6 +333,11 @@ fn introduce(socket: &mut Socket, link: u32, neighbours: impl Iterator<Item = (I
     exchange.finish(|_| {}).map(drop)
 }
 
+/// Sets a kernel setting that most likely has another value: what `ensure` does, without looking first.
+fn set(path: &str, value: &str) -> Result<(), SysctlError> {
+    sysctl::write(path, value).or_else(|_| ensure(path, value))
+}
+
 /// Sets a kernel setting that has another value. One that this kernel does not have needs no setting.
 fn ensure(path: &str, value: &str) -> Result<(), SysctlError> {
     match sysctl::read(path)? {

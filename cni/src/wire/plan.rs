@@ -164,8 +164,8 @@ impl Plan {
     /// # Errors
     /// When they are and the pod's end is to be left to the pod, as in the reference plugin; or when they are not and
     /// the mode is nothing but addresses.
-    pub fn check_addresses(&self, mode: Mode, given: bool) -> Result<(), Error> {
-        let mistake = match (mode, self.end, given) {
+    pub fn check_addresses<T>(&self, mode: Mode, giver: Option<&T>) -> Result<(), Error> {
+        let mistake = match (mode, self.end, giver.is_some()) {
             (_, PodEnd::Down, true) => {
                 "`disableContainerInterface` leaves no interface for addresses: leave out `ipam`"
             }

@@ -11,7 +11,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::exchange::Exchange;
 use super::host::{Found, delete, find};
-use super::{Dad, PodError, Route, ensure, gateway};
+use super::{Dad, PodError, Route, ensure, gateway, set};
 use crate::codec::{self, address, link, neighbour, pod, route};
 use crate::error::Result;
 use crate::netlink::{Protocol, Request, Socket};
@@ -111,24 +111,24 @@ impl Pod {
     /// The settings that have to be right before the link is up.
     fn prepare(&mut self, name: LinkName, inside: &Inside) -> std::result::Result<(), PodError> {
         // The routes are ours to set: nobody on the bridge may announce others (RFC 4861 section 6.3.4).
-        ensure(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
+        set(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
         if !inside.addresses.iter().any(|net| Family::of_net(net) == Family::V6) {
             return Ok(());
         }
         // Runtimes start pods with IPv6 off, and the kernel then refuses addresses (EACCES).
         ensure(&format!("net/ipv6/conf/{name}/disable_ipv6"), "0")?;
         ensure("net/ipv6/conf/lo/disable_ipv6", "0")?;
-        ensure(&format!("net/ipv6/conf/{name}/ndisc_notify"), "1")?;
+        set(&format!("net/ipv6/conf/{name}/ndisc_notify"), "1")?;
         if inside.dad == Dad::On {
-            ensure(&format!("net/ipv6/conf/{name}/enhanced_dad"), "1")?;
-            ensure(&format!("net/ipv6/conf/{name}/accept_dad"), "1")?;
+            set(&format!("net/ipv6/conf/{name}/enhanced_dad"), "1")?;
+            set(&format!("net/ipv6/conf/{name}/accept_dad"), "1")?;
             let socket = Socket::open(Protocol::Route)?;
             socket.join(ADDRESSES)?;
             self.addresses = Some(socket);
             return Ok(());
         }
         // The link-local address, too, shall be good at once.
-        Ok(ensure(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?)
+        Ok(set(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?)
     }
 
     /// Tells the link of the pod's addresses, by gratuitous ARP (RFC 5227 section 3) and unsolicited neighbour advertisement

@@ -18,6 +18,7 @@ mod interface;
 mod neighbours;
 mod network;
 mod own_lease;
+mod pods;
 mod quiet;
 mod refusal;
 mod repair;
