@@ -1,5 +1,5 @@
 //! A pod without a bridge: its addresses are the node's routes, its gateway is link-local and the same everywhere. Why:
-//! docs/adr/0010-routed-pods.md.
+//! docs/adr/0009-routed-pods.md.
 
 use ipam::{Family, Mac};
 use ipnet::IpNet;

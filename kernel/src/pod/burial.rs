@@ -4,7 +4,7 @@
 //! takes the host's end down and puts it into a link group; from then on nothing reaches the pod by it. Whoever deletes
 //! the group afterwards deletes all that is in it: the daemon, which is told by a connection to its socket and needs no
 //! more words, at its start what a killed one left, and the plugin itself when no daemon listens. The group is the only
-//! memory, so nothing is lost whoever dies when. Why so: docs/adr/0009-del-hands-the-link-to-the-daemon.md.
+//! memory, so nothing is lost whoever dies when. Why so: docs/adr/0010-del-hands-the-link-to-the-daemon.md.
 
 use std::io;
 use std::net::IpAddr;

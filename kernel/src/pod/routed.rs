@@ -2,7 +2,7 @@
 //!
 //! The pod's gateway is an address that is the same on every wire of every node ([`gateway`]), with a link-layer address
 //! that the pod is told once and for all. If the pod forgets it, the node's end still answers: IPv4 by `proxy_arp`, IPv6
-//! because the address is there. Why so: docs/adr/0006-routed-pods.md.
+//! because the address is there. Why so: docs/adr/0009-routed-pods.md.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
