@@ -18,10 +18,11 @@ pub async fn learn(settings: Settings) -> Settings {
     if kubernetes.own_pod.is_none() {
         return settings;
     }
-    let last = state_file::last_node(&settings.state_file, &settings.store.identity()).unwrap_or_else(|error| {
-        tracing::warn!("{error}");
-        None
-    });
+    let last =
+        state_file::last_node(&settings.state_file, &settings.store.cluster_identity()).unwrap_or_else(|error| {
+            tracing::warn!("{error}");
+            None
+        });
     let node = loop {
         let why = match kubernetes::node_name(kubernetes).await {
             Ok(node) => break node,

@@ -35,14 +35,14 @@ pub struct LastKnown {
 pub struct Owner {
     /// This node.
     pub node: NodeName,
-    /// The store, as [`StoreSettings::identity`](crate::config::StoreSettings::identity) has it.
+    /// The store, as [`StoreSettings::cluster_identity`](crate::config::StoreSettings::cluster_identity) has it.
     pub store: String,
 }
 
 impl Owner {
     /// The owner that a configuration names.
     pub fn new(settings: &Settings) -> Owner {
-        Owner { node: settings.node.clone(), store: settings.store.identity() }
+        Owner { node: settings.node.clone(), store: settings.store.cluster_identity() }
     }
 }
 
