@@ -1,5 +1,7 @@
 //! What host ports and masquerade share: the pod's tag, its entries in the plugin's nftables table, and why it has none.
 
+use std::mem::ManuallyDrop;
+
 use kernel::conntrack::{self, Which};
 use kernel::listener::Listener;
 use kernel::nft::nat::{Mapping, Nat, NatError};
@@ -67,11 +69,14 @@ pub fn collect(call: &Call<'_>, valid: &Attachments) -> Result<(), Error> {
 }
 
 fn take(work: impl FnOnce(&mut Nat) -> kernel::Result<Vec<Mapping>>) -> Result<(), Error> {
-    let taken = match Nat::open().and_then(|mut nat| work(&mut nat)) {
+    let mut nat = match Nat::open() {
         // A kernel without nftables has nothing of ours.
         Err(kernel::Error::Unsupported { .. }) => return Ok(()),
-        taken => taken.map_err(TranslationError::from)?,
+        // Closing it would wait until the kernel has freed what is deleted. The process's end closes it as well, and by
+        // then deleting the wire has waited for the same.
+        nat => ManuallyDrop::new(nat.map_err(TranslationError::from)?),
     };
+    let taken = work(&mut nat).map_err(TranslationError::from)?;
     // A flow that is not forgotten ends by itself within minutes, and the next ADD for the port forgets it as well.
     conntrack::forget(&taken, Which::ToPod).ok();
     Ok(())
