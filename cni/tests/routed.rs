@@ -91,6 +91,8 @@ fn routed_and_bridged_pods_of_one_node_and_another_node_reach_each_other_at_once
             }
         }
     }
+    // The namespace of one is gone before anybody says DEL.
+    stage.remove_pod(&pods[2]);
     for (n, config) in [routed(&stage), stage.config("1.1.0", json!({}))].iter().cycle().take(4).enumerate() {
         stage.towpath("DEL", &format!("c{n}"), &pods[n], config).success();
     }

@@ -15,15 +15,20 @@ use tokio::time::timeout;
 /// How long to wait for more after the first: of a hundred pods that are deleted at once, few are alone.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// After an error, the next look without being asked.
+/// After an error, the next look without being asked; and how often another daemon's end is looked for.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Serves for as long as the process runs.
 ///
 /// # Errors
-/// At once when the socket cannot be had, as when another daemon has it: that one then deletes.
+/// At once when no socket can be had. Another daemon's is waited for: until it ends, that one deletes.
 pub async fn serve() -> io::Result<()> {
-    let listener = UnixListener::from_std(burial::listen()?)?;
+    let listener = loop {
+        match burial::listen() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => tokio::time::sleep(AGAIN).await,
+            listener => break UnixListener::from_std(listener?)?,
+        }
+    };
     loop {
         let swept = sweep().await;
         if let Err(error) = &swept {

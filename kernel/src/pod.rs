@@ -262,6 +262,9 @@ pub fn attach(netns: &Netns, way: &Way, wire: &Wire, inside: &Inside) -> Result<
     finish(&mut host, (way, &laid), wire, (netns, inside)).map_err(|error| {
         // The first error is the one to report; what cannot be taken down now, the pod's DEL will.
         host.delete(laid.ends.host, wire.host).ok();
+        if laid.beside.is_some() {
+            host.forget_unrouted().ok();
+        }
         error
     })
 }

@@ -62,7 +62,8 @@ pub fn unplug(call: &Call<'_>, attachment: &Attachment) -> Result<Unplugged, Err
     match (found.filter(|found| found.kind == "veth" && found.alias == tag.as_str()), &netns) {
         (Some(found), _) => host.retire(&[(found, name)]).map_err(PodError::from)?,
         (None, Sandbox::There(netns)) => Pod::enter(netns)?.unplug(attachment.ifname)?,
-        (None, Sandbox::Gone | Sandbox::Own) => {}
+        // It may have gone with the pod's namespace.
+        (None, Sandbox::Gone | Sandbox::Own) => host.forget_unrouted().map_err(PodError::from)?,
     }
     if is_guarded(call) {
         call.go_home()?;
@@ -99,9 +100,8 @@ pub fn collect(call: &Call<'_>, valid: &Attachments) -> Result<(), Error> {
     };
     let stale: Vec<_> =
         wires.iter().filter(|found| stale(found)).filter_map(|found| Some((found.clone(), found.name?))).collect();
-    if !stale.is_empty() {
-        host.retire(&stale).map_err(PodError::from)?;
-    }
+    host.retire(&stale).map_err(PodError::from)?;
+    host.forget_unrouted().map_err(PodError::from)?;
     if is_guarded(call) {
         let mut guard = Guard::open().map_err(PodError::from)?;
         let gone = |port| stale.iter().any(|(_, name)| *name == port) || !wires.iter().any(|f| f.name == Some(port));

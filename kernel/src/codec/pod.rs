@@ -119,6 +119,14 @@ pub fn proxy(body: &mut Body<'_>, link: u32, address: IpAddr) {
     body.u8(NEIGHBOUR_PROTOCOL, POD_PROTOCOL);
 }
 
+/// The link and the address of an answer that [`proxy`] made.
+pub fn proxied(message: &Message<'_>) -> Option<(u32, IpAddr)> {
+    let [_, _, _, _, i0, i1, i2, i3, _, _, flags, _]: [u8; 12] = message.fixed()?;
+    let attributes = message.attributes(12);
+    let ours = attributes.get(NEIGHBOUR_PROTOCOL)?.u8()? == POD_PROTOCOL && flags & libc::NTF_PROXY != 0;
+    Some((u32::from_ne_bytes([i0, i1, i2, i3]), attributes.get(libc::NDA_DST)?.address()?)).filter(|_| ours)
+}
+
 /// `ip neigh delete proxy ADDRESS dev …`
 pub fn delete_proxy(body: &mut Body<'_>, link: u32, address: IpAddr) {
     neighbour_head(body, (address, link), (0, libc::NTF_PROXY));

@@ -7,11 +7,9 @@
 //! memory, so nothing is lost whoever dies when. Why so: docs/adr/0010-del-hands-the-link-to-the-daemon.md.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::net::UnixListener;
 
 use backends::LinkName;
-use ipam::Family;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use super::exchange::Exchange;
@@ -35,14 +33,6 @@ impl Host {
     /// # Errors
     /// When the kernel refuses; what was begun, any later call of this or of [`Host::sweep`] finishes.
     pub fn retire(&mut self, wires: &[(Found, LinkName)]) -> Result<()> {
-        let mut answered: Vec<IpAddr> = Vec::new();
-        // Only IPv6 needs an entry where a bridge answers for a routed pod.
-        for (found, _) in wires.iter().filter(|(found, _)| found.port.is_none()) {
-            answered.extend(self.routed_to(found.index, Family::V6)?);
-        }
-        if !answered.is_empty() {
-            self.forget_proxies(&answered)?;
-        }
         let mut exchange = Exchange::new(&mut self.socket);
         for (found, _) in wires {
             exchange.order((link::NEW, 0), |body| link::retire(body, found.index, GROUP));
@@ -52,6 +42,9 @@ impl Host {
             let name = wires.get(place).map(|(_, name)| name.to_string()).unwrap_or_default();
             format!("taking the interface {name} out of service")
         })?;
+        if wires.iter().any(|(found, _)| found.port.is_none()) {
+            self.forget_unrouted()?;
+        }
         if daemon_listens() { Ok(()) } else { self.sweep() }
     }
 

@@ -122,13 +122,23 @@ impl Host {
         Ok(())
     }
 
-    /// Takes away the answers that bridges give for these addresses. `ip neigh delete proxy ADDRESS dev …`
-    pub(super) fn forget_proxies(&mut self, addresses: &[IpAddr]) -> Result<()> {
+    /// Takes away the answers that bridges give for pods that the node has no route to any more: those whose link was taken
+    /// out of service, or went with the pod's namespace. `ip neigh delete proxy ADDRESS dev …`
+    ///
+    /// # Errors
+    /// When the kernel does not say who is answered for.
+    pub fn forget_unrouted(&mut self) -> Result<()> {
         let request = Request { kind: neighbour::GET, flags: 0, doing: "listing the answers for routed pods" };
         let messages = self.socket.dump(&request, neighbour::proxies)?;
-        let entries: Vec<_> = messages.filter_map(|message| neighbour::subject(&message)).collect();
+        // Only IPv6 needs an entry where a bridge answers for a routed pod.
+        let answered: Vec<_> = messages.filter_map(|message| pod::proxied(&message)).collect();
+        if answered.is_empty() {
+            return Ok(());
+        }
+        // Looked at after the answers: a new pod's route comes before them.
+        let routed = self.pod_routes(Family::V6, route::Which::Any, None)?;
         let mut exchange = Exchange::new(&mut self.socket);
-        for (link, address) in entries.into_iter().filter(|(_, address)| addresses.contains(address)) {
+        for (link, address) in answered.into_iter().filter(|(_, address)| !routed.contains(address)) {
             exchange.order((neighbour::DELETE, 0), |body| pod::delete_proxy(body, link, address));
         }
         // Whoever else deletes them at this moment does as we would.
