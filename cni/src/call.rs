@@ -85,17 +85,16 @@ pub struct Said<'a> {
 pub struct Attachments(BTreeSet<(String, String)>);
 
 impl Attachments {
-    /// Reads `cni.dev/valid-attachments`, or what libcni called it before it was published.
+    /// Reads `cni.dev/valid-attachments`, or what libcni called it before it was published. `None` when neither is there, as
+    /// from `cnitool gc`, which has deleted what it knows by itself: taking down everything because nobody said anything
+    /// would be a disaster.
     ///
     /// # Errors
-    /// When neither is there: taking down everything because nobody said anything would be a disaster.
-    pub fn of(document: &Document) -> Result<Attachments, Error> {
+    /// When it is no list of attachments.
+    pub fn of(document: &Document) -> Result<Option<Attachments>, Error> {
         let (root, mut mistakes) = (document.root(), Mistakes::default());
         let keys = ["cni.dev/valid-attachments", "cni.dev/attachments"];
-        let Some(key) = keys.into_iter().find(|key| root.has(key)) else {
-            mistakes.push(format!("`{}` is missing: expected the list of attachments that are to be kept", keys[0]));
-            return mistakes.none_or(Attachments::default());
-        };
+        let Some(key) = keys.into_iter().find(|key| root.has(key)) else { return Ok(None) };
         let mut valid = BTreeSet::new();
         for attachment in root.objects(key, &mut mistakes) {
             let mut text = |key| match attachment.text(key, &mut mistakes).unwrap_or_default() {
@@ -107,7 +106,7 @@ impl Attachments {
             };
             valid.insert((text("containerID"), text("ifname")));
         }
-        mistakes.none_or(Attachments(valid))
+        mistakes.none_or(Some(Attachments(valid)))
     }
 
     /// Whether any attachment of a container is to be kept.

@@ -186,6 +186,8 @@ impl Error {
             Error::Decode { .. } | Error::SubnetFile { .. } => 6,
             Error::InputTooLong { .. } | Error::Configuration { .. } => 7,
             Error::NoSubnetFile { .. } => 11,
+            // Pods that run have lost what connects them.
+            Error::NotReady { reason } if matches!(**reason, Error::Pod(PodError::NotABridge { .. })) => 51,
             Error::NotReady { .. } => 50,
             // What is asked for by a key and this kernel has not.
             Error::Pod(PodError::Netlink(kernel::Error::Unsupported { .. })) => 2,

@@ -152,7 +152,7 @@ fn of_pod(call: &Call<'_>, attachment: &Attachment) -> Result<Option<Value>, Err
 fn of_network(call: &Call<'_>) -> Result<(), Error> {
     let part = call.plugin.part();
     if call.command == Command::Gc {
-        return part.collect(call, &Attachments::of(call.document)?);
+        return Attachments::of(call.document)?.map_or(Ok(()), |valid| part.collect(call, &valid));
     }
     part.validate(call)?;
     part.status(call).map_err(Error::of_status)

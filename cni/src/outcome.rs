@@ -90,8 +90,11 @@ impl Outcome {
     /// The addresses on the interface that the runtime asked for. IPAM says of none where it is.
     pub fn own_addresses(&self, attachment: &Attachment) -> impl Iterator<Item = &Address> {
         let own = self.own_interface(attachment).map(|(index, _)| index);
+        // Where some say it, those that do not are of a plugin that made none.
+        let said = self.addresses.iter().any(|address| address.interface.is_some());
         self.addresses.iter().filter(move |address| match (address.interface, own) {
             (Some(on), Some(own)) => on == own,
+            (None, Some(_)) => !said,
             _ => true,
         })
     }

@@ -104,6 +104,10 @@ impl Part for Wire {
 
     fn status(&self, call: &Call<'_>) -> Result<(), Error> {
         self.validate(call)?;
+        let plan = Plan::of(call)?;
+        if plan.resolve(call)?.mode == Mode::Bridge {
+            bridged::status(&plan)?;
+        }
         addresses::giver(call)?.map_or(Ok(()), |giver| giver.status(call))
     }
 }

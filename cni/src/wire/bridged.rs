@@ -7,6 +7,7 @@ use kernel::pod::{Bridge, Found, Guard, Host, PodError, Promiscuity, Source, Way
 use super::check::missing;
 use super::names;
 use super::plan::{Plan, Resolved, Router};
+use crate::environment::Attachment;
 use crate::error::Error;
 use crate::outcome::{Address, Outcome};
 
@@ -27,7 +28,7 @@ pub fn way(plan: &Plan, resolved: &Resolved, given: &[Address]) -> Way {
 }
 
 /// CHECK: the bridge, and the host's end as its port. Returns the latter.
-pub fn check(host: &mut Host, plan: &Plan, previous: &Outcome) -> Result<Found, Error> {
+pub fn check(host: &mut Host, plan: &Plan, attachment: &Attachment, previous: &Outcome) -> Result<Found, Error> {
     let Some(bridge) = host.find(plan.bridge).map_err(PodError::from)? else {
         return missing(format!("the bridge {} is not there", plan.bridge));
     };
@@ -41,7 +42,7 @@ pub fn check(host: &mut Host, plan: &Plan, previous: &Outcome) -> Result<Found, 
         return missing(format!("the bridge {} does not take in every frame (promiscMode)", plan.bridge));
     }
     check_gateways(host, plan, &bridge, previous)?;
-    let (name, found) = super::check::host_end(host, plan, previous)?;
+    let (name, found) = super::check::host_end(host, plan, attachment, previous)?;
     let Some(port) = found.port.filter(|port| port.bridge == bridge.index) else {
         return missing(format!("{name} is not a port of the bridge {}", plan.bridge));
     };
@@ -58,6 +59,22 @@ pub fn check(host: &mut Host, plan: &Plan, previous: &Outcome) -> Result<Found, 
     check_source(plan, name)?;
     Ok(found)
 }
+
+/// STATUS: whether a port can be added to the bridge, or the bridge be made.
+pub fn status(plan: &Plan) -> Result<(), Error> {
+    let (name, mut host) = (plan.bridge, Host::open().map_err(PodError::from)?);
+    let Some(bridge) = host.find(name).map_err(PodError::from)? else { return Ok(()) };
+    if bridge.kind != "bridge" {
+        let kind = if bridge.kind.is_empty() { "network card".to_owned() } else { bridge.kind };
+        return Err(PodError::NotABridge { name, kind }.into());
+    }
+    let links = host.aliased("").map_err(PodError::from)?;
+    let ports = links.iter().filter(|link| link.port.is_some_and(|port| port.bridge == bridge.index));
+    if ports.count() >= MOST_PORTS { Err(PodError::BridgeFull { name }.into()) } else { Ok(()) }
+}
+
+/// `BR_MAX_PORTS` in the kernel's net/bridge/br_private.h, less one: port 0 is none.
+const MOST_PORTS: usize = (1 << 10) - 1;
 
 /// The addresses that make the bridge the pod's gateway.
 fn check_gateways(host: &mut Host, plan: &Plan, bridge: &Found, previous: &Outcome) -> Result<(), Error> {

@@ -32,7 +32,7 @@ pub fn check(call: &Call<'_>, attachment: &Attachment, previous: &Outcome) -> Re
     let mut host = Host::open().map_err(PodError::from)?;
     // How it was made, which is not always how it would be made now.
     let port = if previous.interfaces.iter().any(|told| told.sandbox.is_empty() && told.name == plan.bridge.as_str()) {
-        bridged::check(&mut host, &plan, previous)?
+        bridged::check(&mut host, &plan, attachment, previous)?
     } else {
         routed::check(&mut host, &plan, attachment, previous)?
     };
@@ -59,9 +59,16 @@ pub fn check(call: &Call<'_>, attachment: &Attachment, previous: &Outcome) -> Re
     Ok(())
 }
 
-/// The host's end of the wire, with its name.
-pub(super) fn host_end(host: &mut Host, plan: &Plan, previous: &Outcome) -> Result<(LinkName, Found), Error> {
-    let told = previous.interfaces.iter().find(|told| told.sandbox.is_empty() && told.name != plan.bridge.as_str());
+/// The host's end of the wire, with its name: what is told before the pod's end.
+pub(super) fn host_end(
+    host: &mut Host,
+    plan: &Plan,
+    attachment: &Attachment,
+    previous: &Outcome,
+) -> Result<(LinkName, Found), Error> {
+    let own = previous.own_interface(attachment).map_or(0, |(index, _)| index);
+    let mut before = previous.interfaces.iter().take(own).rev();
+    let told = before.find(|told| told.sandbox.is_empty() && told.name != plan.bridge.as_str());
     let Some(told) = told else { return missing("`prevResult` has no end of the wire on the host".to_owned()) };
     let name = LinkName::new(&told.name).map_err(|error| Error::Missing { what: error.to_string() })?;
     let Some(found) = host.find(name).map_err(PodError::from)? else {

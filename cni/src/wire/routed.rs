@@ -50,7 +50,7 @@ pub fn alone(given: Outcome) -> (Outcome, Vec<Route>) {
 
 /// CHECK: the host's end, and the node's route to each address. Returns the former.
 pub fn check(host: &mut Host, plan: &Plan, attachment: &Attachment, previous: &Outcome) -> Result<Found, Error> {
-    let (name, found) = super::check::host_end(host, plan, previous)?;
+    let (name, found) = super::check::host_end(host, plan, attachment, previous)?;
     for family in Family::ALL {
         let there = host.routed_to(found.index, family).map_err(PodError::from)?;
         let own = previous.own_addresses(attachment).map(|address| address.net.addr());
