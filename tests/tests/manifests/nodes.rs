@@ -2,10 +2,11 @@
 //! with nothing but the image changed.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use netns_harness::kubernetes::{Cluster, ClusterOptions, Machine, Method};
-use netns_harness::{Lab, wait_for};
+use netns_harness::{Binaries, Lab, Station, wait_for};
 use serde_json::Value;
 
 use super::objects::{manifest, repository};
@@ -52,7 +53,7 @@ fn pods(cluster: &Cluster) -> String {
 }
 
 /// A pod on each node, and both ways between them.
-fn expect_pods_to_talk(cluster: &Cluster) {
+fn expect_pods_to_talk(cluster: &Cluster) -> [Station; 2] {
     for node in ["n1", "n2"] {
         let overrides = format!(r#"{{"spec":{{"nodeName":"{node}"}}}}"#);
         let name = format!("pod-{node}");
@@ -62,9 +63,14 @@ fn expect_pods_to_talk(cluster: &Cluster) {
     for node in ["n1", "n2"] {
         cluster.or_explain(cluster.wait_pods_ready(&format!("pod-{node}"), LIMIT)).unwrap();
     }
-    let (one, other) = (cluster.station("pod-n1").unwrap(), cluster.station("pod-n2").unwrap());
-    one.reach(&other, ipam::Family::V4).unwrap();
-    other.reach(&one, ipam::Family::V4).unwrap();
+    let pods = ["pod-n1", "pod-n2"].map(|pod| cluster.station(pod).unwrap());
+    expect_to_talk(&pods);
+    pods
+}
+
+fn expect_to_talk([one, other]: &[Station; 2]) {
+    one.reach(other, ipam::Family::V4).unwrap();
+    other.reach(one, ipam::Family::V4).unwrap();
 }
 
 fn exec(cluster: &Cluster, words: &[&str]) -> String {
@@ -82,6 +88,8 @@ fn the_manifest_makes_nodes_ready_and_pods_reach_each_other() {
     for machine in cluster.machines() {
         machine.run(["sysctl", "-qw", "net.ipv4.ip_forward=0"]).unwrap();
     }
+    // Each daemon's token holds for its own Node, and that is enough.
+    cluster.kubectl().apply(&std::fs::read_to_string(repository("manifests/towpath-own-node.yml")).unwrap()).unwrap();
     cluster.kubectl().apply(&manifest()).unwrap();
     wait_ready(&cluster);
     for machine in cluster.machines() {
@@ -106,11 +114,34 @@ fn the_manifest_makes_nodes_ready_and_pods_reach_each_other() {
     let process = cluster.machines()[0].run(["cat", &format!("/proc/{}/status", pid.trim())]).unwrap();
     assert!(process.contains("CapEff:\t0000000000001000"), "{process}");
     assert!(process.contains("Seccomp:\t2"), "{process}");
+    expect_removal(&cluster);
+}
+
+/// As docs/install.md says it, word for word.
+fn expect_removal(cluster: &Cluster) {
+    cluster.kubectl().run("delete daemonset -n kube-flannel kube-flannel-ds --cascade=foreground").unwrap();
+    let text = std::fs::read_to_string(repository("docs/install.md")).unwrap();
+    let commands = text.split("Then on each node").nth(1).unwrap().split("The bridge").next().unwrap();
+    let commands: String =
+        commands.lines().filter(|line| line.starts_with("    ")).map(|line| format!("{line}\n")).collect();
+    assert_eq!(commands.matches("ctr ").count(), 2, "{commands}");
+    let machine = &cluster.machines()[0];
+    let seen = |command: &str| machine.run(["sh", "-c", command]).unwrap().trim().to_owned();
+    let look = "ls /etc/cni/net.d /opt/cni/bin /run/flannel; ip -br link show type vxlan; nft list tables";
+    let before = seen(look);
+    for thing in ["10-flannel.conflist", "towpath", "subnet.env", "flannel.1", "table inet towpath"] {
+        assert!(before.contains(thing), "no {thing} in\n{before}");
+    }
+    seen(&format!("set -e\n{commands}"));
+    let after = seen(look);
+    for thing in ["10-flannel.conflist", "towpath", "subnet.env", "flannel.1"] {
+        assert!(!after.contains(thing), "{thing} in\n{after}");
+    }
 }
 
 #[test]
-fn flannels_own_manifest_works_with_only_the_image_changed() {
-    let (_lab, cluster) = cluster("onlyimage");
+fn flannels_own_manifest_works_with_only_the_image_changed_and_is_migrated() {
+    let (lab, cluster) = cluster("onlyimage");
     let ours = ["registry.example/flannel-cni-plugin:v1.9.1", "registry.example/flannel:v0.28.9"];
     let text = ours.iter().fold(FLANNEL.to_owned(), |text, image| text.replace(image, IMAGE));
     let text = text.replace("10.42.0.0/16", "10.244.0.0/16").replace("--iface=eth1, ", "");
@@ -120,5 +151,18 @@ fn flannels_own_manifest_works_with_only_the_image_changed() {
     }
     cluster.kubectl().apply(&text).unwrap();
     wait_ready(&cluster);
-    expect_pods_to_talk(&cluster);
+    let stations = expect_pods_to_talk(&cluster);
+    let addresses = || cluster.kubectl().run("get pods -o jsonpath={.items[*].status.podIP}").unwrap();
+    let before = addresses();
+    for direction in ["from-flannel", "to-flannel"] {
+        let mut command = Command::new(Binaries::built().unwrap().find("towpathctl").unwrap());
+        command.args(["migrate", direction, "--yes", "--pause=1", "--image", IMAGE]);
+        command.arg("--kubeconfig").arg(cluster.kubectl().kubeconfig());
+        let output = lab.switch().output(command, "").unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&said), pods(&cluster));
+        wait_ready(&cluster);
+        assert_eq!(addresses(), before);
+        expect_to_talk(&stations);
+    }
 }
