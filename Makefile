@@ -58,7 +58,7 @@ image: deps-build toolchain ## The container image, dist/image/towpath-amd64.tar
 demo: build deps ## Three nodes, two pods each, in network namespaces: see pods talk. KEEP=1 leaves it up. Needs root
 	KEEP=$(KEEP) $(CARGO) run --release -q -p netns-harness --bin demo
 
-test: build deps lab-kubernetes lab-helm ## All tests of all three rings. Needs root; a ring that cannot run fails
+test: build image deps lab-kubernetes lab-helm ## All tests of all three rings. Needs root; a ring that cannot run fails
 	$(CARGO) test --workspace --no-fail-fast
 
 check: fmt-check lint docs-check tidy ## Format, Clippy, documentation, bans and licences, the rules of the house
