@@ -32,13 +32,14 @@ const SHELL: [&str; 13] = [
 ];
 
 /// Which of our own crates a crate may be linked from, through any number of steps.
-const DIRECTIONS: [(&str, &[&str]); 7] = [
+const DIRECTIONS: [(&str, &[&str]); 8] = [
     ("ipam", &[]),
     ("backends", &["ipam"]),
     ("kernel", &["ipam", "backends"]),
     ("towpath", &["ipam", "backends", "kernel"]),
     ("towpathctl", &["ipam", "backends", "kernel"]),
     // The daemon repairs the plugin's directory, with the plugin's library.
+    ("towpath-image", &[]),
     ("towpathd", &["ipam", "backends", "kernel", "towpath"]),
     ("netns-harness", &["ipam"]),
 ];
