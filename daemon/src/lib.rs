@@ -21,6 +21,7 @@ pub mod node;
 pub mod node_name;
 pub mod notify_socket;
 pub mod occurrences;
+pub mod outlets;
 pub mod reconcile;
 pub mod record;
 pub mod run;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use ipam::NodeName;
 use tokio::time::sleep;
 
 use crate::config::{Settings, StoreSettings};

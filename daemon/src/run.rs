@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use kernel::notices::{Notice, Notices, Remote};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
 use crate::ask::{About, Ask, Clock, answer};
 use crate::config::{Settings, StoreSettings};
@@ -38,12 +39,14 @@ use crate::instance_lock::InstanceLock;
 use crate::net_config_file::Found;
 use crate::node::Node;
 use crate::occurrences::Occurrences;
+use crate::outlets::Outlets;
 use crate::reconcile::Reconciler;
-use crate::standing::standing;
-use crate::store::talk::{self, NodeEnd, Occurrence, Standing};
+use crate::store::talk::{self, NodeEnd};
 use crate::store::{Event, Store, Wish};
 use crate::table_choice::Chosen;
-use crate::{burial, http, installation, net_config_file, node_name, notify_socket, state_file, status_socket, subnet_file};
+use crate::{
+    burial, http, installation, net_config_file, node_name, notify_socket, state_file, status_socket, subnet_file,
+};
 
 /// Why the daemon cannot run. Everything else is waited for and tried again.
 #[derive(Debug, thiserror::Error)]
@@ -145,40 +148,6 @@ fn install(settings: &Settings) -> (watch::Sender<bool>, watch::Receiver<Trouble
         tokio::spawn(installation::keep(installation, is_ready, tell));
     }
     (ready, troubles)
-}
-
-/// What the node loop tells others after each turn.
-struct Outlets {
-    wishes: watch::Sender<Wish>,
-    standing: watch::Sender<Standing>,
-    occurrences: mpsc::Sender<Occurrence>,
-    ready: watch::Sender<bool>,
-    said: Occurrences,
-}
-
-impl Outlets {
-    fn tell(&mut self, reconciler: &Reconciler, now: Duration) {
-        tell_change(&self.wishes, reconciler.node.wish());
-        let standing = standing(reconciler, now);
-        if standing == Standing::Available {
-            // A runtime that was told once is not told otherwise: what runs here keeps running.
-            tell_change(&self.ready, true);
-        }
-        tell_change(&self.standing, standing);
-        for occurrence in self.said.of(reconciler, now) {
-            if let Err(error) = self.occurrences.try_send(occurrence) {
-                tracing::debug!("an occurrence is not told: {error}");
-            }
-        }
-    }
-}
-
-fn tell_change<T: PartialEq>(outlet: &watch::Sender<T>, value: T) {
-    outlet.send_if_modified(|told| {
-        let changed = *told != value;
-        *told = value;
-        changed
-    });
 }
 
 /// What the node loop owns.
@@ -343,13 +312,16 @@ fn listen(mut notices: Notices) -> Result<mpsc::Receiver<Vec<Notice>>, RunError>
     Ok(hear)
 }
 
-/// Health, metrics and status: the daemon goes on without those that cannot be had.
+/// Health, metrics and status: the daemon goes on without those that cannot be had, and tries again. Whoever has their place
+/// may be about to leave it: a daemon of another kind before a rollout, mostly.
 fn serve(settings: &Settings, ask: &mpsc::Sender<Ask>) {
     if let Some(address) = settings.healthz {
         let ask = ask.clone();
         tokio::spawn(async move {
-            if let Err(error) = http::serve(address, ask).await {
-                tracing::error!("health and metrics are not served: {error}");
+            let mut said = None;
+            while let Err(error) = http::serve(address, ask.clone()).await {
+                complain(&mut said, format!("health and metrics are not served: {error}"));
+                sleep(SERVE_AGAIN).await;
             }
         });
     }
@@ -360,10 +332,23 @@ fn serve(settings: &Settings, ask: &mpsc::Sender<Ask>) {
     });
     let (path, ask) = (settings.status_socket.clone(), ask.clone());
     tokio::spawn(async move {
-        if let Err(error) = status_socket::serve(&path, ask).await {
-            tracing::error!("towpathctl cannot be answered: {error}");
+        let mut said = None;
+        while let Err(error) = status_socket::serve(&path, ask.clone()).await {
+            complain(&mut said, format!("towpathctl cannot be answered: {error}"));
+            sleep(SERVE_AGAIN).await;
         }
     });
+}
+
+/// How long until a place that cannot be had is tried again.
+const SERVE_AGAIN: Duration = Duration::from_secs(2);
+
+/// Once for each reason.
+fn complain(said: &mut Option<String>, sentence: String) {
+    if said.as_ref() != Some(&sentence) {
+        tracing::error!("{sentence}; it is tried again");
+        *said = Some(sentence);
+    }
 }
 
 /// The signals that end the daemon.

@@ -31,8 +31,8 @@ pub fn standing(reconciler: &Reconciler, now: Moment) -> Standing {
         return Standing::Unavailable(trouble.reason.clone());
     }
     if record.unfounded.is_some_and(|since| now.saturating_sub(since) >= PATIENCE) {
-        let reasons = record.blind.iter().chain(&record.failures);
-        let reason = reasons.cloned().next().unwrap_or_default();
+        let mut reasons = record.blind.iter().chain(&record.failures);
+        let reason = reasons.next().cloned().unwrap_or_default();
         return Standing::Unavailable(format!("the kernel does not take what this node needs: {reason}"));
     }
     if let Some(sentence) = record.unwritten.get(&LocalFile::Subnet) {

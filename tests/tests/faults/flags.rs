@@ -18,6 +18,9 @@ const WRONG: &[(&str, &str)] = &[
     ("etcd-certfile", "~/cert.pem"),
     ("etcd-keyfile", "./key"),
     ("kube-subnet-mgr", "maybe"),
+    ("kube-api-url", "ftp://192.0.2.1"),
+    ("kubeconfig-file", "kube/config"),
+    ("kube-annotation-prefix", "Flannel"),
     ("net-config-path", "net-conf.json"),
     ("set-node-network-unavailable", "2"),
     ("node-name", "no spaces here"),
@@ -34,6 +37,12 @@ const WRONG: &[(&str, &str)] = &[
     ("subnet-file", "subnet.env"),
     ("state-directory", "state"),
     ("status-socket", "sock"),
+    ("pod-mode", "bridged"),
+    ("cni-bin-dir", "bin"),
+    ("cni-plugin", "./towpath"),
+    ("cni-conf-dir", "net.d"),
+    ("cni-conf-name", "flannel.json.bak"),
+    ("cni-conf-file", "cni-conf.json"),
     ("healthz-ip", "localhost"),
     ("healthz-port", "65536"),
     ("log-format", "xml"),
@@ -43,10 +52,11 @@ const WRONG: &[(&str, &str)] = &[
     ("version", "1.2"),
     ("check-config", "no!"),
     ("print-config", "x"),
+    ("uninstall", "all"),
 ];
 
 /// Flags of which any text is right, or that are accepted for flannel's sake and mean nothing.
-const ANY: &[&str] = &["etcd-username", "etcd-password", "kube-api-url", "kubeconfig-file", "kube-annotation-prefix"];
+const ANY: &[&str] = &["etcd-username", "etcd-password"];
 
 fn check(station: &Station, words: &[&str], variables: &[(&str, &str)]) -> Result<Said> {
     let all = [&["--check-config", "--node-name=alpha"], words].concat();
@@ -81,7 +91,7 @@ fn every_flag_wrong_in_turn_is_named_with_exit_status_2() -> Result<()> {
             ensure!(said.code == Some(2), "-{flag}={value}: {said:?}");
         }
         let variable = format!("FLANNELD_{}", flag.to_uppercase().replace('-', "_"));
-        if ["help", "version", "check-config", "print-config", "node-name"].contains(flag) {
+        if ["help", "version", "check-config", "print-config", "uninstall", "node-name"].contains(flag) {
             continue;
         }
         let said = check(&station, &[], &[(&variable, value)])?;
@@ -94,7 +104,7 @@ fn every_flag_wrong_in_turn_is_named_with_exit_status_2() -> Result<()> {
 fn all_mistakes_are_told_together_and_nothing_is_begun() -> Result<()> {
     let lab = Lab::new("flagsall")?;
     let station = lab.station("alone")?;
-    let commands = ["help", "version", "check-config", "print-config"];
+    let commands = ["help", "version", "check-config", "print-config", "uninstall"];
     let wrong: Vec<_> = WRONG.iter().filter(|(flag, _)| !commands.contains(flag)).collect();
     let words: Vec<String> = wrong.iter().map(|(flag, value)| format!("--{flag}={value}")).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -109,7 +119,6 @@ fn all_mistakes_are_told_together_and_nothing_is_begun() -> Result<()> {
         (vec!["--etcd-certfile=/c"], "--etcd-certfile"),
         (vec!["--etcd-endpoints=http://a:1,https://b:1"], "--etcd-endpoints"),
         (vec!["--etcd-cafile=/ca", "--etcd-endpoints=http://a:1"], "--etcd-endpoints"),
-        (vec!["--kube-subnet-mgr"], "--kube-subnet-mgr"),
         (vec!["--iface-regx=eth"], "iface-regex"),
         (vec!["stray"], "stray"),
         (vec!["--store"], "--store"),

@@ -1,0 +1,52 @@
+//! [`Outlets`]: what the node loop tells others after each turn: the store what is wished, how the node stands and what
+//! occurred; the installation that the node is ready. It waits for nobody.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::occurrences::Occurrences;
+use crate::reconcile::Reconciler;
+use crate::standing::standing;
+use crate::store::Wish;
+use crate::store::talk::{Occurrence, Standing};
+
+/// What the node loop tells others after each turn.
+pub struct Outlets {
+    /// To the store: what it shall do.
+    pub wishes: watch::Sender<Wish>,
+    /// To the store: how the node stands.
+    pub standing: watch::Sender<Standing>,
+    /// To the store: what occurred.
+    pub occurrences: mpsc::Sender<Occurrence>,
+    /// To the installation: the node is ready for pods.
+    pub ready: watch::Sender<bool>,
+    /// What was said to have occurred.
+    pub said: Occurrences,
+}
+
+impl Outlets {
+    /// Tells each what is new for it.
+    pub fn tell(&mut self, reconciler: &Reconciler, now: Duration) {
+        tell_change(&self.wishes, reconciler.node.wish());
+        let standing = standing(reconciler, now);
+        if standing == Standing::Available {
+            // A runtime that was told once is not told otherwise: what runs here keeps running.
+            tell_change(&self.ready, true);
+        }
+        tell_change(&self.standing, standing);
+        for occurrence in self.said.of(reconciler, now) {
+            if let Err(error) = self.occurrences.try_send(occurrence) {
+                tracing::debug!("an occurrence is not told: {error}");
+            }
+        }
+    }
+}
+
+fn tell_change<T: PartialEq>(outlet: &watch::Sender<T>, value: T) {
+    outlet.send_if_modified(|told| {
+        let changed = *told != value;
+        *told = value;
+        changed
+    });
+}
