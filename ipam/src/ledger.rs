@@ -12,7 +12,7 @@
 //! an address but the last one's, so giving one of a thousand takes as long as giving one of ten.
 //!
 //! A DEL that has the ADD's answer goes by that instead of looking into every file. It may, because an ADD that is killed
-//! before it is done leaves a mark, `last_reserved_ip.pending-…`, and one that is done has removed it.
+//! before it is done leaves a mark in `lock`, and one that is done has removed it.
 //!
 //! Nothing is fsynced. What has to survive is a killed process, and that the page cache does; what a machine loses with
 //! its power is about pods that it lost as well.
@@ -22,6 +22,7 @@ mod claim;
 mod cooling;
 mod directory;
 mod error;
+mod marks;
 mod owner;
 pub mod range;
 
@@ -90,19 +91,22 @@ impl Ledger {
     /// reserved then that was not before.
     pub fn reserve(&self, claim: &Claim<'_>, census: &dyn Census) -> Result<Vec<Reservation>, LedgerError> {
         let wanted = claim.assign()?;
-        let _lock = self.directory.lock()?;
+        let lock = self.directory.lock()?;
         let mut turn = Turn::new(&self.directory, claim, census);
-        if !self.directory.mark(claim.owner)? {
+        let mut marks = lock.marks();
+        if !marks.begin(claim.owner) {
             let held = self.survey(claim.owner)?.held;
             if !held.is_empty() {
-                self.directory.mark_again(claim.owner)?;
+                marks.keep(claim.owner);
             }
             turn = turn.resumed(held);
         }
+        lock.note(&marks)?;
         let given = turn.give(claim.sets, &wanted);
         if given.is_err() {
+            marks.finish(claim.owner);
             // The first error is the one to report; a mark that stays costs a DEL a look into every file.
-            self.directory.unmark(claim.owner).ok();
+            lock.note(&marks).ok();
         }
         given
     }
@@ -129,8 +133,10 @@ impl Ledger {
     /// # Errors
     /// When that cannot be written.
     pub fn suspect(&self, owner: &Owner) -> Result<(), LedgerError> {
-        let _lock = self.directory.lock()?;
-        self.directory.mark(owner).map(drop)
+        let lock = self.directory.lock()?;
+        let mut marks = lock.marks();
+        marks.begin(owner);
+        lock.note(&marks)
     }
 
     /// Notes that the owner has what was given to it: its result names all of it, and [`Ledger::release`] can go by that.
@@ -138,7 +144,10 @@ impl Ledger {
     /// # Errors
     /// When the mark of the request cannot be removed.
     pub fn settle(&self, owner: &Owner) -> Result<(), LedgerError> {
-        self.directory.unmark(owner)
+        let lock = self.directory.lock()?;
+        let mut marks = lock.marks();
+        marks.finish(owner);
+        lock.note(&marks)
     }
 
     /// Takes back what [`Ledger::reserve`] gave to the same request, and nothing that was given earlier.
@@ -148,8 +157,10 @@ impl Ledger {
     pub fn withdraw(&self, owner: &Owner, reservations: &[Reservation]) -> Result<(), LedgerError> {
         let fresh = reservations.iter().filter(|reservation| reservation.origin == Origin::Fresh);
         let fresh: Vec<IpAddr> = fresh.map(|reservation| reservation.address.addr()).collect();
-        let _lock = self.directory.lock()?;
-        self.remove_of(owner, &fresh).and(self.directory.unmark(owner))
+        let lock = self.directory.lock()?;
+        let mut marks = lock.marks();
+        marks.finish(owner);
+        self.remove_of(owner, &fresh).and(lock.note(&marks))
     }
 
     /// Whether an address is an owner's, as far as can be read. A DEL of the same owner that ran at the same time may have
@@ -174,18 +185,24 @@ impl Ledger {
     /// # Errors
     /// When a file cannot be read or removed; the others are given back nevertheless, and asking again does the rest.
     pub fn release(&self, owner: &Owner, told: &[IpAddr], now: SystemTime) -> Result<Vec<IpAddr>, LedgerError> {
-        let marked = self.directory.is_marked(owner);
+        if !self.directory.path().exists() {
+            return Ok(Vec::new());
+        }
+        let lock = match self.directory.lock() {
+            // Where nothing can be written, nothing need be if there is nothing to be given back.
+            Err(_) if self.survey(owner).is_ok_and(|survey| survey.held.is_empty()) => return Ok(Vec::new()),
+            lock => lock?,
+        };
+        let mut marks = lock.marks();
+        let marked = marks.has(owner);
         let complete = !marked && !told.is_empty() && told.iter().all(|address| self.confirms(owner, *address));
         let survey = if complete { Survey { held: told.to_owned(), empty: false } } else { self.survey(owner)? };
-        // Nothing is written, nor a lock made, where nothing is to be done: the directory may be read-only, or not there.
-        if survey.held.is_empty() && !survey.empty && !marked {
-            return Ok(survey.held);
-        }
-        let _lock = self.directory.lock()?;
         self.note_cooling(&survey.held, now);
         self.remove_of(owner, &survey.held)?;
         if marked {
-            self.directory.forget(owner)?;
+            marks.forget(owner);
+            // One that stays, as on a disk that is full, costs a look into every file.
+            lock.note(&marks).ok();
         }
         if survey.empty {
             self.clear_empty()?;
@@ -214,11 +231,16 @@ impl Ledger {
         if !self.directory.path().exists() {
             return Ok(stale);
         }
-        let _lock = self.directory.lock()?;
+        let lock = self.directory.lock()?;
         self.directory.for_each(collect)?;
         self.note_cooling(&stale, now);
         stale.iter().map(|address| self.directory.remove(*address)).fold(Ok(()), Result::and)?;
-        self.directory.forget_all_but(is_valid)?;
+        let mut marks = lock.marks();
+        let before = marks.clone();
+        marks.forget_all_but(valid);
+        if marks != before {
+            lock.note(&marks).ok();
+        }
         self.clear_empty()?;
         Ok(stale)
     }

@@ -207,9 +207,9 @@ impl Stage {
     pub fn reserved(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path("ledger/net1")) else { return Vec::new() };
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut addresses: Vec<String> = names
-            .filter(|name| name.parse::<std::net::IpAddr>().is_ok() || name.starts_with("last_reserved_ip.pending-"))
-            .collect();
+        let mut addresses: Vec<String> = names.filter(|name| name.parse::<std::net::IpAddr>().is_ok()).collect();
+        let marks = fs::read_to_string(self.path("ledger/net1/lock")).unwrap_or_default();
+        addresses.extend(marks.lines().map(|mark| format!("mark {mark}")));
         addresses.sort();
         addresses
     }

@@ -14,18 +14,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::LedgerError;
-use super::owner::Owner;
-use crate::Mac;
+use super::marks::Marks;
 
 /// `O_NONBLOCK`, the same number wherever Linux runs but on MIPS, SPARC and Alpha: to open a FIFO that somebody put in a
 /// file's place must not wait for ever.
 const NONBLOCK: i32 = 0o4000;
-/// How the marks of ADDs that are not done yet begin, twelve digits made from the owner follow: see [`Directory::mark`].
-const PENDING: &str = "last_reserved_ip.pending-";
-/// And how those end whose owner may have more than its last ADD said.
-const AGAIN: &str = ".again";
 /// No such note is longer.
-const MOST_COOLING: u64 = 64 * 1024;
+const MOST_NOTED: u64 = 64 * 1024;
 /// Our own note in the directory. `host-local` looks into every file for an owner's words and finds none here; what
 /// lists addresses leaves out names that begin like this.
 const COOLING: &str = "last_reserved_ip.cooling";
@@ -53,7 +48,30 @@ impl Content {
 
 /// The lock, held until this is dropped (or the process dies).
 #[derive(Debug)]
-pub(super) struct Lock(#[allow(dead_code, reason = "held for its drop")] File);
+pub(super) struct Lock {
+    path: PathBuf,
+    file: File,
+    /// Why it cannot be written, by the system's number.
+    refusal: Option<i32>,
+}
+
+impl Lock {
+    /// The marks that stand in it. What cannot be read is none.
+    pub(super) fn marks(&self) -> Marks {
+        let mut text = Vec::new();
+        let read = (&self.file).take(MOST_NOTED).read_to_end(&mut text);
+        read.map(|_| Marks::parse(&String::from_utf8_lossy(&text))).unwrap_or_default()
+    }
+
+    /// Writes the marks.
+    pub(super) fn note(&self, marks: &Marks) -> Result<(), LedgerError> {
+        let written = match self.refusal {
+            Some(number) => Err(io::Error::from_raw_os_error(number)),
+            None => overwrite(&self.file, &marks.to_text()),
+        };
+        written.map_err(failure("write", &self.path))
+    }
+}
 
 /// The file that says what a set gave last.
 #[derive(Debug)]
@@ -75,30 +93,29 @@ impl Directory {
     /// Takes the lock that host-local takes (`flock` on `lock`), and makes it and the directory when they are not there.
     pub(super) fn lock(&self) -> Result<Lock, LedgerError> {
         let path = self.path.join("lock");
-        // Reading is enough for flock, so a lock that is there can be taken on a file system that is read-only.
-        let file = match OpenOptions::new().read(true).custom_flags(NONBLOCK).open(&path) {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(0o644).custom_flags(NONBLOCK);
+        let mut refusal = None;
+        let file = match options.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(&self.path).map_err(failure("create", &self.path))?;
-                OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(&path)
+                options.create(true).open(&path)
+            }
+            // Reading is enough for flock, and for who has nothing to write.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                refusal = error.raw_os_error();
+                options.write(false).open(&path)
             }
             opened => opened,
         };
         let file = file.map_err(failure("open", &path))?;
         file.lock().map_err(failure("lock", &path))?;
-        Ok(Lock(file))
+        Ok(Lock { path, file, refusal })
     }
 
     /// Makes an address's file. `false` when something of that name is there already.
     pub(super) fn create(&self, address: IpAddr, text: &str) -> Result<bool, LedgerError> {
-        Directory::create_file(&self.file(address), text)
-    }
-
-    /// Removes an address's file. One that is not there any more is as good as removed.
-    pub(super) fn remove(&self, address: IpAddr) -> Result<(), LedgerError> {
-        remove(&self.file(address))
-    }
-
-    fn create_file(path: &Path, text: &str) -> Result<bool, LedgerError> {
+        let path = &self.file(address);
         let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o644).open(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
             opened => opened.map_err(failure("create", path))?,
@@ -108,6 +125,11 @@ impl Directory {
             return Err(failure("write", path)(error));
         }
         Ok(true)
+    }
+
+    /// Removes an address's file. One that is not there any more is as good as removed.
+    pub(super) fn remove(&self, address: IpAddr) -> Result<(), LedgerError> {
+        remove(&self.file(address))
     }
 
     /// What an address's file says; `None` when there is none, or something that is not a file (to open a FIFO would wait
@@ -151,63 +173,16 @@ impl Directory {
         let mut text = String::new();
         let path = self.path.join(COOLING);
         let opened = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path);
-        let read = opened.and_then(|file| file.take(MOST_COOLING).read_to_string(&mut text));
+        let read = opened.and_then(|file| file.take(MOST_NOTED).read_to_string(&mut text));
         if read.is_ok() { text } else { String::new() }
     }
 
     /// Writes that note anew. Where it cannot be written, only the order of giving is lost.
     pub(super) fn note_cooling(&self, text: &str) {
         let path = self.path.join(COOLING);
-        let options =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).custom_flags(NONBLOCK).open(path);
-        options.and_then(|mut file| file.write_all(text.as_bytes())).ok();
-    }
-
-    /// Notes that an owner's ADD has begun; it says whose it is, so that host-local's DEL removes it as well. `false` when
-    /// there is such a note: an earlier ADD was killed.
-    pub(super) fn mark(&self, owner: &Owner) -> Result<bool, LedgerError> {
-        Directory::create_file(&self.pending(owner, ""), &owner.inscription())
-    }
-
-    /// Makes the note one that only a DEL or GC removes.
-    pub(super) fn mark_again(&self, owner: &Owner) -> Result<(), LedgerError> {
-        let path = self.pending(owner, "");
-        fs::rename(&path, self.pending(owner, AGAIN)).map_err(failure("rename", &path))
-    }
-
-    /// Removes the note of an ADD that is done.
-    pub(super) fn unmark(&self, owner: &Owner) -> Result<(), LedgerError> {
-        remove(&self.pending(owner, ""))
-    }
-
-    /// Removes whatever notes there are.
-    pub(super) fn forget(&self, owner: &Owner) -> Result<(), LedgerError> {
-        self.unmark(owner).and(remove(&self.pending(owner, AGAIN)))
-    }
-
-    /// Whether there is any.
-    pub(super) fn is_marked(&self, owner: &Owner) -> bool {
-        ["", AGAIN].iter().any(|end| fs::symlink_metadata(self.pending(owner, end)).is_ok())
-    }
-
-    /// Removes the notes of those that are not to be kept.
-    pub(super) fn forget_all_but(&self, keep: impl Fn(&str) -> bool) -> Result<(), LedgerError> {
-        for entry in fs::read_dir(&self.path).map_err(failure("list", &self.path))? {
-            let entry = entry.map_err(failure("list", &self.path))?;
-            let pending = entry.file_name().to_str().is_some_and(|name| name.starts_with(PENDING));
-            if pending && entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                match read(&entry.path())? {
-                    Some(Content::Text(text)) if keep(&text) => {}
-                    _ => remove(&entry.path())?,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn pending(&self, owner: &Owner, end: &str) -> PathBuf {
-        let digits = Mac::derived_from(&owner.to_string()).to_string().replace(':', "");
-        self.path.join(format!("{PENDING}{digits}{end}"))
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create(true).truncate(false).mode(0o644).custom_flags(NONBLOCK).open(path);
+        opened.and_then(|file| overwrite(&file, text)).ok();
     }
 
     /// Visits every address's file. Whatever else lies in the directory is not ours to judge.
@@ -259,13 +234,21 @@ impl LastGiven {
     /// Notes another address.
     pub(super) fn store(&mut self, address: IpAddr) -> Result<(), LedgerError> {
         let text = address.to_string();
-        if text.len() < self.text.len() {
-            self.file.set_len(0).map_err(failure("write", &self.path))?;
-        }
-        self.file.write_all_at(text.as_bytes(), 0).map_err(failure("write", &self.path))?;
+        let stored = match text.len() < self.text.len() {
+            true => overwrite(&self.file, &text),
+            false => self.file.write_all_at(text.as_bytes(), 0),
+        };
+        stored.map_err(failure("write", &self.path))?;
         self.text = text;
         Ok(())
     }
+}
+
+/// Replaces what a file says. Not by emptying it first: ext4 takes that for a file that must not be lost, and writes it to
+/// the disk when it is closed (`auto_da_alloc`), which a pod would wait for.
+fn overwrite(file: &File, text: &str) -> io::Result<()> {
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)
 }
 
 fn remove(path: &Path) -> Result<(), LedgerError> {

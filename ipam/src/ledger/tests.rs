@@ -85,6 +85,7 @@ pub(super) fn addresses(reservations: &[Reservation]) -> Vec<String> {
 fn the_files_are_those_of_host_local_to_the_byte() {
     let scratch = Scratch::new();
     let reserved = scratch.ledger().give(&owner("abc"), &sets(&["10.9.0.0/29", "fd00:9::/125"])).unwrap();
+    scratch.ledger().settle(&owner("abc")).unwrap();
     assert_eq!(addresses(&reserved), ["10.9.0.2/29", "fd00:9::2/125"]);
     assert_eq!(reserved[1].gateway.to_string(), "fd00:9::1");
     assert_eq!(fs::read(scratch.path("10.9.0.2")).unwrap(), b"abc\r\neth0");
@@ -92,6 +93,7 @@ fn the_files_are_those_of_host_local_to_the_byte() {
     assert_eq!(fs::read(scratch.path("last_reserved_ip.0")).unwrap(), b"10.9.0.2");
     assert_eq!(fs::read(scratch.path("last_reserved_ip.1")).unwrap(), b"fd00:9::2");
     assert_eq!(fs::read(scratch.path("lock")).unwrap(), b"");
+    assert_eq!(fs::read_dir(scratch.0.join("net1")).unwrap().count(), 5);
 }
 
 #[test]
