@@ -19,7 +19,6 @@ const WRONG: &[(&str, &str)] = &[
     ("etcd-keyfile", "./key"),
     ("kube-subnet-mgr", "maybe"),
     ("kube-api-url", "ftp://192.0.2.1"),
-    ("kubeconfig-file", "kube/config"),
     ("kube-annotation-prefix", "Flannel"),
     ("net-config-path", "net-conf.json"),
     ("set-node-network-unavailable", "2"),
@@ -56,7 +55,7 @@ const WRONG: &[(&str, &str)] = &[
 ];
 
 /// Flags of which any text is right, or that are accepted for flannel's sake and mean nothing.
-const ANY: &[&str] = &["etcd-username", "etcd-password"];
+const ANY: &[&str] = &["etcd-username", "etcd-password", "kubeconfig-file"];
 
 fn check(station: &Station, words: &[&str], variables: &[(&str, &str)]) -> Result<Said> {
     let all = [&["--check-config", "--node-name=alpha"], words].concat();
