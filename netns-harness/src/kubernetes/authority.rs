@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -39,6 +40,8 @@ pub enum Validity {
 #[derive(Clone, Debug)]
 pub(super) struct Authority {
     directory: PathBuf,
+    /// Held while files are made for an identity: two who ask for the same get the same.
+    issuing: Arc<Mutex<()>>,
 }
 
 /// What a certificate is for.
@@ -55,7 +58,7 @@ pub(super) struct Request<'a> {
 impl Authority {
     pub fn create(directory: PathBuf) -> Result<Authority> {
         std::fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        let authority = Authority { directory };
+        let authority = Authority { directory, issuing: Arc::default() };
         std::fs::write(authority.file("openssl.cnf"), SETTINGS)?;
         for name in ["ca", "service-accounts"] {
             let mut command = authority.openssl("req");
@@ -69,6 +72,11 @@ impl Authority {
     /// A file of the directory: `ca.crt`, `service-accounts.key`, `NAME.crt`, `NAME.key`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// One at a time.
+    pub fn lock(&self) -> MutexGuard<'_, ()> {
+        self.issuing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Issues a certificate with a new key, in place of one of the same name.

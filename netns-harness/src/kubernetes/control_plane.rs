@@ -1,11 +1,12 @@
 //! [`ControlPlane`]: etcd and kube-apiserver in a namespace of the lab, and if wanted the controllers and the scheduler.
 //! It has no nodes but those that somebody makes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ipam::Stack;
 use ipnet::IpNet;
 
@@ -150,7 +151,7 @@ impl ControlPlane {
         Ok(Kubectl::new(&self.inner.station, &self.inner.programs, self.kubeconfig(identity)?))
     }
 
-    /// A kubeconfig file with a client certificate.
+    /// A kubeconfig file with a client certificate; the same one when it is asked for again.
     ///
     /// # Errors
     /// When no certificate can be made.
@@ -217,6 +218,24 @@ impl ControlPlane {
             self.kubectl().feed(["create", "-f", "-"], &list.to_string())?;
         }
         Ok(())
+    }
+
+    /// The API as the administrator, by HTTP without TLS at this address of [`ControlPlane::station`]: for what makes more requests
+    /// than kubectl can be started for. `kubectl proxy`; ready when this returns, to be called once.
+    ///
+    /// # Errors
+    /// When the proxy does not come up.
+    pub fn plain_http(&self) -> Result<SocketAddr> {
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8001);
+        let mut command = self.inner.programs.command("kubectl");
+        command.arg("--kubeconfig").arg(self.kubectl().kubeconfig());
+        command.args(["proxy", "--address=127.0.0.1", "--port=8001", "--accept-hosts=.*"]).env("KUBERC", "off");
+        let proxy = self.inner.station.start("kubectl-proxy", command)?;
+        proxy.wait_ready(Duration::from_secs(30), || {
+            let page = self.inner.station.get(address, "/readyz")?;
+            ensure!(page.status == 200, "/readyz says {page:?}");
+            Ok(address)
+        })
     }
 
     /// kube-apiserver: kill it, pause it (`Signal::STOP`), look into its log. To start it again, see [`ControlPlane::restart`].

@@ -50,10 +50,14 @@ impl Launch<'_> {
 
     pub fn kubeconfig(&self, identity: &Identity) -> Result<PathBuf> {
         let (name, subject) = (identity.file_stem(), identity.subject());
+        let path = self.authority.file(&format!("{name}.kubeconfig"));
+        let _turn = self.authority.lock();
+        if path.exists() {
+            return Ok(path);
+        }
         self.authority.issue(&Request { name: &name, subject: &subject, names: &[], validity: DAY })?;
         let [certificate, key] = ["crt", "key"].map(|end| self.authority.file(&format!("{name}.{end}")));
         let proof = Proof::Certificate { certificate: &certificate, key: &key };
-        let path = self.authority.file(&format!("{name}.kubeconfig"));
         std::fs::write(&path, kubeconfig(&self.url()?, &self.authority.file("ca.crt"), &proof))?;
         Ok(path)
     }

@@ -24,6 +24,8 @@ const POWER_OFF: &str = include_str!("machine/power-off.sh");
 const CONTAINERD: &str = include_str!("machine/containerd.toml");
 
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// Some hundred megabytes on a busy disk.
+const IMPORT_LIMIT: Duration = Duration::from_secs(180);
 /// The path inside, whoever started the test from wherever.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -79,9 +81,9 @@ impl Machine {
             inside = self.node.directory().join("image.tar");
             std::fs::copy(archive, &inside)?;
         }
-        let words = ["ctr", "-n", "k8s.io", "images", "import"].map(AsRef::as_ref);
-        let imported = self.run(words.into_iter().chain([inside.as_os_str()])).map(drop);
-        imported.with_context(|| format!("importing {}", archive.display()))
+        let inside = inside.to_str().with_context(|| format!("{} is no text", inside.display()))?;
+        let imported = self.run_long("import", &["ctr", "-n", "k8s.io", "images", "import", inside], IMPORT_LIMIT);
+        imported.with_context(|| format!("importing {}", archive.display())).map(drop)
     }
 
     /// Adds a service, which starts now and at every boot: a shell script that ends in `exec`.

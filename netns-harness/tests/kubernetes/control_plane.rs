@@ -20,6 +20,9 @@ fn a_control_plane_answers_on_its_nodes_and_keeps_its_objects_over_a_restart() {
     assert_eq!(seen["spec"]["podCIDR"], "10.244.1.0/24");
     assert_eq!(seen["status"]["addresses"][1]["address"], "2001:db8::11");
 
+    let plain = api.plain_http().unwrap();
+    assert!(api.station().get(plain, "/api/v1/nodes/alpha").unwrap().body.contains("10.244.1.0/24"));
+
     // The daemon's account sees nodes, and changes their status, and nothing more.
     let kubeconfig = api.daemon_kubeconfig().unwrap();
     let kubectl = |words: &str| {
