@@ -46,7 +46,7 @@ impl Part for Masquerade {
         match call.plugin {
             // The host ports' part takes all that the pod has in the table.
             Plugin::Towpath => Ok(()),
-            _ => translation::remove(&translation::tag(call, attachment)?),
+            _ => translation::delete(call, attachment),
         }
     }
 

@@ -54,7 +54,7 @@ impl Part for Ports {
     }
 
     fn delete(&self, call: &Call<'_>, attachment: &Attachment) -> Result<(), Error> {
-        translation::remove(&translation::tag(call, attachment)?)
+        translation::delete(call, attachment)
     }
 
     fn check(&self, call: &Call<'_>, attachment: &Attachment, previous: &Outcome) -> Result<(), Error> {

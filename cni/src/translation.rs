@@ -4,6 +4,7 @@ use std::mem::ManuallyDrop;
 
 use kernel::conntrack::{self, Which};
 use kernel::listener::Listener;
+use kernel::nft::leftovers;
 use kernel::nft::nat::{Mapping, Nat, NatError};
 use kernel::tag::Tag;
 
@@ -48,6 +49,17 @@ impl TranslationError {
 /// When the network has no name.
 pub fn tag(call: &Call<'_>, attachment: &Attachment) -> Result<Tag, Error> {
     Ok(Tag::new(call.document.network()?.as_str(), &attachment.owner))
+}
+
+/// DEL: takes all that a pod has, be it from us or from the reference plugins.
+///
+/// # Errors
+/// When the network has no name, or the kernel refuses.
+pub fn delete(call: &Call<'_>, attachment: &Attachment) -> Result<(), Error> {
+    remove(&tag(call, attachment)?)?;
+    let (network, owner) = (call.document.network()?, &attachment.owner);
+    let theirs = leftovers::remove(network.as_str(), owner.container.as_str(), &owner.ifname);
+    Ok(theirs.map_err(TranslationError::from)?)
 }
 
 /// Takes all that a pod has in the table, and forgets the UDP flows through its host ports.

@@ -8,6 +8,7 @@
 mod chain;
 mod expression;
 pub(crate) mod guard;
+pub mod leftovers;
 mod listing;
 pub mod nat;
 mod observation;

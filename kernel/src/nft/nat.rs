@@ -15,7 +15,7 @@ mod mapping;
 mod program;
 mod removal;
 mod sets;
-mod transaction;
+pub(super) mod transaction;
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -28,6 +28,7 @@ use super::{GENERIC, Kind, NO_NFTABLES};
 use crate::error::{Error, Refusal, Result};
 use crate::netlink::{Protocol as Netlink, Request, Socket};
 use crate::tag::Tag;
+pub(super) use element::none_or;
 use element::{Element, Set};
 use transaction::{Outcome, Transaction};
 
@@ -302,7 +303,7 @@ impl Nat {
 }
 
 /// The ruleset's generation, which every transaction of anybody's raises. `None` on a kernel that does not say.
-fn generation(socket: &mut Socket) -> Result<Option<u32>> {
+pub(super) fn generation(socket: &mut Socket) -> Result<Option<u32>> {
     let doing = "asking for the generation of the nftables ruleset";
     let request = Request { kind: Kind::GetGeneration.number(), flags: 0, doing };
     let answers = socket.query(&request, |body| body.fixed(&GENERIC)).map_err(|error| match error {

@@ -33,7 +33,7 @@ const VERDICT_CHAIN: u16 = 2;
 
 /// The table's maps and sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Set {
+pub(in crate::nft) enum Set {
     /// protocol . port → pod . port: host ports on all addresses.
     Ports(Family),
     /// address . protocol . port → pod . port: host ports on one address.
@@ -74,7 +74,7 @@ impl Set {
 
 /// What a key leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Data {
+pub(in crate::nft) enum Data {
     Nothing,
     Value(Vec<u8>),
     Verdict(Goto),
@@ -82,8 +82,8 @@ pub(super) enum Data {
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Element {
-    pub(super) set: Set,
+pub(in crate::nft) struct Element {
+    pub(in crate::nft) set: Set,
     pub(super) key: Vec<u8>,
     pub(super) data: Data,
     /// Its comment: whose it is.
@@ -267,7 +267,7 @@ fn elements<'a>(set: Set, message: &Message<'a>) -> impl Iterator<Item = Element
 }
 
 /// What is not there is no error.
-pub(super) fn none_or<T>(answer: Result<T>) -> Result<Option<T>> {
+pub(in crate::nft) fn none_or<T>(answer: Result<T>) -> Result<Option<T>> {
     match answer {
         Err(Error::Refused { refusal, .. }) if refusal.errno == libc::ENOENT => Ok(None),
         answer => answer.map(Some),

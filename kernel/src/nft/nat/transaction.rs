@@ -9,7 +9,7 @@ use crate::nft::transaction::{BATCH, BATCH_GENERATION, BEGIN, END};
 use crate::nft::{GENERIC, Kind};
 
 /// What came of a transaction.
-pub(super) enum Outcome {
+pub(in crate::nft) enum Outcome {
     Done,
     /// Somebody's transaction came between the look and this one: nothing was changed.
     Stale,
@@ -30,16 +30,20 @@ struct Step {
 }
 
 /// The changes.
-pub(super) struct Transaction {
+pub(in crate::nft) struct Transaction {
     messages: Datagram,
     /// The first message's number; the steps' are the ones from there on.
     first: u32,
     steps: Vec<Step>,
+    /// `struct nfgenmsg` of the table's family.
+    family: [u8; 4],
+    /// Family and name of the table, for sentences.
+    table: String,
 }
 
 impl Transaction {
     /// Begins one for the ruleset as it is now.
-    pub(super) fn begin(
+    pub(in crate::nft) fn begin(
         socket: &mut Socket,
         generation: impl FnOnce(&mut Socket) -> Result<Option<u32>>,
     ) -> Result<Transaction> {
@@ -53,17 +57,24 @@ impl Transaction {
                 body.be32(BATCH_GENERATION, generation);
             }
         });
-        let whole = Step { doing: format!("writing the nftables table inet {TABLE}"), near: false };
-        Ok(Transaction { messages, first, steps: vec![whole] })
+        let table = format!("inet {TABLE}");
+        let whole = Step { doing: format!("writing the nftables table {table}"), near: false };
+        Ok(Transaction { messages, first, steps: vec![whole], family: GENERIC, table })
+    }
+
+    /// The same for a table of another family.
+    pub(in crate::nft) fn about(self, family: [u8; 4], table: &str) -> Transaction {
+        let doing = format!("writing the nftables table {table}");
+        Transaction { steps: vec![Step { doing, near: false }], family, table: table.to_owned(), ..self }
     }
 
     /// Whether there is nothing to do.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::nft) fn is_empty(&self) -> bool {
         self.steps.len() == 1
     }
 
     /// Makes or deletes an element.
-    pub(super) fn element(&mut self, kind: Kind, element: &Element) {
+    pub(in crate::nft) fn element(&mut self, kind: Kind, element: &Element) {
         let near = matches!(element.set, Set::Near(_));
         let flags = match kind {
             // The network of a pod is that of its neighbours, too.
@@ -76,16 +87,17 @@ impl Transaction {
     }
 
     /// Adds a message about a table, set, chain or rule, all of whose attributes `body` writes.
-    pub(super) fn order(&mut self, (kind, flags): (Kind, i32), what: &str, body: impl FnOnce(&mut Body<'_>)) {
-        let doing = format!("writing {what} of the nftables table inet {TABLE}");
+    pub(in crate::nft) fn order(&mut self, (kind, flags): (Kind, i32), what: &str, body: impl FnOnce(&mut Body<'_>)) {
+        let doing = format!("writing {what} of the nftables table {}", self.table);
         self.push((kind, flags), Step { doing, near: false }, body);
     }
 
     fn push(&mut self, (kind, flags): (Kind, i32), step: Step, body: impl FnOnce(&mut Body<'_>)) {
         let flags = (flags | libc::NLM_F_REQUEST) as u16;
         let header = Header { kind: kind.number(), flags, sequence: self.sequence(self.steps.len()) };
+        let family = self.family;
         self.messages.push(header, |whole| {
-            whole.fixed(&GENERIC);
+            whole.fixed(&family);
             body(whole);
         });
         self.steps.push(step);
@@ -96,11 +108,11 @@ impl Transaction {
     }
 
     /// Sends it and waits for the outcome.
-    pub(super) fn commit(mut self, socket: &mut Socket) -> Result<Outcome> {
+    pub(in crate::nft) fn commit(mut self, socket: &mut Socket) -> Result<Outcome> {
         if self.is_empty() {
             return Ok(Outcome::Done);
         }
-        let doing = format!("writing the nftables table inet {TABLE}");
+        let doing = format!("writing the nftables table {}", self.table);
         // Refusals come by themselves; only the last message asks to be acknowledged, and that comes behind them.
         self.messages.flag_last(libc::NLM_F_ACK as u16);
         let last = self.sequence(self.steps.len() - 1);
