@@ -148,7 +148,7 @@ fn of_sixty_four_at_once_for_the_last_thirty_two_exactly_thirty_two_succeed() {
             let id = format!("c{n}");
             let variables =
                 [("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", id.as_str()), ("CNI_NETNS", "/x"), ("CNI_IFNAME", "eth0")];
-            let plugin = &plugins[usize::from(others != 0 && n % 4 == 0)];
+            let plugin = &plugins[usize::from(others != 0 && n.is_multiple_of(4))];
             stage.start(plugin, &variables, text.as_bytes())
         };
         let started: Vec<_> = (0..64).map(start).collect();
