@@ -81,7 +81,9 @@ pub async fn keep(settings: InstallationSettings, mut ready: watch::Receiver<boo
             changed
         });
         if looked.wrote {
+            // A directory that was not there could not be watched.
             sleep(SPACING).await;
+            continue;
         }
         let next = async {
             match &mut notices {

@@ -118,6 +118,19 @@ async fn the_plugin_and_its_names_are_put_back_and_others_left_alone() {
 }
 
 #[tokio::test]
+async fn directories_that_are_missing_are_made_and_made_again() {
+    let host = Host::new("cni-made");
+    let directories = ["bin", "net.d"].map(|name| host.path(name));
+    directories.iter().for_each(|directory| fs::remove_dir(directory).unwrap());
+    let (ready, _troubles) = host.keep();
+    ready.send_replace(true);
+    let all = ["bin/towpath", "bin/tuning", "net.d/10-flannel.conflist"].map(|name| host.path(name));
+    until("all of it", || all.iter().all(|path| path.exists())).await;
+    directories.iter().for_each(|directory| fs::remove_dir_all(directory).unwrap());
+    until("all of it again", || all.iter().all(|path| path.exists())).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_installed_and_what_stands_before_it_is_named() {
     let host = Host::new("cni-named").with_source("{\"name\": \"cbr0\"}");
     fs::write(host.path("net.d/05-other.conf"), "{}").unwrap();

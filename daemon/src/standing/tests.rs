@@ -157,6 +157,17 @@ fn what_can_change_live_does() {
 }
 
 #[test]
+fn a_family_without_a_pod_cidr_is_named_and_the_other_works() {
+    let mut daemon = assigned(None);
+    let mut single = lease("a", 1);
+    single.endpoints = Stack::V4(single.endpoints.get(Family::V4).unwrap().clone());
+    hear(&mut daemon, [network(NETWORK), all(), Event::Mine(single)]);
+    let said = readiness(&daemon);
+    assert!(said.ready, "{said:?}");
+    assert!(said.degraded[0].contains("pods get no IPv6 address: the network has fd00:10:244::/48"), "{said:?}");
+}
+
+#[test]
 fn an_instruction_moves_the_uplink_at_once() {
     let mut daemon = settled();
     let public = Stack::Dual { v4: [203, 0, 113, 5].into(), v6: "2001:db8::5".parse().unwrap() };

@@ -91,6 +91,16 @@ impl Readiness {
             None => trouble.reason.clone(),
         }));
         self.degraded.extend(node.moved.iter().map(|trouble| trouble.reason.clone()));
+        if let (Some(network), Some(own), true) = (node.network(), node.own(), node.assigned()) {
+            let lacking = network.networks.iter().filter(|(family, _)| !own.endpoints.has(*family));
+            self.degraded.extend(lacking.map(|(family, net)| {
+                format!(
+                    "pods get no {family} address: the network has {net}, and node {} no {family} podCIDR or address; give \
+                     kube-controller-manager a --cluster-cidr of both families",
+                    node.name()
+                )
+            }));
+        }
     }
 
     fn weigh_files(&mut self, record: &Record) {
