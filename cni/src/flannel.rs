@@ -35,11 +35,10 @@ impl Part for Flannel {
         outcome: &mut Outcome,
     ) -> Result<Undo<'a>, Error> {
         let document = delegate::of(call.document)?;
+        with(call, &document, |part, call| part.validate(call))?;
         // Before anything is made, so that DEL finds it whenever this ends; it stays when ADD fails.
         Kept::of(call.document)?.write(attachment, &document)?;
-        with(call, &document, |part, call| {
-            part.validate(call).and_then(|()| part.add(call, attachment, outcome).map(drop))
-        })?;
+        with(call, &document, |part, call| part.add(call, attachment, outcome).map(drop))?;
         Ok(Box::new(move || {
             // What cannot be taken back now, DEL will.
             with(call, &document, |part, call| part.delete(call, attachment)).ok();

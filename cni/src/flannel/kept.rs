@@ -49,10 +49,9 @@ impl Kept {
             }
             file => file,
         };
-        let written = file.and_then(|mut file| {
-            file.write_all(as_go_writes(&document.to_text()).as_bytes())?;
-            file.sync_all()
-        });
+        // Not synced, which flannel's plugin does and a pod would wait for: a power cut ends the pod as well, and DEL gets by
+        // without the file.
+        let written = file.and_then(|mut file| file.write_all(as_go_writes(&document.to_text()).as_bytes()));
         written.map_err(|source| Error::KeptFile { action: "write", path, source })
     }
 
