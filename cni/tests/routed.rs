@@ -44,7 +44,7 @@ fn a_routed_pod_has_its_addresses_alone_and_the_node_a_route_to_each() {
     assert_eq!(result["interfaces"].as_array().unwrap().len(), 2, "{result}");
     assert_eq!(result["ips"][0]["interface"], 1);
     let port = result["interfaces"][0]["name"].as_str().unwrap().to_owned();
-    assert_eq!(stage.links(), [port.clone()]);
+    assert_eq!(stage.links(), std::slice::from_ref(&port));
     let routes = stage.ip("route show proto 85");
     assert_eq!(
         (&routes[0]["dst"], &routes[0]["dev"], &routes[0]["scope"]),

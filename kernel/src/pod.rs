@@ -259,13 +259,12 @@ pub fn attach(netns: &Netns, way: &Way, wire: &Wire, inside: &Inside) -> Result<
         }
         error => error,
     })?;
-    finish(&mut host, (way, &laid), wire, (netns, inside)).map_err(|error| {
+    finish(&mut host, (way, &laid), wire, (netns, inside)).inspect_err(|_| {
         // The first error is the one to report; what cannot be taken down now, the pod's DEL will.
         host.delete(laid.ends.host, wire.host).ok();
         if laid.beside.is_some() {
             host.forget_unrouted().ok();
         }
-        error
     })
 }
 

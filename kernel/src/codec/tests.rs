@@ -231,3 +231,45 @@ fn lists_are_filtered_by_the_kernel() {
     let of_link = written(neighbour::GET, |body| neighbour::of_link(body, 4));
     assert_eq!(Messages::new(&of_link).next().unwrap().attributes(12).get(libc::NDA_IFINDEX).unwrap().u32(), Some(4));
 }
+
+#[test]
+fn a_ports_vlans_are_added_and_deleted_as_bridge_does_it() {
+    let of = |vlans: bridge::Vlans| written(bridge::SET_VLANS, |body| bridge::add_vlans(body, 3, &vlans));
+    let access = of(bridge::Vlans { access: Some(10), ..bridge::Vlans::default() });
+    let theirs = "34 00 00 00 13 00 05 00 81 ba 01 6b 00 00 00 00 07 00 00 00 03 00 00 00 00 00 00 00 00 00 00 00 \
+        14 00 1a 00 06 00 00 00 01 00 00 00 08 00 02 00 06 00 0a 00";
+    assert_like(&access, theirs, 16, &[libc::IFLA_AF_SPEC]);
+    let trunk = of(bridge::Vlans { trunk: vec![11], ..bridge::Vlans::default() });
+    let theirs = "34 00 00 00 13 00 05 00 81 ba 01 6b 00 00 00 00 07 00 00 00 03 00 00 00 00 00 00 00 00 00 00 00 \
+        14 00 1a 00 06 00 00 00 01 00 00 00 08 00 02 00 00 00 0b 00";
+    assert_like(&trunk, theirs, 16, &[libc::IFLA_AF_SPEC]);
+    let none = written(link::DELETE, |body| bridge::delete_vlans(body, 3));
+    let theirs = "3c 00 00 00 11 00 05 00 81 ba 01 6b 00 00 00 00 07 00 00 00 03 00 00 00 00 00 00 00 00 00 00 00 \
+        1c 00 1a 00 06 00 00 00 01 00 00 00 08 00 02 00 08 00 01 00 08 00 02 00 10 00 fe 0f";
+    assert_like(&none, theirs, 16, &[libc::IFLA_AF_SPEC]);
+}
+
+#[test]
+fn links_go_out_of_service_and_away_by_their_group_as_ip_does_it() {
+    let retired = written(link::NEW, |body| link::retire(body, 3, 1_414_529_024));
+    let theirs = "28 00 00 00 10 00 05 00 80 ba 01 6b 00 00 00 00 00 00 00 00 03 00 00 00 00 00 00 00 01 00 00 00 \
+        08 00 1b 00 00 00 50 54";
+    assert_like(&retired, theirs, 16, &[]);
+    let deleted = written(link::DELETE, |body| link::by_group(body, 1_414_529_024));
+    let theirs = "28 00 00 00 11 00 05 00 80 ba 01 6b 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 \
+        08 00 1b 00 00 00 50 54";
+    assert_like(&deleted, theirs, 16, &[]);
+}
+
+#[test]
+fn an_answer_in_a_pods_name_is_made_as_ip_makes_it_and_known_again() {
+    let ours = written(neighbour::NEW, |body| pod::proxy(body, 5, address("fd00::5")));
+    let message = Messages::new(&ours).next().unwrap();
+    assert_eq!(pod::proxied(&message), Some((5, address("fd00::5"))));
+    // `ip neigh add proxy fd00::5 dev … protocol 85`
+    let theirs = "38 00 00 00 1c 00 05 06 81 ba 01 6b 00 00 00 00 0a 00 00 00 05 00 00 00 80 00 08 00 05 00 0c 00 \
+        55 00 00 00 14 00 01 00 fd 00 00 00 00 00 00 00 00 00 00 00 00 00 00 05";
+    assert_like(&ours, theirs, 12, &[]);
+    let somebodys = written(neighbour::NEW, |body| neighbour::set(body, 5, address("fd00::5"), mac(1)));
+    assert_eq!(pod::proxied(&Messages::new(&somebodys).next().unwrap()), None);
+}

@@ -37,6 +37,17 @@ pub struct BridgeSeen {
     own: bool,
 }
 
+/// The bridge that a wire is to be a port of.
+#[derive(Clone, Copy)]
+pub(super) struct Footing<'a> {
+    pub(super) wanted: &'a Bridge,
+    pub(super) seen: &'a BridgeSeen,
+    /// Its addresses that have to go.
+    pub(super) others: &'a [IpNet],
+    /// The link that has the gateway addresses: the bridge, or its end in the pod's VLAN.
+    pub(super) gateways_on: u32,
+}
+
 /// The messages that see to a bridge, by their places in an exchange.
 pub(super) struct Tended {
     gateways: Vec<usize>,
@@ -156,12 +167,8 @@ impl Host {
 
 impl Tended {
     /// Adds what the bridge, or its end in a VLAN, lacks of what is wanted.
-    pub(super) fn new(
-        exchange: &mut Exchange<'_>,
-        wanted: &Bridge,
-        (seen, others): &(BridgeSeen, Vec<IpNet>),
-        gateways_on: u32,
-    ) -> Tended {
+    pub(super) fn new(exchange: &mut Exchange<'_>, footing: Footing<'_>) -> Tended {
+        let Footing { wanted, seen, others, gateways_on } = footing;
         if !seen.up {
             exchange.order((link::NEW, 0), |body| link::set_flags(body, seen.index, libc::IFF_UP as u32));
         }

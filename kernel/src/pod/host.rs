@@ -8,11 +8,11 @@ use backends::LinkName;
 use ipam::{Family, Mac};
 use ipnet::IpNet;
 
-use super::bridge::{Tended, VlanEnd};
+use super::bridge::{Footing, Tended, VlanEnd};
 use super::burial::GROUP;
 use super::exchange::Exchange;
 use super::routed::let_answer;
-use super::{Bridge, Inside, Laid, PodError, Port, Terms, Way, Wire, introduce};
+use super::{Inside, Laid, PodError, Port, Terms, Way, Wire, introduce};
 use crate::codec::{self, bridge, link, neighbour, pod};
 use crate::error::{Error, Result};
 use crate::netlink::{Message, Protocol, Request, Socket};
@@ -121,16 +121,17 @@ impl Host {
         match way {
             Way::Bridged(bridge, terms) => {
                 let filtering = terms.vlans.filtering();
-                let seen = self.bridge(bridge, filtering)?;
-                let vlan = self.vlan_end(bridge, &seen.0, &terms.vlans)?;
-                let gateways_on = vlan.as_ref().map_or(seen.0.index, |end| end.index);
-                let ends = self.plug(Some((bridge, &seen, gateways_on)), wire, (terms, netns))?;
+                let (seen, others) = self.bridge(bridge, filtering)?;
+                let vlan = self.vlan_end(bridge, &seen, &terms.vlans)?;
+                let gateways_on = vlan.as_ref().map_or(seen.index, |end| end.index);
+                let footing = Footing { wanted: bridge, seen: &seen, others: &others, gateways_on };
+                let ends = self.plug(Some(footing), wire, (terms, netns))?;
                 let vlan = vlan.map(|VlanEnd { name, mac, .. }| (name, mac));
                 if let Err(error) = self.set_vlans((ends.host, wire.host), &terms.vlans) {
                     self.delete(ends.host, wire.host)?;
                     return Err(error.into());
                 }
-                Ok(Laid { ends, bridge: Some(seen.0.tended(bridge)), vlan, beside: None })
+                Ok(Laid { ends, bridge: Some(seen.tended(bridge)), vlan, beside: None })
             }
             Way::Routed { beside } => {
                 let ends = self.plug(None, wire, (&Terms::default(), netns))?;
@@ -147,16 +148,16 @@ impl Host {
     /// and the daemon did not do yet is in the way of the same container's next wire, and goes first.
     fn plug(
         &mut self,
-        bridge: Option<(&Bridge, &(super::BridgeSeen, Vec<IpNet>), u32)>,
+        footing: Option<Footing<'_>>,
         wire: &Wire,
         (terms, netns): (&Terms, &Netns),
     ) -> std::result::Result<Ends, PodError> {
-        match self.try_plug(bridge, wire, (terms, netns)) {
+        match self.try_plug(footing, wire, (terms, netns)) {
             Err(taken @ (PodError::HostEndTaken { .. } | PodError::PodEndTaken { .. })) => {
                 match self.find(wire.host)?.filter(|found| found.group == GROUP) {
                     Some(buried) => {
                         self.delete(buried.index, wire.host)?;
-                        self.try_plug(bridge, wire, (terms, netns))
+                        self.try_plug(footing, wire, (terms, netns))
                     }
                     None => Err(taken),
                 }
@@ -167,13 +168,13 @@ impl Host {
 
     fn try_plug(
         &mut self,
-        bridge: Option<(&Bridge, &(super::BridgeSeen, Vec<IpNet>), u32)>,
+        footing: Option<Footing<'_>>,
         wire: &Wire,
         (terms, netns): (&Terms, &Netns),
     ) -> std::result::Result<Ends, PodError> {
         let mut exchange = Exchange::new(&mut self.socket);
-        let tended = bridge.map(|(wanted, seen, on)| Tended::new(&mut exchange, wanted, seen, on));
-        let master = bridge.map(|(_, seen, _)| seen.0.index);
+        let tended = footing.map(|footing| Tended::new(&mut exchange, footing));
+        let master = footing.map(|footing| footing.seen.index);
         let ends = [pod::End { name: wire.host, mac: wire.host_mac }, pod::End { name: wire.pod, mac: wire.pod_mac }];
         let make = exchange.order((link::NEW, codec::MAKE), |body| {
             pod::veth(body, ends, (master, wire.mtu), netns.as_fd());
@@ -186,21 +187,21 @@ impl Host {
         let look = exchange.question(link::GET, |body| link::by_name(body, wire.host));
         let mut found = None;
         let refusals = exchange.finish(|message| found = Found::read(message))?;
-        match (refusals.errno(make), bridge) {
+        match (refusals.errno(make), footing) {
             (Some(libc::EEXIST), _) => return Err(taken(found, wire)),
-            (Some(libc::EXFULL), Some((bridge, ..))) => return Err(PodError::BridgeFull { name: bridge.name }),
+            (Some(libc::EXFULL), Some(on)) => return Err(PodError::BridgeFull { name: on.wanted.name }),
             _ => {}
         }
         let added = tended.as_ref().is_some_and(|tended| tended.added(|place| refusals.errno(place)));
-        let unpinned = added && bridge.is_some_and(|(_, seen, _)| seen.0.unpinned);
+        let unpinned = added && footing.is_some_and(|footing| footing.seen.unpinned);
         let plugged = refusals.errno(make).is_none();
         let harmless = |place, errno| tended.as_ref().is_some_and(|tended| tended.is_harmless(place, errno));
-        let result = refusals.tolerate(harmless).into_result(|place| match (place, &tended, bridge) {
+        let result = refusals.tolerate(harmless).into_result(|place| match (place, &tended, footing) {
             (place, ..) if place == make => {
                 format!("making the veth pair {} and {} in {}", wire.host, wire.pod, netns.path().display())
             }
             (place, ..) if place == mark => format!("setting alias, hairpin and isolation of {}", wire.host),
-            (place, Some(tended), Some((bridge, ..))) if place != look => tended.doing(place, bridge.name),
+            (place, Some(tended), Some(on)) if place != look => tended.doing(place, on.wanted.name),
             _ => format!("looking for {}", wire.host),
         });
         match (result, found.and_then(|found| Some((found.index, found.peer?)))) {
