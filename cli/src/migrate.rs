@@ -84,6 +84,9 @@ pub fn run(direction: &Direction, say: &mut dyn FnMut(&str)) -> Result<u8, Migra
     let cluster = Cluster::open(&wish.cluster.choice())?;
     let survey = Survey::take(&cluster)?;
     let templates = Templates::of(&survey.daemonset, wish.image.as_deref())?;
+    if to == Daemon::Flannel && templates.flannel.is_none() {
+        return Err(MigrateError::NoWayBack { annotation: template::KEPT });
+    }
     let nodes = chosen(&survey, &wish.nodes)?;
     let findings = match to {
         Daemon::Towpath => checks::check(&survey),
