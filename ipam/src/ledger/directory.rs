@@ -6,10 +6,10 @@
 )]
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -98,7 +98,9 @@ impl Directory {
         let mut refusal = None;
         let file = match options.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&self.path).map_err(failure("create", &self.path))?;
+                // As host-local makes it: nobody else writes here, whatever umask the runtime has.
+                let made = DirBuilder::new().recursive(true).mode(0o755).create(&self.path);
+                made.map_err(failure("create", &self.path))?;
                 options.create(true).open(&path)
             }
             // Reading is enough for flock, and for who has nothing to write.
