@@ -158,30 +158,8 @@ impl Fixed {
                 known(list, &[Expression::Masquerade { flags: RANDOM_FULLY }]);
             }
             Fixed::All => known(list, &[Expression::Masquerade { flags: RANDOM_FULLY }]),
-            Fixed::LoopbackOut => {
-                of_family(list, Family::V6);
-                for offset in [SOURCE_V6, DESTINATION_V6] {
-                    let address = Expression::Payload { base: Base::Network, offset, length: 16 };
-                    known(list, &[address, Expression::equal(&Ipv6Addr::LOCALHOST.octets())]);
-                }
-                meta(list, META_PROTOCOL, FIRST);
-                lookup(list, PROTOCOLS, None);
-                meta(list, META_PROTOCOL, FIRST);
-                port(list, FOURS + 1);
-                lookup(list, Set::Loopback.name(), Some(FIRST));
-                write(list, SOURCE_V6);
-            }
-            Fixed::LoopbackIn => {
-                not_from_loopback(list);
-                of_family(list, Family::V6);
-                source(list, Family::V6, 16);
-                known(list, &[Expression::equal(&Ipv6Addr::LOCALHOST.octets())]);
-                expression(list, "immediate", |data| {
-                    data.be32(IMMEDIATE_DREG, FIRST);
-                    data.nest(IMMEDIATE_DATA, |nest| nest.bytes(DATA_VALUE, &Ipv6Addr::LOCALHOST.octets()));
-                });
-                write(list, DESTINATION_V6);
-            }
+            Fixed::LoopbackOut => loopback_out(list),
+            Fixed::LoopbackIn => loopback_in(list),
             Fixed::Martian => {
                 not_from_loopback(list);
                 of_family(list, Family::V4);
@@ -190,6 +168,34 @@ impl Fixed {
             }
         }
     }
+}
+
+/// The node's question to itself gets another address of its own.
+fn loopback_out(list: &mut Body<'_>) {
+    of_family(list, Family::V6);
+    for offset in [SOURCE_V6, DESTINATION_V6] {
+        let address = Expression::Payload { base: Base::Network, offset, length: 16 };
+        known(list, &[address, Expression::equal(&Ipv6Addr::LOCALHOST.octets())]);
+    }
+    meta(list, META_PROTOCOL, FIRST);
+    lookup(list, PROTOCOLS, None);
+    meta(list, META_PROTOCOL, FIRST);
+    port(list, FOURS + 1);
+    lookup(list, Set::Loopback.name(), Some(FIRST));
+    write(list, SOURCE_V6);
+}
+
+/// The answer gets `::1` back.
+fn loopback_in(list: &mut Body<'_>) {
+    not_from_loopback(list);
+    of_family(list, Family::V6);
+    source(list, Family::V6, 16);
+    known(list, &[Expression::equal(&Ipv6Addr::LOCALHOST.octets())]);
+    expression(list, "immediate", |data| {
+        data.be32(IMMEDIATE_DREG, FIRST);
+        data.nest(IMMEDIATE_DATA, |nest| nest.bytes(DATA_VALUE, &Ipv6Addr::LOCALHOST.octets()));
+    });
+    write(list, DESTINATION_V6);
 }
 
 /// `iif != "lo"`
