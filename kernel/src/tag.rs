@@ -53,13 +53,15 @@ fn network_part(network: &str) -> String {
     format!("{PREFIX} {} ", shortened(network, LONGEST_NETWORK))
 }
 
-/// A text that is too long keeps its beginning, and a hash of the whole tells it from others.
+/// A text that is too long, or that `nft` could not list so that it can be read again, keeps the beginning of what is
+/// plain in it, and a hash of the whole tells it from others.
 fn shortened(text: &str, longest: usize) -> String {
-    if text.len() <= longest && text.is_ascii() {
+    let plain = |c: &char| c.is_ascii_graphic() && *c != '"';
+    if text.len() <= longest && text.chars().all(|c| plain(&c)) {
         return text.to_owned();
     }
     let digits = Mac::derived_from(text).to_string().replace(':', "");
-    let plain: String = text.chars().filter(char::is_ascii_graphic).take(longest - digits.len() - 1).collect();
+    let plain: String = text.chars().filter(plain).take(longest - digits.len() - 1).collect();
     format!("{plain}~{digits}")
 }
 
@@ -88,6 +90,8 @@ mod tests {
         let long = |end: &str| tag(&"n".repeat(300), &format!("{}{end}", "c".repeat(300)));
         assert!(long("a").as_str().len() < 128);
         assert_ne!(long("a"), long("b"));
+        let quoted = Tag::new("n", &Owner { container: Identifier::new("c").unwrap(), ifname: "e\"\u{1}0".to_owned() });
+        assert!(quoted.as_str().starts_with("towpath-pod n c/e0~") && !quoted.as_str().contains('"'));
         assert!(Tag::is_of_network(long("a").as_str(), &"n".repeat(300)));
         assert!(!Tag::is_of_network(long("a").as_str(), &"n".repeat(301)));
     }

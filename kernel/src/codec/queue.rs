@@ -192,3 +192,36 @@ pub fn intermediate(body: &mut Body<'_>, name: backends::LinkName, mtu: u32) {
     body.u32(libc::IFLA_TXQLEN, 1000);
     body.nest(super::link::INFO, |info| info.text(super::link::INFO_KIND, "ifb"));
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::netlink::Header;
+
+    fn message(kind: u16, body: &[u8]) -> Message<'_> {
+        Message { header: Header { kind, flags: 0, sequence: 0 }, port: 0, body }
+    }
+
+    #[test]
+    fn a_bucket_is_known_again_by_what_the_kernel_says_in_its_own_units() {
+        let bucket = Bucket { rate: 1_000_000, burst: 125_000, limit: 0 };
+        // 125 ms, in 64 ns each.
+        let seen = |rate, ticks| Seen { link: 1, rate, ticks };
+        assert!(bucket.is(&seen(1_000_000, 1_953_125)) && bucket.is(&seen(1_000_000, 1_953_100)));
+        assert!(!bucket.is(&seen(1_000_001, 1_953_125)) && !bucket.is(&seen(1_000_000, 1_900_000)));
+        // Four minutes and more do not fit into the kernel's answer, which is cut.
+        let slow = Bucket { rate: 1, burst: 2000, limit: 0 };
+        assert!(slow.is(&seen(1, (2_000_000_000_000_u64 >> 6) as u32)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_can_be_read(octets in proptest::collection::vec(any::<u8>(), 0..160)) {
+            Seen::read(&message(NEW, &octets));
+            redirected_to(&message(NEW_FILTER, &octets));
+        }
+    }
+}

@@ -48,7 +48,8 @@ impl Transaction {
         generation: impl FnOnce(&mut Socket) -> Result<Option<u32>>,
     ) -> Result<Transaction> {
         let generation = generation(socket)?;
-        let first = socket.next_sequence();
+        // Questions that are asked while it is written take the numbers that come next.
+        let first = socket.next_sequence() | 1 << 31;
         let mut messages = Datagram::default();
         let header = Header { kind: BEGIN, flags: libc::NLM_F_REQUEST as u16, sequence: first };
         messages.push(header, |body| {
