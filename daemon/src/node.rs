@@ -348,6 +348,12 @@ impl Node {
         if !self.peers_known {
             return None;
         }
+        // Told for what was asked before: the answer to what is asked now is on its way.
+        let outside =
+            |(family, net): (_, &IpNet)| own.endpoints.get(family).is_some_and(|it| !net.contains(&it.subnet));
+        if self.assigned() && network.networks.iter().any(outside) {
+            return None;
+        }
         let in_network = |family, endpoint: &ipam::Endpoint| network.networks.has(family).then(|| endpoint.clone());
         let own = Lease { endpoints: own.endpoints.filter_map(in_network)?, ..own.clone() };
         Some(Cluster {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipam::table::Record;
 use ipam::{BackendData, Family, Lease, Mac, Stack};
+use proptest::prelude::*;
 
 use super::standing;
 use crate::ask::fixture::{MemoryKernel, identity, lease, newborn_as, noon};
@@ -224,4 +225,53 @@ fn a_refusal_that_passes_keeps_no_pod_away_and_one_that_stays_does() {
     hear(&mut daemon, [Event::Changed(vec![Record::Lease(lease("d", 4))])]);
     assert!(!daemon.0.record.failures.is_empty());
     assert_eq!(standing(&daemon.0, later + Duration::from_secs(60)), Standing::Available);
+}
+
+/// What can be said to a node, in any order.
+fn anything() -> impl Strategy<Value = Option<Event>> {
+    let texts = [NETWORK.to_owned(), NETWORK.replace("10.244.0.0/16", "10.99.0.0/16"), "{".to_owned()];
+    prop_oneof![
+        3 => (1_u8..4).prop_map(|number| Some(Event::Mine(lease("a", number)))),
+        2 => proptest::sample::select(texts.to_vec()).prop_map(|text| Some(Event::Network(text))),
+        1 => Just(Some(Event::Unassigned("no podCIDR".to_owned()))),
+        1 => Just(Some(Event::Trouble("no answer".to_owned()))),
+        1 => Just(Some(Event::Well)),
+        1 => Just(Some(all())),
+        // The daemon ends and starts again.
+        1 => Just(None),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_said_no_pod_loses_its_network_and_all_is_well_in_the_end(said in proptest::collection::vec(anything(), 0..30)) {
+        let mut daemon = settled();
+        for event in said {
+            match event {
+                Some(event) => hear(&mut daemon, [event]),
+                None => {
+                    let kernel = daemon.1.state.clone();
+                    daemon = assigned(Some(daemon.0.node.last_known()));
+                    daemon.1.state = kernel;
+                }
+            }
+            prop_assert!(!daemon.1.state.links.is_empty() && daemon.1.state.ruleset.is_some(), "what ran was taken away");
+            if let Some(cluster) = daemon.0.node.cluster() {
+                let outside = cluster.own.endpoints.iter().find(|(family, endpoint)| {
+                    !cluster.networks.get(*family).is_some_and(|net| net.contains(&endpoint.subnet))
+                });
+                prop_assert!(outside.is_none(), "{outside:?} is not in {}", cluster.networks);
+            }
+        }
+        // As the store would, once all is as it should be: what the node claims, it gets.
+        hear(&mut daemon, [network(NETWORK), Event::Well, all()]);
+        if !matches!(daemon.0.node.wish(), Wish::Hold(_)) {
+            daemon.0.node.remember(NOW);
+        }
+        hear(&mut daemon, [Event::Mine(lease("a", 1))]);
+        let said = readiness(&daemon);
+        prop_assert!(said.ready, "{said:?}");
+        prop_assert_eq!(standing(&daemon.0, NOW), Standing::Available);
+        prop_assert_eq!(daemon.0.node.own().map(Lease::subnets), Some(lease("a", 1).subnets()));
+    }
 }
