@@ -31,7 +31,7 @@ build: deps-build toolchain ## Release binaries into dist/bin: towpathd, towpath
 	@ls -l dist/bin
 
 # What the image holds is static: it starts from scratch. arm64 needs Rust's library for it and a linker.
-ARCH := amd64
+ARCH := $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 TRIPLE := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-gnu
 export TOWPATH_IMAGE := $(CURDIR)/dist/image/towpath-$(ARCH).tar
 
