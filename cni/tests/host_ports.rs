@@ -200,6 +200,58 @@ fn of_pods_started_at_once_with_one_port_exactly_one_starts() {
 }
 
 #[test]
+fn many_pods_started_and_deleted_at_once_do_not_stand_in_each_others_way() {
+    let mut stage = Stage::new();
+    let pods: Vec<String> = (0..24).map(|n| stage.pod(&n.to_string())).collect();
+    for verb in ["ADD", "DEL"] {
+        let start = |(n, pod): (usize, &String)| {
+            let id = format!("c{n}");
+            let list = json!([{ "hostPort": 1000 + n, "containerPort": 80 },
+                              { "hostPort": 80, "containerPort": 80, "hostIP": format!("127.0.1.{n}") }]);
+            let config = stage.config("1.1.0", mappings(list)).to_string();
+            let variables =
+                [("CNI_COMMAND", verb), ("CNI_CONTAINERID", &*id), ("CNI_NETNS", &**pod), ("CNI_IFNAME", "eth0")];
+            stage.start(TOWPATH, &variables, config.as_bytes())
+        };
+        let started: Vec<_> = pods.iter().enumerate().map(start).collect();
+        for child in started {
+            stage::answer(child.wait_with_output().unwrap()).success();
+        }
+    }
+    assert!(tagged(&stage.netns()).is_empty());
+}
+
+#[test]
+fn routed_pods_have_host_ports_as_well() {
+    let mut stage = Stage::new();
+    let outside = neighbour(&mut stage);
+    let (node, a, b) = (stage.netns(), stage.pod("a"), stage.pod("b"));
+    shell(&node, "ip link set lo up");
+    let mut config = stage.config("1.1.0", mappings(json!([{ "hostPort": 8080, "containerPort": 80 }])));
+    stage::merge(&mut config, json!({ "mode": "routed" }));
+    stage.towpath("ADD", "a", &a, &config).success();
+    stage.towpath("ADD", "b", &b, &stage.config("1.1.0", json!({ "mode": "routed" }))).success();
+    serve(&a, "a", 80);
+    for (from, to, sees) in [
+        (&outside, "192.0.2.1:8080", Some(NEIGHBOUR4)),
+        (&outside, "[2001:db8::1]:8080", Some(NEIGHBOUR6)),
+        (&node, "192.0.2.1:8080", Some(NODE4)),
+        (&node, "127.0.0.1:8080", None),
+        (&node, "[::1]:8080", None),
+        // Nothing passes the node by: neighbours are seen as they are.
+        (&b, "192.0.2.1:8080", Some("10.244.1.3")),
+        (&b, "[2001:db8::1]:8080", Some("fd00:10:0:1::3")),
+        (&a, "192.0.2.1:8080", None),
+        (&a, "[2001:db8::1]:8080", None),
+    ] {
+        let said = ask(from, "tcp", to).unwrap_or_else(|| panic!("{from} to {to}"));
+        assert!(sees.is_none_or(|sees| said == format!("a {sees}")), "{from} to {to}: {said}");
+    }
+    stage.towpath("DEL", "a", &a, &config).success();
+    assert!(tagged(&node).is_empty() && !shell(&node, "nft list table inet towpath-pods").contains("10.244.1.2"));
+}
+
+#[test]
 fn sources_are_hidden_as_the_keys_of_portmap_say() {
     let mut stage = Stage::new();
     let outside = neighbour(&mut stage);
