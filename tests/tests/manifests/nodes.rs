@@ -165,4 +165,14 @@ fn flannels_own_manifest_works_with_only_the_image_changed_and_is_migrated() {
         assert_eq!(addresses(), before);
         expect_to_talk(&stations);
     }
+    // The same by kubectl alone.
+    cluster.kubectl().apply(&manifest()).unwrap();
+    wait_ready(&cluster);
+    expect_to_talk(&stations);
+    cluster.kubectl().run("rollout undo -n kube-flannel daemonset/kube-flannel-ds").unwrap();
+    wait_ready(&cluster);
+    let daemonset = cluster.kubectl().json("get daemonset -n kube-flannel kube-flannel-ds").unwrap();
+    assert_eq!(daemonset["spec"]["template"]["spec"]["initContainers"].as_array().unwrap().len(), 2);
+    assert_eq!(addresses(), before);
+    expect_to_talk(&stations);
 }
