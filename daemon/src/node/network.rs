@@ -23,8 +23,14 @@ impl Node {
             Err(mistakes) => return self.refuse_network(format!("{FILE} cannot be used: {mistakes}"), now),
         };
         if let Err(reason) = self.suits(&network) {
-            self.offered = Some(text);
-            return self.refuse_network(reason, now);
+            if self.unassigned.is_none() {
+                self.offered = Some(text);
+                return self.refuse_network(reason, now);
+            }
+            // The Node was made anew and has no subnet yet, or one that is not in the old network: nothing speaks for that
+            // any more. The kernel is left as it is until the two agree.
+            self.last_known = None;
+            self.on_own(None);
         }
         for warning in network.warnings.iter().filter(|_| self.network_text.as_ref() != Some(&text)) {
             tracing::warn!("{FILE}: {warning}");
@@ -50,14 +56,9 @@ impl Node {
 
     /// The subnet of this node is another now, or none: what did not suit it may be right.
     pub(super) fn take_offered(&mut self, now: Moment) {
-        let Some(text) = self.offered.take() else { return };
-        if self.unassigned.is_some() {
-            // The Node was made anew and has none yet, or one that is not in the old network: nothing speaks for that
-            // any more. The kernel is left as it is until there is a subnet.
-            self.last_known = None;
-            self.on_own(None);
+        if let Some(text) = self.offered.take() {
+            self.on_network(text, now);
         }
-        self.on_network(text, now);
     }
 
     /// Where nodes do not choose their subnets, a network without the one that this node has is of no use to it.

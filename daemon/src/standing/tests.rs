@@ -142,6 +142,23 @@ fn a_pod_network_without_the_pod_cidr_is_refused_until_the_node_has_another() {
 }
 
 #[test]
+fn a_network_may_be_changed_from_either_end() {
+    let mut daemon = settled();
+    let before = daemon.1.state.clone();
+    // The Nodes first: theirs is not in the network yet.
+    hear(&mut daemon, [Event::Unassigned("the podCIDR 10.99.1.0/24 is not in 10.244.0.0/16".to_owned())]);
+    hear(&mut daemon, [network(&NETWORK.replace("10.244.0.0/16", "10.99.0.0/16"))]);
+    assert_eq!(daemon.1.state, before);
+    let Wish::Hold(claim) = daemon.0.node.wish() else { panic!("{:?}", daemon.0.node.wish()) };
+    assert_eq!(claim.pools.get(Family::V4).unwrap().network.to_string(), "10.99.0.0/16");
+    let mut new = lease("a", 1);
+    let Stack::Dual { v4, .. } = &mut new.endpoints else { panic!("two families") };
+    v4.subnet = "10.99.1.0/24".parse().unwrap();
+    hear(&mut daemon, [Event::Mine(new)]);
+    assert!(readiness(&daemon).ready, "{:?}", readiness(&daemon));
+}
+
+#[test]
 fn what_can_change_live_does() {
     let mut daemon = settled();
     hear(&mut daemon, [network(&NETWORK.replace("10.244.0.0/16", "10.0.0.0/8"))]);
