@@ -294,8 +294,8 @@ fn finish(
     let (ends, gateways) = (laid.ends, neighbours(way, laid, wire, inside));
     let finished = Pod::enter(netns).and_then(|mut pod| {
         pod.configure(ends.pod, wire.pod, inside)?;
-        let mtu = host.settle((way, laid), wire, inside)?;
-        pod.announce((ends.pod, wire.pod_mac), inside, &gateways)?;
+        let (mtu, audience) = host.settle((way, laid), wire, inside)?;
+        pod.announce((ends.pod, wire.pod_mac, audience), inside, &gateways)?;
         Ok(mtu)
     });
     match finished {

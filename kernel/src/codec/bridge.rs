@@ -13,6 +13,8 @@ const PORT_DATA: u16 = 5;
 const PORT_STATE: u16 = 1;
 const PORT_HAIRPIN: u16 = 4;
 const PORT_ISOLATED: u16 = 33;
+/// `IFLA_BRPORT_NO`
+const PORT_NUMBER: u16 = 10;
 /// `IFLA_BR_VLAN_FILTERING`, inside `IFLA_INFO_DATA`.
 const VLAN_FILTERING: u16 = 7;
 /// `IFLA_BRIDGE_FLAGS` and `IFLA_BRIDGE_VLAN_INFO`, inside `IFLA_AF_SPEC`; `BRIDGE_FLAGS_MASTER`.
@@ -35,6 +37,8 @@ pub const SET_VLANS: u16 = libc::RTM_SETLINK;
 pub struct Port {
     /// Index of the bridge.
     pub bridge: u32,
+    /// Its number on the bridge: the least that was free.
+    pub number: u16,
     /// `BR_STATE_*`: 0 disabled, 3 forwarding.
     pub state: u8,
     /// Whether a frame may leave by the port that it came by.
@@ -74,6 +78,7 @@ pub fn port(message: &Message<'_>) -> Option<Port> {
     let number = |kind| data.get(kind).and_then(|attribute| attribute.u8()).unwrap_or(0);
     Some(Port {
         bridge,
+        number: data.get(PORT_NUMBER).and_then(|attribute| attribute.u16()).unwrap_or(0),
         state: number(PORT_STATE),
         hairpin: if number(PORT_HAIRPIN) == 0 { Hairpin::Off } else { Hairpin::On },
         isolation: if number(PORT_ISOLATED) == 0 { Isolation::Off } else { Isolation::On },

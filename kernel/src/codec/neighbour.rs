@@ -109,6 +109,12 @@ pub fn introduce(body: &mut Body<'_>, link: u32, address: IpAddr, mac: Mac) {
     body.mac(libc::NDA_LLADDR, mac);
 }
 
+/// One neighbour: `RTM_GETNEIGH` without a list, since Linux 5.0. `ip neigh get ADDRESS dev …`
+pub fn one(body: &mut Body<'_>, link: u32, address: IpAddr) {
+    head(body, family(address), link, (0, 0));
+    body.address(libc::NDA_DST, address);
+}
+
 /// `ip neigh delete ADDRESS dev …`
 pub fn delete(body: &mut Body<'_>, link: u32, address: IpAddr) {
     head(body, family(address), link, (0, 0));

@@ -20,6 +20,9 @@ use crate::netns::Netns;
 
 /// How long the kernel may take to bring up a link whose both ends are up. Since Linux 6.8 it is there when one looks.
 const CARRIER_PATIENCE: Duration = Duration::from_secs(3);
+/// A broadcast costs the node some work for each port, milliseconds on a full bridge. Beyond as many pods as a Kubernetes
+/// node has by default, one is sent only if the node itself remembers another pod by the address.
+const CROWD: u16 = 128;
 /// `IF_OPER_UP` (RFC 2863).
 const UP: u8 = 6;
 
@@ -27,6 +30,15 @@ const UP: u8 = 6;
 #[derive(Debug)]
 pub struct Host {
     pub(super) socket: Socket,
+}
+
+/// Who must hear of a new pod's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// All on the link.
+    Everybody,
+    /// Nobody remembers another pod, as far as the node knows.
+    Nobody,
 }
 
 /// A veth pair that was just made: interface indices, each in its own namespace.
@@ -219,7 +231,7 @@ impl Host {
     }
 
     /// Finishes the node's side: the bridge's address pinned if need be and the pod introduced to it, or the routes of a
-    /// routed pod. Returns the pair's MTU.
+    /// routed pod. Returns the pair's MTU, and who must hear of the pod.
     ///
     /// The question for the link that ends it has a use of its own: since Linux 6.8 the kernel answers it only after the
     /// carrier that the pod's end just brought has arrived (`linkwatch_sync_dev`), so the port forwards from now on.
@@ -231,7 +243,8 @@ impl Host {
         (way, laid): (&Way, &Laid),
         wire: &Wire,
         inside: &Inside,
-    ) -> std::result::Result<u32, PodError> {
+    ) -> std::result::Result<(u32, Audience), PodError> {
+        let mut misled = false;
         let found = match (way, laid.bridge) {
             (Way::Bridged(bridge, _), Some(seen)) => {
                 // A bridge without addresses has nothing to say to a pod.
@@ -247,6 +260,7 @@ impl Host {
                 // The first port that is up brings the bridge its carrier, and that has to arrive as well.
                 let looked = exchange.question(link::GET, |body| link::by_name(body, bridge.name));
                 for address in inside.addresses.iter().map(IpNet::addr).filter(|_| talks) {
+                    exchange.question(neighbour::GET, |body| neighbour::one(body, seen.index, address));
                     // What answered for a routed pod of this address before.
                     if address.is_ipv6() {
                         exchange.order((neighbour::DELETE, 0), |body| pod::delete_proxy(body, seen.index, address));
@@ -258,6 +272,7 @@ impl Host {
                 let mut found = None;
                 let refusals = exchange.finish(|message| {
                     found = Found::read(message).filter(|link| link.index == laid.ends.host).or_else(|| found.take());
+                    misled |= neighbour::Entry::read(message).is_some_and(|entry| entry.mac != wire.pod_mac);
                 })?;
                 refusals
                     .tolerate(|place, _| place > looked)
@@ -266,7 +281,9 @@ impl Host {
             }
             _ => self.settle_routed((laid.ends.host, laid.beside), wire, inside)?,
         };
-        self.await_carrier(found, wire, inside)
+        let found = self.await_carrier(found, wire, inside)?;
+        let crowded = found.port.is_some_and(|port| port.number > CROWD);
+        Ok((found.mtu, if crowded && !misled { Audience::Nobody } else { Audience::Everybody }))
     }
 
     fn await_carrier(
@@ -274,11 +291,11 @@ impl Host {
         mut found: Option<Found>,
         wire: &Wire,
         inside: &Inside,
-    ) -> std::result::Result<u32, PodError> {
+    ) -> std::result::Result<Found, PodError> {
         let began = Instant::now();
         loop {
-            match &found {
-                Some(found) if found.operation == UP || inside.end == super::PodEnd::Down => return Ok(found.mtu),
+            match found {
+                Some(found) if found.operation == UP || inside.end == super::PodEnd::Down => return Ok(found),
                 _ if began.elapsed() > CARRIER_PATIENCE => {
                     return Err(PodError::NoCarrier { name: wire.host, seconds: CARRIER_PATIENCE.as_secs() });
                 }

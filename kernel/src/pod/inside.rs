@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::exchange::Exchange;
-use super::host::{Found, delete, find};
+use super::host::{Audience, Found, delete, find};
 use super::{Dad, PodError, Route, ensure, gateway, set};
 use crate::codec::{self, address, link, neighbour, pod, route};
 use crate::error::Result;
@@ -142,13 +142,13 @@ impl Pod {
     /// When the kernel cannot be asked, or an address is in use by somebody else (only with [`Dad::On`]).
     pub(super) fn announce(
         &mut self,
-        (index, mac): (u32, Mac),
+        (index, mac, audience): (u32, Mac, Audience),
         inside: &Inside,
         gateways: &[(IpAddr, Mac)],
     ) -> std::result::Result<(), PodError> {
         self.await_dad(index, inside)?;
         let mut exchange = Exchange::new(&mut self.socket);
-        if !inside.addresses.is_empty() {
+        if !inside.addresses.is_empty() && audience == Audience::Everybody {
             let same = link::Attributed { mac: Some(mac), ..link::Attributed::default() };
             exchange.order((link::NEW, 0), |body| link::set(body, index, same));
         }
