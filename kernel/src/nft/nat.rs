@@ -149,7 +149,8 @@ impl Nat {
         let mut crowded = false;
         for _ in 0..ATTEMPTS {
             let mut transaction = Transaction::begin(&mut self.socket, self::generation)?;
-            if program::is_whole(&mut self.socket)? {
+            let whole = program::is_whole(&mut self.socket)?;
+            if whole {
                 self.refuse_taken(tag, &wanted.mappings)?;
             } else {
                 program::write(&mut transaction);
@@ -161,6 +162,9 @@ impl Nat {
                 Outcome::Stale => std::thread::yield_now(),
                 // Networks that lie within each other do not fit into one set; a second look sorts that out.
                 Outcome::Refused { near: true, .. } if !crowded => crowded = true,
+                Outcome::Refused { doing, refusal, .. } if !whole && is_lacking(&refusal) => {
+                    return Err(Error::Unsupported { doing, feature: NEEDED, refusal }.into());
+                }
                 Outcome::Refused { doing, refusal, .. } => return Err(Error::Refused { doing, refusal }.into()),
             }
         }
@@ -300,6 +304,15 @@ impl Nat {
         }
         Ok(())
     }
+}
+
+/// What the table's chains and rules are made of.
+const NEEDED: &str = "nftables NAT in family inet (Linux 5.2; CONFIG_NFT_NAT, CONFIG_NFT_MASQ, CONFIG_NFT_FIB_INET, \
+                      CONFIG_NFT_CT; modules nft_chain_nat, nft_nat, nft_masq, nft_fib_inet, nft_ct)";
+
+/// Whether the kernel does not know a type of chain or an expression, of which it says that it cannot be found.
+fn is_lacking(refusal: &Refusal) -> bool {
+    refusal.is_unsupported() || [libc::ENOENT, libc::EAFNOSUPPORT].contains(&refusal.errno)
 }
 
 /// The ruleset's generation, which every transaction of anybody's raises. `None` on a kernel that does not say.
