@@ -86,7 +86,7 @@ fn publish(tag: &Tag, wanted: &Wanted) -> Result<(), Error> {
     }
     nat.add(tag, wanted).map_err(TranslationError::from)?;
     // A flow that is not forgotten goes on to where it went; it ends by itself when its client pauses.
-    conntrack::forget(&wanted.mappings, Which::Elsewhere).ok();
+    conntrack::forget(nat.socket(), &wanted.mappings, Which::Elsewhere).ok();
     let led = lead_loopback(wanted);
     if led.is_err() {
         take_back(tag);

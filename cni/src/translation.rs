@@ -56,10 +56,11 @@ pub fn tag(call: &Call<'_>, attachment: &Attachment) -> Result<Tag, Error> {
 /// # Errors
 /// When the network has no name, or the kernel refuses.
 pub fn delete(call: &Call<'_>, attachment: &Attachment) -> Result<(), Error> {
-    remove(&tag(call, attachment)?)?;
-    let (network, owner) = (call.document.network()?, &attachment.owner);
-    let theirs = leftovers::remove(network.as_str(), owner.container.as_str(), &owner.ifname);
-    Ok(theirs.map_err(TranslationError::from)?)
+    let (network, tag) = (call.document.network()?, tag(call, attachment)?);
+    take(|nat| {
+        leftovers::remove(nat.socket(), network.as_str(), &attachment.owner)?;
+        nat.remove(&tag)
+    })
 }
 
 /// Takes all that a pod has in the table, and forgets the UDP flows through its host ports.
@@ -90,6 +91,6 @@ fn take(work: impl FnOnce(&mut Nat) -> kernel::Result<Vec<Mapping>>) -> Result<(
     };
     let taken = work(&mut nat).map_err(TranslationError::from)?;
     // A flow that is not forgotten ends by itself within minutes, and the next ADD for the port forgets it as well.
-    conntrack::forget(&taken, Which::ToPod).ok();
+    conntrack::forget(nat.socket(), &taken, Which::ToPod).ok();
     Ok(())
 }

@@ -36,19 +36,18 @@ const FILTER_ORIGINAL: u16 = 1;
 const FILTER_PROTOCOL_AND_PORT: u32 = 1 << 3 | 1 << 5;
 
 /// Forgets the flows that came in by these host ports, as far as they are UDP, and do not lead to their pods (after ADD), or
-/// do (after DEL).
+/// do (after DEL). The socket is one of [`Netlink::Netfilter`].
 ///
 /// # Errors
 /// When the kernel refuses; a kernel without connection tracking by netlink has nothing to forget that we could.
-pub fn forget(mappings: &[Mapping], which: Which) -> Result<()> {
+pub fn forget(socket: &mut Socket, mappings: &[Mapping], which: Which) -> Result<()> {
     let mut mappings = mappings.iter().filter(|mapping| mapping.protocol == Protocol::Udp).peekable();
     if mappings.peek().is_none() {
         return Ok(());
     }
     let own = node_addresses()?;
-    let mut socket = Socket::open(Netlink::Netfilter)?;
     for mapping in mappings {
-        let mut entries = list(&mut socket, mapping)?;
+        let mut entries = list(socket, mapping)?;
         entries.retain(|entry| {
             let through = match mapping.host {
                 Some(host) => entry.destination == host,
@@ -58,7 +57,7 @@ pub fn forget(mappings: &[Mapping], which: Which) -> Result<()> {
             through && (entry.answerer == mapping.pod) == (which == Which::ToPod)
         });
         for entry in entries {
-            delete(&mut socket, mapping, &entry)?;
+            delete(socket, mapping, &entry)?;
         }
     }
     Ok(())

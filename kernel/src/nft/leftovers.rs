@@ -4,8 +4,10 @@
 //! their iptables rules, and their nftables tables. Rules of `iptables-legacy` are in another part of the kernel, which
 //! netlink does not reach.
 
+use ipam::ledger::Owner;
+
 use crate::error::{Error, Result};
-use crate::netlink::{Attributes, Message, Protocol, Request, Socket};
+use crate::netlink::{Attributes, Message, Request, Socket};
 use crate::nft::nat;
 use crate::nft::nat::transaction::{Outcome, Transaction};
 use crate::nft::{GENERIC, Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, TABLE_NAME};
@@ -36,12 +38,8 @@ struct Place<'a> {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn remove(network: &str, container: &str, ifname: &str) -> Result<()> {
-    let mut socket = match Socket::open(Protocol::Netfilter) {
-        // A kernel without nftables has none of it.
-        Err(Error::System { source, .. }) if source.raw_os_error() == Some(libc::EPROTONOSUPPORT) => return Ok(()),
-        socket => socket?,
-    };
+pub fn remove(socket: &mut Socket, network: &str, owner: &Owner) -> Result<()> {
+    let (container, ifname) = (owner.container.as_str(), &owner.ifname);
     let iptables = format!("name: \"{network}\" id: \"{container}\"");
     let bare = crate::nft::transaction::comment(container);
     let masquerade = format!("net: {network}, if: {ifname}, id: {container}");
@@ -61,9 +59,9 @@ pub fn remove(network: &str, container: &str, ifname: &str) -> Result<()> {
             masquerade.as_bytes(),
         ),
     ];
-    let there = tables(&mut socket)?;
+    let there = tables(socket)?;
     for place in places.iter().filter(|place| there.contains(&(place.family[0], place.table.to_owned()))) {
-        clear(&mut socket, place)?;
+        clear(socket, place)?;
     }
     Ok(())
 }

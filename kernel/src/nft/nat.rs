@@ -138,6 +138,11 @@ impl Nat {
         Ok(Nat { socket })
     }
 
+    /// The socket, for other questions to the kernel's packet filter: opening another one would mean closing it.
+    pub fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
     /// Gives a pod what it is to have, all of it or nothing. What it has already is left. The table is made, or its chains
     /// put right, when they are not there.
     ///
