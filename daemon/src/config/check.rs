@@ -8,8 +8,9 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use super::mistake::{Mistake, Mistakes};
-use super::settings::{Settings, StoreSettings, TlsFiles};
+use super::settings::{KubernetesSettings, Settings, StoreSettings, TlsFiles};
 use crate::netconf::{self, Division};
+use crate::store::kubernetes;
 
 /// Looks at the files. Gives what is to be printed: a line for what is worth saying, and that the configuration is valid.
 ///
@@ -20,7 +21,7 @@ pub fn check(settings: &Settings) -> Result<String, Mistakes> {
     let mut notes = Vec::new();
     match &settings.store {
         StoreSettings::Etcd(etcd) => mistakes.extend(certificates(&etcd.tls)),
-        StoreSettings::Kubernetes(kubernetes) => mistakes.extend(kubernetes.kubeconfig.as_deref().and_then(unreadable)),
+        StoreSettings::Kubernetes(kubernetes) => mistakes.extend(kubeconfig(kubernetes)),
         StoreSettings::Directory { path } => {
             mistakes.extend(usable_directory("--store-directory", path));
         }
@@ -72,10 +73,11 @@ fn certificates(tls: &TlsFiles) -> Vec<Mistake> {
     files.filter_map(|(key, path)| not_pem(key, path)).collect()
 }
 
-fn unreadable(path: &Path) -> Option<Mistake> {
-    let error = File::open(path).err()?;
-    let why = format!("it cannot be read: {error}");
-    Some(Mistake::of("--kubeconfig-file", &path.to_string_lossy(), (why, "name a file that can")))
+/// A kubeconfig and what it names. Without one the pod's own account is used, which is not here where somebody checks.
+fn kubeconfig(settings: &KubernetesSettings) -> Option<Mistake> {
+    let path = settings.kubeconfig.as_ref()?;
+    let error = kubernetes::check(settings).err()?;
+    Some(Mistake::of("--kubeconfig-file", &path.to_string_lossy(), (error.to_string(), "correct it, or name another")))
 }
 
 fn not_pem(key: &str, path: &Path) -> Option<Mistake> {

@@ -35,6 +35,7 @@ use ipam::NodeName;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use self::access::Access;
 pub use self::access::{AccessError, cluster};
 pub use self::client::Patience;
 use self::client::{Client, Question};
@@ -94,6 +95,14 @@ impl Kubernetes {
             () = out.closed() => {}
         }
     }
+}
+
+/// Whether it is known how to reach the API server: the kubeconfig and what it names, as they are now.
+///
+/// # Errors
+/// [`AccessError`].
+pub fn check(settings: &KubernetesSettings) -> Result<(), AccessError> {
+    Access::find(settings).map(drop)
 }
 
 /// Why the own pod did not say on which node it runs.

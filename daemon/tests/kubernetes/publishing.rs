@@ -123,9 +123,17 @@ fn a_node_without_a_usable_pod_cidr_waits_and_says_why() {
                 node.unassigned.as_ref().is_some_and(|it| it.contains("10.9.0.0/24") && it.contains("10.244.0.0/16"))
             })
             .await;
-        // Ages are counted in seconds.
-        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-        api.create_node(&NodeObject::named("node-5").pod_cidr(net("10.244.4.0/24"))).unwrap();
+        // Ages are counted in seconds: until it is younger.
+        let created = |number| {
+            api.kubectl().json(&format!("get node {}", name(number))).unwrap()["metadata"]["creationTimestamp"].clone()
+        };
+        let fifth = NodeObject::named("node-5").pod_cidr(net("10.244.4.0/24"));
+        until("a second to pass", || {
+            api.kubectl().run("delete node node-5 --ignore-not-found").unwrap();
+            api.create_node(&fifth).unwrap();
+            created(5) != created(4)
+        })
+        .await;
         let mut fifth = Node::start_with(store(&settings, 5), Wish::Hold(claim(5)));
         fifth
             .until("the rival", |node| {

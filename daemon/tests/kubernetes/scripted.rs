@@ -193,6 +193,24 @@ async fn a_version_that_is_gone_in_the_middle_of_a_list_or_a_watch_means_another
 }
 
 #[tokio::test]
+async fn who_goes_while_the_first_list_is_told_or_right_after_it_is_not_in_it() {
+    let lines = [
+        line("ADDED", &node(2, 5)),
+        line("ADDED", &node(3, 6)),
+        line("DELETED", &node(3, 7)),
+        whole(7),
+        line("DELETED", &node(2, 8)),
+        line("ADDED", &node(4, 9)),
+    ];
+    let server = Scripted::start(vec![watch(&lines)]).await;
+    let mut node = Node::start(server.store());
+    node.until("the fourth alone", |node| node.leases().count() == 1 && node.lease_of("node-4").is_some()).await;
+    assert!(node.log[0].starts_with("snapshot of 2"), "the second, and who is gone: {:#?}", node.log);
+    crate::ground::until("the next watch", || server.asked().len() > 1).await;
+    assert!(server.paths()[1].contains("resourceVersion=9"), "{:?}", server.paths());
+}
+
+#[tokio::test]
 async fn a_server_with_too_much_to_do_is_left_alone_for_as_long_as_it_says() {
     let busy = json!({ "kind": "Status", "code": 429, "message": "too many requests" }).to_string();
     let script =
@@ -207,13 +225,17 @@ async fn a_server_with_too_much_to_do_is_left_alone_for_as_long_as_it_says() {
 }
 
 #[tokio::test]
-async fn a_watch_on_which_nothing_comes_is_begun_again_from_where_it_was_and_nothing_is_said() {
-    let server = Scripted::start(vec![watch(&[line("ADDED", &node(2, 5)), whole(7)]), watch(&[])]).await;
+async fn a_watch_on_which_nothing_comes_is_begun_again_from_where_it_was_and_then_listed_and_nothing_is_said() {
+    let first = watch(&[line("ADDED", &node(2, 50)), line("ADDED", &node(3, 60)), whole(70)]);
+    // The server was put back to an older state: of what is older than 70 it says nothing.
+    let older = watch(&[line("ADDED", &node(2, 2)), whole(4)]);
+    let server = Scripted::start(vec![first, watch(&[]), older, watch(&[])]).await;
     let mut node = Node::start(server.store());
-    node.until("the other", |node| node.leases().count() == 1).await;
-    crate::ground::until("three more watches", || server.asked().len() >= 4).await;
-    assert!(server.paths()[1..].iter().all(|path| path.contains("resourceVersion=7")), "{:?}", server.paths());
-    assert_eq!((node.heard_already().len(), node.log.len(), node.counted().lists), (0, 1, 1), "{:#?}", node.log);
+    node.until("both", |node| node.leases().count() == 2).await;
+    node.until("the third to be gone", |node| node.leases().count() == 1).await;
+    let paths = server.paths();
+    assert!(paths[1].contains("resourceVersion=70") && paths[2].contains("sendInitialEvents"), "{paths:?}");
+    assert!(!node.log.iter().any(|line| line.starts_with("Trouble")), "{:#?}", node.log);
 }
 
 #[tokio::test]

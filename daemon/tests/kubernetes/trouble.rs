@@ -1,6 +1,6 @@
 //! What is taken away, and comes back.
 
-use netns_harness::kubernetes::ControlPlaneOptions;
+use netns_harness::kubernetes::{ControlPlaneOptions, Validity};
 use towpathd::config::{KubernetesSettings, OwnPod};
 use towpathd::store::Wish;
 use towpathd::store::kubernetes::{cluster, node_name};
@@ -48,6 +48,26 @@ fn a_token_is_read_again_when_it_is_refused_and_an_unknown_authority_is_named() 
         let mut node = Node::start(store(&strange, 1));
         node.until("the trouble", |node| node.trouble.as_ref().is_some_and(|it| it.contains("certificate"))).await;
         assert_ne!(cluster(&strange), cluster(&good));
+    });
+}
+
+#[test]
+fn a_server_whose_certificate_has_expired_is_named_and_used_again_when_it_has_another() {
+    with_api("kubeexpired", &ControlPlaneOptions::default(), async |api| {
+        api.create_nodes(&[bare(1), flannels(2)]).unwrap();
+        let mut node = Node::holding(store(&settings(api), 1), claim(1)).await;
+        node.until("both", |node| node.leases().count() == 2).await;
+        let begun = node.log.len();
+        api.certify(Validity::Expired).unwrap();
+        api.api_server().restart().unwrap();
+        node.until("the trouble", |node| {
+            node.trouble.as_ref().is_some_and(|it| it.contains("expired") && it.contains("clocks"))
+        })
+        .await;
+        api.certify(Validity::Days(1)).unwrap();
+        api.restart().unwrap();
+        node.until("no trouble", |node| node.trouble.is_none()).await;
+        assert!(!node.log[begun..].iter().any(|line| line.contains("Gone") || line.contains("snapshot")));
     });
 }
 

@@ -92,6 +92,9 @@ fn lease(node: &Object, prefix: &AnnotationPrefix, networks: Option<&Stack<IpNet
     }
     let [v4, v6] = endpoints;
     let endpoints = Stack::from_options(v4, v6).ok_or_else(|| wrong.join("; "))?;
+    if !wrong.is_empty() {
+        tracing::debug!("node {name} is reached by one family only: {}", wrong.join("; "));
+    }
     Ok(Some(Lease { key: LeaseKey::new(&node.metadata.uid), node: name, since: age(node), endpoints }))
 }
 

@@ -46,20 +46,20 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The HTTP status, if it came to one.
-    pub fn code(&self) -> Option<u16> {
-        if let Failure::Refused { code, .. } = self { Some(*code) } else { None }
-    }
-
     /// How long the server wants to be left alone; at most some minutes, whatever it says.
     pub fn retry_after(&self) -> Option<Duration> {
         const LONGEST: Duration = Duration::from_secs(300);
         if let Failure::Refused { retry_after, .. } = self { retry_after.map(|wait| wait.min(LONGEST)) } else { None }
     }
 
-    /// The version that was asked for is gone (HTTP 410, or the same in an event).
+    /// The version that was asked for is gone (HTTP 410, or the same in an event), or has not come yet: a server that was put
+    /// back to an older state says so with 504.
     pub fn is_gone(&self) -> bool {
-        self.code() == Some(410)
+        match self {
+            Failure::Refused { code: 410, .. } => true,
+            Failure::Refused { code: 504, message, .. } => message.contains("Too large resource version"),
+            _ => false,
+        }
     }
 }
 

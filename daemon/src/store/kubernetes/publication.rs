@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use ipam::table::Record;
-use ipam::{LeaseKey, NodeName};
+use ipam::{Lease, LeaseKey, NodeName};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep};
 
@@ -109,6 +109,7 @@ impl Publication<'_> {
                     return Ok(());
                 }
                 *told = Some(record.clone());
+                self.warn_of_absent_families(lease);
                 events.changed(vec![record]).await
             }
             Outcome::Unassigned(sentence) => events.unassigned(sentence.clone()).await,
@@ -121,6 +122,19 @@ impl Publication<'_> {
                 events.released().await?;
                 events.changed(vec![gone]).await
             }
+        }
+    }
+
+    /// A network of two families on a Node with one podCIDR is half a network: worth a line, not a trouble.
+    fn warn_of_absent_families(&self, lease: &Lease) {
+        let Wish::Hold(claim) = &*self.wishes.borrow() else { return };
+        for (family, pool) in claim.pools.iter().filter(|(family, _)| !lease.endpoints.has(*family)) {
+            let network = pool.network;
+            tracing::warn!(
+                "node {} has no usable {family} podCIDR, so its pods get no {family} address: the network is {network}, give \
+                 kube-controller-manager a --cluster-cidr of both families",
+                self.node
+            );
         }
     }
 

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use ipam::table::Record;
+use tokio::sync::watch;
+
+use super::annotations;
 use super::object::Object;
-use super::peers::Rival;
+use super::peers::{Peers, Rival, overlaps};
 
 /// What is seen of the own Node.
 #[derive(Clone, Debug, Default)]
@@ -33,5 +37,27 @@ impl Sight {
             self.node = None;
         }
         own
+    }
+}
+
+/// Looks whether another node's subnets overlap ours, where what is new may have changed that.
+pub fn look_for_rivals(sight: &watch::Sender<Sight>, peers: &Peers, news: &[Record]) {
+    let (node, rival) = {
+        let seen = sight.borrow();
+        (seen.node.clone(), seen.rival.clone())
+    };
+    let Some(node) = node else { return };
+    let Ok(Some(own)) = annotations::subnets(&node) else { return };
+    let near = |record: &Record| match record {
+        Record::Lease(lease) => lease.subnets().values().any(|subnet| overlaps(subnet, &own)),
+        Record::Garbage(..) | Record::Gone(_) => false,
+    };
+    if rival.is_some() || news.iter().any(near) {
+        let now = peers.rival(&node);
+        sight.send_if_modified(|sight| {
+            let changed = sight.rival != now;
+            sight.rival = now;
+            changed
+        });
     }
 }

@@ -13,13 +13,12 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use super::annotations;
 use super::client::{Answer, Client, Question, query};
 use super::failure::Failure;
 use super::lines::Lines;
 use super::object::{Notice, Object, Page};
-use super::peers::{Peers, overlaps};
-use super::sight::Sight;
+use super::peers::Peers;
+use super::sight::{Sight, look_for_rivals};
 use crate::store::Wish;
 use crate::store::events::{Closed, Events, Topic};
 use crate::store::talk::Counted;
@@ -86,6 +85,8 @@ pub struct Progress {
     news: Vec<Record>,
     /// Whether there was a whole list.
     complete: bool,
+    /// Nothing came on the last watch.
+    silent: bool,
 }
 
 /// A list that is not whole yet.
@@ -218,11 +219,16 @@ impl Watcher<'_> {
         }
     }
 
-    /// A watch that is silent, or breaks, is begun again; whether something is wrong then shows itself.
-    fn unless_told(&self, failure: Failure) -> Result<Option<Bytes>, Failure> {
+    /// A watch that is silent, or breaks, is begun again; whether something is wrong then shows itself. If not even a bookmark
+    /// came twice, the server may have been put back to an older state, and would say nothing until it is as new again.
+    fn unless_told(&mut self, failure: Failure) -> Result<Option<Bytes>, Failure> {
         match failure {
             Failure::Silence(_) | Failure::Broken(_) if self.progress.listing.is_none() => {
                 tracing::debug!("the watch is begun again: {failure}");
+                let silent = matches!(failure, Failure::Silence(_));
+                if silent && std::mem::replace(&mut self.progress.silent, true) {
+                    self.progress.version = None;
+                }
                 Ok(None)
             }
             failure => Err(failure),
@@ -245,21 +251,23 @@ impl Watcher<'_> {
     }
 
     async fn take(&mut self, lines: &mut Lines, piece: &[u8]) -> Result<(), End> {
-        let mut whole = None;
+        let mut notices: Vec<Notice> = Vec::new();
         lines.push(piece, |line| {
-            let notice: Notice = serde_json::from_slice(line).map_err(unreadable)?;
-            whole = self.notice(notice)?.or(whole.take());
+            notices.push(serde_json::from_slice(line).map_err(unreadable)?);
             Ok(())
         })?;
-        match whole {
-            Some(version) => Ok(self.end_list(version).await?),
-            None => Ok(()),
+        for notice in notices {
+            if let Some(version) = self.notice(notice)? {
+                self.end_list(version).await?;
+            }
         }
+        Ok(())
     }
 
     /// One line of the watch. Gives the version of a streamed list that is whole now.
     fn notice(&mut self, notice: Notice) -> Result<Option<Box<str>>, Failure> {
         let node = notice.object;
+        self.progress.silent = false;
         match &*notice.kind {
             "ADDED" | "MODIFIED" => self.see(&node),
             "DELETED" => self.lose(&node),
@@ -288,10 +296,12 @@ impl Watcher<'_> {
             if let Some(listing) = &mut self.progress.listing {
                 listing.own_seen = true;
             }
-            let rival = self.peers.rival(node);
+            let (rival, listed) = (self.peers.rival(node), self.progress.listing.is_some());
             self.sight.send_if_modified(|sight| {
                 let changed = sight.rival != rival;
                 sight.rival = rival;
+                // What is listed is how it is, even if it was newer before.
+                sight.node = sight.node.take().filter(|_| !listed);
                 sight.take(node) || changed
             });
         }
@@ -303,6 +313,10 @@ impl Watcher<'_> {
     fn lose(&mut self, node: &Object) {
         self.counted.notice();
         let uid = &node.metadata.uid;
+        if !self.progress.complete {
+            // A first list is told whole, so it must not name who has gone meanwhile.
+            self.progress.news.retain(|record| record.key().as_str() != &**uid);
+        }
         self.progress.news.extend(self.peers.lose(uid));
         self.sight.send_if_modified(|sight| sight.lose(uid));
     }
@@ -319,7 +333,7 @@ impl Watcher<'_> {
         } else {
             let mut news = std::mem::take(&mut self.progress.news);
             news.shrink_to_fit();
-            self.look_for_rivals(&news);
+            look_for_rivals(self.sight, &self.peers, &news);
             self.events.lock().await.snapshot(news).await?;
         }
         // Only now may our own lease be told: a snapshot after it would take its record away.
@@ -338,30 +352,8 @@ impl Watcher<'_> {
             return Ok(());
         }
         let news = std::mem::take(&mut self.progress.news);
-        self.look_for_rivals(&news);
+        look_for_rivals(self.sight, &self.peers, &news);
         self.events.lock().await.changed(news).await
-    }
-
-    /// Whether another node's subnets overlap ours, where what is new may have changed that.
-    fn look_for_rivals(&mut self, news: &[Record]) {
-        let (node, rival) = {
-            let sight = self.sight.borrow();
-            (sight.node.clone(), sight.rival.clone())
-        };
-        let Some(node) = node else { return };
-        let Ok(Some(own)) = annotations::subnets(&node) else { return };
-        let near = |record: &Record| match record {
-            Record::Lease(lease) => lease.subnets().values().any(|subnet| overlaps(subnet, &own)),
-            Record::Garbage(..) | Record::Gone(_) => rival.is_some(),
-        };
-        if rival.is_some() || news.iter().any(near) {
-            let now = self.peers.rival(&node);
-            self.sight.send_if_modified(|sight| {
-                let changed = sight.rival != now;
-                sight.rival = now;
-                changed
-            });
-        }
     }
 
     /// Whether some Node would be judged otherwise, now that subnets must lie in something else; then all are listed again.
