@@ -23,12 +23,12 @@ pub enum ClusterError {
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
     /// No answer.
-    #[error("{server} does not answer: {source}")]
+    #[error("{server} does not answer: {error}")]
     Unreachable {
         /// The API server.
         server: String,
         /// Why.
-        source: Box<ureq::Error>,
+        error: Box<ureq::Error>,
     },
     /// A refusal, in the server's own words.
     #[error("{method} {path}: {status}: {message}")]
@@ -43,12 +43,12 @@ pub enum ClusterError {
         message: String,
     },
     /// Not JSON.
-    #[error("{path}: the answer is not that of a Kubernetes API: {source}")]
+    #[error("{path}: the answer is not that of a Kubernetes API: {error}")]
     Answer {
         /// What was asked for.
         path: String,
         /// Why.
-        source: Box<ureq::Error>,
+        error: Box<ureq::Error>,
     },
 }
 
@@ -155,7 +155,7 @@ impl Cluster {
 
     fn send(&self, method: Method, path: &str, body: Option<(&str, &Value)>) -> Result<Value, ClusterError> {
         let unreachable =
-            |source: ureq::Error| ClusterError::Unreachable { server: self.server.clone(), source: Box::new(source) };
+            |source: ureq::Error| ClusterError::Unreachable { server: self.server.clone(), error: Box::new(source) };
         let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.server));
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
@@ -169,7 +169,7 @@ impl Cluster {
         let mut response = self.agent.run(request).map_err(unreachable)?;
         let status = response.status().as_u16();
         let words = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_string();
-        let words = words.map_err(|source| ClusterError::Answer { path: path.to_owned(), source: Box::new(source) })?;
+        let words = words.map_err(|source| ClusterError::Answer { path: path.to_owned(), error: Box::new(source) })?;
         let value: Result<Value, _> = serde_json::from_str(&words);
         if status >= 400 {
             let message = value.ok().and_then(|value| Some(value.get("message")?.as_str()?.to_owned()));
@@ -177,8 +177,8 @@ impl Cluster {
             return Err(ClusterError::Refused { method, path: path.to_owned(), status, message });
         }
         value.map_err(|error| {
-            let source = Box::new(ureq::Error::Io(error.into()));
-            ClusterError::Answer { path: path.to_owned(), source }
+            let error = Box::new(ureq::Error::Io(error.into()));
+            ClusterError::Answer { path: path.to_owned(), error }
         })
     }
 }

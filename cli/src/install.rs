@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::arguments::Install;
 use crate::cluster::{Cluster, ClusterError};
-use manifest::{ManifestError, NetConf, Wishes, documents};
+use manifest::{ManifestError, NetConf, VxlanOptions, Wishes, documents};
 
 /// Why nothing was installed.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,12 @@ pub enum InstallError {
         --pod-network-cidr or to the controller manager's --cluster-cidr"
     )]
     NoPodCidr,
+    /// Options for a configuration that is there already.
+    #[error(
+        "this cluster has a configuration (ConfigMap kube-flannel-cfg), which stays as it is: edit that, or say --pod-cidr \
+        too for a new one"
+    )]
+    Configured,
     /// Flannel is here.
     #[error("flannel runs here, as {0}: `towpathctl migrate from-flannel` takes its place node by node")]
     Flannel(String),
@@ -64,6 +70,9 @@ fn net_conf_of(cluster: &Cluster, wish: &Install) -> Result<Option<NetConf>, Ins
     if let Some(installed) = cluster.find(CONFIGURATION)?
         && let Some(text) = installed["data"]["net-conf.json"].as_str()
     {
+        if wish.backend != VxlanOptions::default() {
+            return Err(InstallError::Configured);
+        }
         return Ok(Some(NetConf::of_text(text)?));
     }
     let Some(kubeadm) = cluster.find(KUBEADM)? else { return Ok(None) };

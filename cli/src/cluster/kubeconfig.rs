@@ -15,12 +15,12 @@ use super::Choice;
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
     /// There is none, or a file that it names is not there.
-    #[error("cannot read {}: {source}; say which kubeconfig by --kubeconfig or KUBECONFIG", path.display())]
+    #[error("cannot read {}: {error}; say which kubeconfig by --kubeconfig or KUBECONFIG", path.display())]
     File {
         /// Which.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        error: io::Error,
     },
     /// Not YAML.
     #[error("{} is not a kubeconfig: {reason}", path.display())]
@@ -83,7 +83,7 @@ impl Access {
             return Ok(Access { server, authorities: Vec::new(), identity: Identity::Nobody });
         }
         let path = choice.kubeconfig.clone().unwrap_or_else(default_path);
-        let text = fs::read_to_string(&path).map_err(|source| KubeconfigError::File { path: path.clone(), source })?;
+        let text = fs::read_to_string(&path).map_err(|error| KubeconfigError::File { path: path.clone(), error })?;
         let documents = YamlLoader::load_from_str(&text)
             .map_err(|error| KubeconfigError::Text { path: path.clone(), reason: error.to_string() })?;
         let config = documents.first().cloned().unwrap_or(Yaml::BadValue);
@@ -160,7 +160,7 @@ impl Kubeconfig<'_> {
     /// A relative path is relative to the kubeconfig.
     fn file(&self, name: &str) -> Result<Vec<u8>, KubeconfigError> {
         let path = self.path.parent().unwrap_or(Path::new("")).join(name);
-        fs::read(&path).map_err(|source| KubeconfigError::File { path, source })
+        fs::read(&path).map_err(|error| KubeconfigError::File { path, error })
     }
 
     fn named(&self, list: &str, name: &str) -> Result<&Yaml, KubeconfigError> {

@@ -32,11 +32,11 @@ pub enum ManifestError {
 /// What VXLAN is told; what is not said is left to the daemon's own defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct VxlanOptions {
-    /// VXLAN network identifier; the same on all nodes [1]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..1 << 24))]
+    /// VXLAN network identifier.
+    #[arg(help = "VXLAN network identifier; the same on all nodes [1]", long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..1 << 24))]
     pub vni: Option<u32>,
-    /// UDP port; the same on all nodes [8472]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    /// UDP port.
+    #[arg(help = "UDP port; the same on all nodes [8472]", long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// Octets that the network between the nodes carries [the interface's]
     #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u32).range(576..=65535))]

@@ -213,6 +213,8 @@ fn a_new_cluster_gets_the_manifest_with_its_own_network() {
     // Again, with a configuration that was edited meanwhile: it stays.
     let edited = r#"{"data":{"net-conf.json":"{\"Network\": \"10.42.0.0/16\", \"Backend\": {\"Type\": \"vxlan\", \"MTU\": 1400}}"}}"#;
     kubectl.words(["patch", "configmap", "-n", "kube-flannel", "kube-flannel-cfg", "-p", edited]).unwrap();
+    let refused = ground.towpathctl(&["install", "--mtu=1300"]);
+    assert!(text(&refused.stderr).contains("which stays as it is"), "{}", text(&refused.stderr));
     ground.done(&["install"]);
     let map = kubectl.json("get configmap -n kube-flannel kube-flannel-cfg").unwrap();
     assert!(map["data"]["net-conf.json"].as_str().unwrap().contains("1400"), "{map}");
