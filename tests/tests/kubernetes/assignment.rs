@@ -63,3 +63,23 @@ fn a_node_that_is_registered_anew_with_another_pod_cidr_moves_and_says_so() -> R
     // The pods that were there reach each other.
     cluster.wait_talk(&old, &neighbour)
 }
+
+#[test]
+fn the_pod_network_is_changed_from_either_end_and_the_kernel_follows_when_both_agree() -> Result<()> {
+    let cluster = Cluster::new("kubeboth")?;
+    let (alpha, beta) = (cluster.join("alpha", 1)?, cluster.join("beta", 2)?);
+    let other = |number: u8| format!("10.99.{number}.0/24").parse();
+    // alpha: the Node first. beta hears of the ConfigMap first.
+    cluster.api.kubectl().run("delete node alpha")?;
+    cluster.api.create_node(&NodeObject::of(alpha.node())?.pod_cidr(other(1)?))?;
+    wait_page(&alpha, 503, "does not lie inside the network 10.244.0.0/16")?;
+    ensure!(alpha.node().run(["ip", "link", "show", "flannel.1"]).is_ok(), "what runs keeps running");
+    cluster.configure(r#"{"Network": "10.99.0.0/16"}"#)?;
+    alpha.wait_ready(LIMIT)?;
+    wait_page(&beta, 200, "pod network cannot change from 10.244.0.0/16 to 10.99.0.0/16")?;
+    cluster.api.kubectl().run("delete node beta")?;
+    cluster.api.create_node(&NodeObject::of(beta.node())?.pod_cidr(other(2)?))?;
+    wait_page(&beta, 200, "changed from 10.244.2.0/24 to 10.99.2.0/24")?;
+    wait_routes(alpha.node(), &["10.99.2.0/24"])?;
+    wait_routes(beta.node(), &["10.99.1.0/24"])
+}

@@ -12,7 +12,7 @@ fn with_the_api_away_everything_runs_restarts_and_boots() -> Result<()> {
     let (alpha, beta) = (cluster.join("alpha", 1)?, cluster.join("beta", 2)?);
     let pods = [cluster.pod(&alpha, "web")?, cluster.pod(&beta, "web")?];
     cluster.wait_talk(&pods[0], &pods[1])?;
-    wait_remembered(&alpha)?;
+    wait_remembered(&alpha, &["10.244.2.0/24"])?;
     let pace = Pace { per_sec: 500, at_most: LIMIT * 10 };
     let stream = Stream::start(&pods[0], &pods[1], Family::V4, pace)?;
     stream.wait_more(50, LIMIT)?;
@@ -50,7 +50,7 @@ fn an_api_server_that_falls_silent_changes_nothing() -> Result<()> {
     let cluster = Cluster::new("kubesilent")?;
     let (alpha, _beta) = (cluster.join("alpha", 1)?, cluster.join("beta", 2)?);
     wait_routes(alpha.node(), &["10.244.2.0/24"])?;
-    wait_remembered(&alpha)?;
+    wait_remembered(&alpha, &["10.244.2.0/24"])?;
     cluster.api.api_server().signal(Signal::STOP)?;
     alpha.kill()?;
     alpha.restart()?;
@@ -65,7 +65,7 @@ fn an_api_server_that_falls_silent_changes_nothing() -> Result<()> {
 fn a_memory_of_another_node_or_cluster_is_refused_with_a_sentence() -> Result<()> {
     let cluster = Cluster::new("kubeforeign")?;
     let alpha = cluster.join("alpha", 1)?;
-    wait_remembered(&alpha)?;
+    wait_remembered(&alpha, &[])?;
     alpha.stop()?;
     cluster.api.api_server().kill()?;
     let file = state_file(&alpha)?;

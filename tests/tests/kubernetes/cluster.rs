@@ -150,10 +150,11 @@ pub fn state_file(daemon: &Daemon) -> Result<PathBuf> {
     whole.context("no state file yet")
 }
 
-/// Waits until what the daemon knows is on disk.
-pub fn wait_remembered(daemon: &Daemon) -> Result<()> {
-    wait_for("the state file to know the own lease", LIMIT, || {
+/// Waits until what the daemon knows is on disk: its own lease, and leases of these subnets.
+pub fn wait_remembered(daemon: &Daemon, subnets: &[&str]) -> Result<()> {
+    wait_for("the state file to know the own lease, and these", LIMIT, || {
         let text = std::fs::read_to_string(state_file(daemon)?)?;
+        ensure!(subnets.iter().all(|subnet| text.contains(subnet)), "not all of {subnets:?} in {text}");
         ensure!(!text.contains("\"own\":null") && text.contains("checksum"), "{text}");
         Ok(())
     })

@@ -31,7 +31,7 @@ fn a_config_map_that_changes_is_followed_and_what_cannot_change_is_named() -> Re
     let body = wait_page(&alpha, 200, "pod network cannot change from 10.244.0.0/16 to 10.99.0.0/16")?;
     ensure!(body.contains("node alpha has podCIDR 10.244.1.0/24") && body.contains("write the old one back"), "{body}");
     // A restart does not make it true.
-    wait_remembered(&alpha)?;
+    wait_remembered(&alpha, &[])?;
     alpha.kill()?;
     alpha.restart()?;
     wait_page(&alpha, 200, "pod network cannot change from 10.244.0.0/16 to 10.99.0.0/16")?;
