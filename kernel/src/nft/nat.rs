@@ -247,7 +247,7 @@ impl Nat {
                     // Nobody asks for the ports of single addresses but now and then: a short list.
                     let list = &mut listed[usize::from(family == Family::V6)];
                     if list.is_none() {
-                        *list = Some(element::list(&mut self.socket, Set::Addressed(family))?);
+                        *list = Some(element::list(&mut self.socket, Set::Addressed(family), |_| true)?);
                     }
                     there.extend(list.iter().flatten().cloned());
                 }
@@ -297,7 +297,7 @@ impl Nat {
         }
         for net in wanted.near.iter().map(IpNet::trunc) {
             let element = Element::near(net);
-            let there = if crowded { element::list(&mut self.socket, element.set)? } else { Vec::new() };
+            let there = if crowded { element::list(&mut self.socket, element.set, |_| true)? } else { Vec::new() };
             let there: Vec<IpNet> = there.iter().filter_map(Element::as_near).collect();
             if there.iter().any(|other| other.contains(&net)) {
                 continue;

@@ -72,7 +72,7 @@ fn flags_and_members(table: Attributes<'_>) -> (usize, usize) {
 }
 
 /// The text of a comment in userdata: type 0, length, text, NUL (see `transaction::comment`).
-pub(super) fn text_of(userdata: &[u8]) -> String {
+fn text_of(userdata: &[u8]) -> String {
     let text = match userdata {
         [0, length, text @ ..] => text.get(..usize::from(*length)).unwrap_or_default(),
         _ => &[],

@@ -221,8 +221,7 @@ impl Element {
                 None => Data::Value(data.get(VALUE)?.bytes.to_vec()),
             },
         };
-        let userdata = element.get(USERDATA).map(|data| super::super::observation::text_of(data.bytes));
-        Some(Element { set, key, data, tag: userdata.unwrap_or_default() })
+        Some(Element { set, key, data, tag: tag(element).to_owned() })
     }
 }
 
@@ -234,11 +233,13 @@ pub(super) fn get(socket: &mut Socket, set: Set, key: &[u8]) -> Result<Option<El
         body.fixed(&GENERIC);
         write_keys(body, set.name(), [key].into_iter());
     });
-    Ok(none_or(answers)?.and_then(|mut answers| answers.find_map(|message| elements(set, &message).next())))
+    Ok(none_or(answers)?.and_then(|mut answers| {
+        answers.find_map(|message| raw(&message).find_map(|element| Element::read(set, element)))
+    }))
 }
 
-/// All entries; none when the set or the table is not there. `nft list set inet towpath-pods SET`
-pub(super) fn list(socket: &mut Socket, set: Set) -> Result<Vec<Element>> {
+/// All entries whose tag is `wanted`; none when the set or the table is not there. `nft list set inet towpath-pods SET`
+pub(super) fn list(socket: &mut Socket, set: Set, wanted: impl Fn(&str) -> bool) -> Result<Vec<Element>> {
     let doing = "listing elements of the nftables table inet towpath-pods";
     let request = Request { kind: Kind::GetElement.number(), flags: 0, doing };
     let answers = socket.dump(&request, |body| {
@@ -246,8 +247,12 @@ pub(super) fn list(socket: &mut Socket, set: Set) -> Result<Vec<Element>> {
         body.text(LIST_TABLE, TABLE);
         body.text(LIST_SET, set.name());
     });
-    let answers = none_or(answers)?;
-    Ok(answers.into_iter().flatten().flat_map(|message| elements(set, &message).collect::<Vec<_>>()).collect())
+    let mut found = Vec::new();
+    for message in none_or(answers)?.into_iter().flatten() {
+        // There may be thousands, of which one is looked for.
+        found.extend(raw(&message).filter(|element| wanted(tag(*element))).filter_map(|e| Element::read(set, e)));
+    }
+    Ok(found)
 }
 
 /// The body of a message about elements of a set that are nothing but keys.
@@ -261,9 +266,17 @@ pub(super) fn write_keys<'k>(body: &mut Body<'_>, set: &str, keys: impl Iterator
     });
 }
 
-fn elements<'a>(set: Set, message: &Message<'a>) -> impl Iterator<Item = Element> + use<'a> {
+fn raw<'a>(message: &Message<'a>) -> impl Iterator<Item = Attributes<'a>> + use<'a> {
     let list = message.attributes(GENERIC.len()).get(LIST_ELEMENTS).map(|list| list.nested()).unwrap_or_default();
-    list.filter_map(move |element| Element::read(set, element.nested()))
+    list.map(|element| element.nested())
+}
+
+/// An entry's comment: type 0, length, text, NUL (see `crate::nft::transaction::comment`).
+fn tag(element: Attributes<'_>) -> &str {
+    match element.get(USERDATA).map(|data| data.bytes) {
+        Some([0, _, text @ ..]) => std::str::from_utf8(text.strip_suffix(&[0]).unwrap_or(text)).unwrap_or_default(),
+        _ => "",
+    }
 }
 
 /// What is not there is no error.

@@ -17,15 +17,16 @@ pub(super) fn remove(socket: &mut Socket, unwanted: impl Fn(&str) -> bool) -> Re
     }
     for _ in 0..ATTEMPTS {
         let mut transaction = Transaction::begin(socket, generation)?;
-        let (mut going, mut staying) = (Vec::new(), Vec::new());
+        let mut going = Vec::new();
         for set in Set::owned() {
-            let (unwanted, others) =
-                element::list(socket, set)?.into_iter().partition::<Vec<_>, _>(|element| unwanted(&element.tag));
-            going.extend(unwanted);
-            staying.extend(others);
+            going.extend(element::list(socket, set, &unwanted)?);
         }
         if going.is_empty() {
             return Ok(Vec::new());
+        }
+        let mut staying = Vec::new();
+        for set in Set::owned().filter(|set| matches!(set, Set::Flows(_) | Set::Leaving(_))) {
+            staying.extend(element::list(socket, set, |tag| !unwanted(tag))?);
         }
         going.iter().for_each(|element| transaction.element(Kind::DeleteElement, element));
         for net in forsaken_networks(socket, &going, &staying)? {
@@ -49,7 +50,7 @@ fn forsaken_networks(socket: &mut Socket, going: &[Element], staying: &[Element]
     let mut forsaken = Vec::new();
     for family in ipam::Family::ALL {
         if going.iter().any(|element| element.set == Set::Flows(family)) {
-            let nets = element::list(socket, Set::Near(family))?;
+            let nets = element::list(socket, Set::Near(family), |_| true)?;
             forsaken.extend(
                 nets.into_iter().filter(|net| net.as_near().is_some_and(|net| !pods.iter().any(|p| net.contains(p)))),
             );
