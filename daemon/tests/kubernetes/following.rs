@@ -74,7 +74,9 @@ fn an_api_server_that_restarts_takes_nobody_away_and_what_happened_meanwhile_is_
         node.until("no trouble", |node| node.trouble.is_none()).await;
         api.create_node(&flannels(4)).unwrap();
         node.until("the fourth", |node| node.lease_of("node-4").is_some()).await;
-        assert_eq!((node.counted().lists, node.leases().count()), (1, 4));
+        // A server that has just begun may not remember the version that was told last: then all are listed, and nobody sees it.
+        assert_eq!(node.leases().count(), 4);
+        assert!(!node.log[begun..].iter().any(|line| line.contains("Gone") || line.contains("snapshot")));
 
         // The version that was told last is gone: listed again, told as changes, and nobody is gone who is there.
         api.api_server().kill().unwrap();
