@@ -196,7 +196,7 @@ fn routes(plan: &Plan, given: &Outcome, networks: Vec<IpNet>) -> Vec<Route> {
 /// The routes as a result tells of them: one that was given without a gateway is told without one, as the reference plugin
 /// does.
 fn told(made: Vec<Route>, given: &[Route]) -> Vec<Route> {
-    let bare = |made: &Route| given.iter().any(|given| *given == Route { gateway: None, ..*made });
+    let bare = |made: &Route| given.contains(&Route { gateway: None, ..*made });
     made.into_iter().map(|made| if bare(&made) { Route { gateway: None, ..made } } else { made }).collect()
 }
 
