@@ -74,7 +74,8 @@ impl SubnetFile {
     }
 
     fn parse(text: &str) -> Result<SubnetFile, String> {
-        let mut file = SubnetFile { sets: Vec::new(), mtu: None, networks: Vec::new(), mode: Mode::default(), masquerade: None };
+        let mut file =
+            SubnetFile { sets: Vec::new(), mtu: None, networks: Vec::new(), mode: Mode::default(), masquerade: None };
         let mut subnets = [None, None];
         for line in text.lines() {
             let Some((key, value)) = line.split_once('=') else { continue };
