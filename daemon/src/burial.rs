@@ -52,8 +52,10 @@ pub async fn serve() -> io::Result<()> {
     }
 }
 
-/// Deletes them, on a thread that may wait for the kernel.
+/// Deletes them if there are any, on a thread that may wait for the kernel. It asks first: a start with nothing to do
+/// sends nothing that could change the kernel.
 async fn sweep() -> Result<(), String> {
-    let swept = tokio::task::spawn_blocking(|| Host::open().and_then(|mut host| host.sweep())).await;
+    let sweep = || Host::open().and_then(|mut host| if host.retired()? { host.sweep() } else { Ok(()) });
+    let swept = tokio::task::spawn_blocking(sweep).await;
     swept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }

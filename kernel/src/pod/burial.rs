@@ -16,6 +16,7 @@ use super::exchange::Exchange;
 use super::host::{Found, Host};
 use crate::codec::link;
 use crate::error::Result;
+use crate::netlink::Request;
 
 /// The link group of what is only there to be deleted. `ip link show group 1414529024`
 pub const GROUP: u32 = 0x5450_0000;
@@ -46,6 +47,16 @@ impl Host {
             self.forget_unrouted()?;
         }
         if daemon_listens() { Ok(()) } else { self.sweep() }
+    }
+
+    /// Whether any link is out of service and still there. Changes nothing.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn retired(&mut self) -> Result<bool> {
+        let request = Request { kind: link::GET, flags: 0, doing: "looking for links of removed pods" };
+        let mut entries = self.socket.dump(&request, link::all)?;
+        Ok(entries.any(|message| link::Entry::read(&message).is_some_and(|entry| entry.group == GROUP)))
     }
 
     /// Deletes all links that are out of service, together. `ip link delete group 1414529024`
