@@ -41,7 +41,12 @@ fn routed_and_bridged_pods_of_two_nodes_all_reach_each_other() -> Result<()> {
         pod.check()?;
         pod.delete()?;
     }
-    wait_for("no pod's link to be left", LIMIT, || Ok(ensure!(wires(alpha.node())? == 0)))
+    wait_for("no pod's link to be left", LIMIT, || none_left(alpha.node()))
+}
+
+fn none_left(node: &Node) -> Result<()> {
+    ensure!(wires(node)? == 0, "links of pods are left");
+    Ok(())
 }
 
 /// Pods whose namespaces stay when they are deleted: with a namespace its links go by themselves.
@@ -73,7 +78,7 @@ impl Sandboxes {
 fn links_of_deleted_pods_go_whoever_is_killed_in_between() -> Result<()> {
     let mut cluster = Cluster::on_directory("burial", DUAL)?;
     let [alpha] = cluster.join_all(["alpha"])?;
-    let gone = |what: &str| wait_for(what, LIMIT, || Ok(ensure!(wires(alpha.node())? == 0)));
+    let gone = |what: &str| wait_for(what, LIMIT, || none_left(alpha.node()));
     let pods = Sandboxes::add(&cluster, &alpha, &["a", "b", "c", "d", "e", "f"])?;
     pods.delete()?;
     gone("the daemon to delete what it was left")?;
