@@ -1,7 +1,7 @@
 //! THE PLUGIN `towpath`: one short life per pod. Environment and standard input in, one JSON object out, by the letter of
 //! the CNI specification 1.1 and down to 0.3.0.
 //!
-//! The way of a request: [`environment`] and [`document`] are what was said, together a [`call::Call`]; [`plugin`] says of
+//! The way of a request: [`environment`] and [`document`] are what was said, together a [`call::Call`]; [`mod@plugin`] says of
 //! which [`part`]s the name is made that we were called by; these do it, [`wire`] with `kernel::pod`, [`ipam_local`] with
 //! `ipam::ledger`; [`outcome`] and [`error`] are what is answered. One process, one thread, no daemon needed.
 #![forbid(unsafe_code)]

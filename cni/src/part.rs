@@ -1,7 +1,7 @@
 //! [`Part`]: one piece of a pod's network, that can be made, taken down, looked at and swept; and [`Chain`], several of
 //! them in one process.
 //!
-//! Every name that we answer to is a chain of parts ([`crate::plugin`]). Parts meet in the [`Outcome`] alone, as plugins of a
+//! Every name that we answer to is a chain of parts ([`mod@crate::plugin`]). Parts meet in the [`Outcome`] alone, as plugins of a
 //! configuration list do in `prevResult`; so `towpath` does in one process what five plugins do in five.
 
 use crate::call::{Attachments, Call};
