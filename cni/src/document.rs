@@ -2,7 +2,8 @@
 //! in one list, each with the path to its key and with what would be right.
 //!
 //! Unknown keys are left alone: other plugins of a chain, runtimes and people put theirs beside ours. As in the Go
-//! library, `null` is as good as absent and of two equal keys the last one counts.
+//! library, `null` is as good as absent, of two equal keys the last one counts, and a key may be written in another case:
+//! containerd says `HostPort` where the conventions say `hostPort`.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -131,14 +132,19 @@ impl Mistakes {
 }
 
 impl<'a> Object<'a> {
-    /// The value of a key; nothing when it is `null`.
+    /// The value of a key; nothing when it is `null`. The key that is written exactly so is preferred.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|value| !value.is_null())
+        self.find(key).filter(|value| !value.is_null())
     }
 
     /// Whether a key is there, be it with `null`, as Go writes an empty list.
     pub fn has(&self, key: &str) -> bool {
-        self.map.contains_key(key)
+        self.find(key).is_some()
+    }
+
+    fn find(&self, key: &str) -> Option<&'a Value> {
+        let in_any_case = || self.map.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value);
+        self.map.get(key).or_else(in_any_case)
     }
 
     /// The object as it is.
@@ -307,6 +313,14 @@ mod tests {
             let text = format!(r#"{{"cniVersion": "{version}"}}"#);
             assert_eq!(Document::parse(text.as_bytes()).unwrap().version().unwrap(), version);
         }
+    }
+
+    #[test]
+    fn a_key_is_found_in_any_case_and_the_exact_one_first() {
+        let document = Document::parse(br#"{"HostPort": 1, "MTU": 5, "mtu": 6, "Mtu": 7, "hostip": null}"#).unwrap();
+        let (root, mut mistakes) = (document.root(), Mistakes::default());
+        assert_eq!((root.number("hostPort", &mut mistakes), root.number("mtu", &mut mistakes)), (Some(1), Some(6)));
+        assert!(root.has("hostIP") && root.get("hostIP").is_none() && !root.has("host"));
     }
 
     #[test]
