@@ -98,15 +98,18 @@ fn links(plan: &mut Plan, fate: &Fate, from: &KernelState, to: &KernelState) {
             None => plan.changes.push(Change::LinkAdd(*name, Box::new(link.clone()))),
         }
     }
+    // A link that loses its last address loses its neighbours and routes too (`fib_disable_ip`): the new one comes first.
+    let mut gone = Vec::new();
     for (before, key, after) in union(&from.addresses, &to.addresses) {
         let (link, address) = *key;
         match (before.filter(|_| fate.lasts(link)), after.filter(|_| fate.may_use(link))) {
             // The kernel cannot re-tag an address in place; flannel's is as good as ours.
             (None, Some(_)) => plan.changes.push(Change::AddressAdd(link, address)),
-            (Some(_), None) => plan.changes.push(Change::AddressDelete(link, address)),
+            (Some(_), None) => gone.push(Change::AddressDelete(link, address)),
             _ => {}
         }
     }
+    plan.changes.append(&mut gone);
     let fresh = |path: &str| to.links.keys().any(|name| is_new(fate, from, *name) && names_link(path, *name));
     for (path, value) in &to.sysctls {
         let differs = from.sysctls.get(path).is_some_and(|there| there != value);

@@ -53,6 +53,9 @@ pub struct Node {
     last_known: Option<LastKnown>,
     /// Whether the store (or its memory) has told all leases: before that nothing may be removed.
     peers_known: bool,
+    /// Whether a daemon ran here since the machine was booted. If not, a first failure to reach the store proves nothing:
+    /// kube-proxy is only starting, and the Node may have been registered anew meanwhile, with another podCIDR.
+    same_boot: bool,
     released: bool,
     /// Since when the store cannot be used.
     pub store_trouble: Option<Trouble>,
@@ -75,6 +78,7 @@ pub struct Node {
 impl Node {
     /// Knows nothing yet but itself, and what it held before.
     pub fn new(identity: Identity, last_known: Option<LastKnown>, previous: Option<Stack<IpNet>>) -> Node {
+        let same_boot = previous.is_some();
         let previous = last_known.as_ref().and_then(|last| last.own.as_ref()).map(Lease::subnets).or(previous);
         Node {
             identity,
@@ -89,6 +93,7 @@ impl Node {
             device_macs: None,
             last_known,
             peers_known: false,
+            same_boot,
             released: false,
             store_trouble: None,
             uplink_trouble: None,
@@ -138,7 +143,9 @@ impl Node {
             }
             Event::Trouble(reason) => {
                 let since = self.store_trouble.as_ref().map_or(now, |trouble| trouble.since);
-                self.remember(now);
+                if self.same_boot || !self.assigned() {
+                    self.remember(now);
+                }
                 let kept = if self.own.is_some() { "degraded, what it said last is kept: " } else { "" };
                 tracing::warn!("{kept}store: {reason}");
                 self.store_trouble = Some(Trouble { since, reason });
@@ -263,7 +270,10 @@ impl Node {
     /// Pods that were started with another subnet than this have addresses that no peer sends to any more.
     fn note_move(&mut self, lease: &Lease, now: Moment) {
         let subnets = lease.subnets();
-        let Some(before) = self.previous.filter(|before| self.assigned() && *before != subnets) else { return };
+        // One more family takes nothing from anybody; and of an earlier boot no pod runs.
+        let lost = |before: &Stack<IpNet>| before.iter().any(|(family, net)| subnets.get(family) != Some(net));
+        let have_pods = self.assigned() && (self.same_boot || self.own.is_some());
+        let Some(before) = self.previous.filter(|before| have_pods && lost(before)) else { return };
         let reason = format!(
             "the podCIDR of node {} changed from {before} to {subnets}: new pods get addresses of the new one; those that \
              run keep theirs, which no other node reaches any more, until they are made anew (`kubectl drain {}`)",

@@ -66,8 +66,9 @@ struct Target {
     scope: Scope,
 }
 
-/// How long the store may take to speak before the last known state is used: longer than a healthy one ever needs.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the store may take to speak before the last known state is used: longer than a healthy one ever needs, and than
+/// kube-proxy does after a boot.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Reconciler {
     /// Nothing is done yet.

@@ -223,6 +223,47 @@ fn with_the_api_away_a_node_comes_up_as_it_was_and_says_so() {
 }
 
 #[test]
+fn after_a_boot_the_api_has_some_seconds_to_say_that_the_node_was_registered_anew() {
+    let last_known = settled().0.node.last_known();
+    let second = Duration::from_secs(1);
+    let away = || Event::Trouble("https://10.96.0.1:443 does not answer".to_owned());
+    let begin = |previous| {
+        let mut daemon = newborn_as(Node::new(identity(Division::Assigned), Some(last_known.clone()), previous));
+        for event in [network(NETWORK), away()] {
+            daemon.0.node.on_event(event, second);
+        }
+        daemon.0.turn(&mut daemon.1, second);
+        daemon
+    };
+    // A daemon ran here since then: pods do, and nothing is to be waited for.
+    assert!(readiness(&begin(Some(lease("a", 1).subnets()))).ready);
+    let mut daemon = begin(None);
+    assert!(!readiness(&daemon).ready && daemon.1.state.links.is_empty());
+    hear(&mut daemon, [Event::Well, all(), Event::Mine(lease("a", 7))]);
+    let said = readiness(&daemon);
+    assert!(said.ready && said.degraded.is_empty(), "no pod has an address of the old one: {said:?}");
+    // And when it goes on saying nothing, there is what it said last.
+    let mut daemon = begin(None);
+    hear(&mut daemon, []);
+    assert!(readiness(&daemon).ready);
+}
+
+#[test]
+fn a_second_family_takes_nothing_from_the_pods_that_have_one() {
+    let mut daemon = assigned(None);
+    let both = lease("a", 1);
+    let one = Lease { endpoints: Stack::V4(both.endpoints.get(Family::V4).unwrap().clone()), ..both.clone() };
+    let text = r#"{"Network": "10.244.0.0/16"}"#;
+    hear(&mut daemon, [network(text), Event::Snapshot(Vec::new()), Event::Mine(one.clone())]);
+    hear(&mut daemon, [network(NETWORK), Event::Mine(both)]);
+    let said = readiness(&daemon);
+    assert!(said.ready && said.degraded.is_empty(), "{said:?}");
+    // The way back does.
+    hear(&mut daemon, [Event::Mine(one)]);
+    assert!(readiness(&daemon).degraded.join("").contains("the podCIDR of node a changed"));
+}
+
+#[test]
 fn a_refusal_that_passes_keeps_no_pod_away_and_one_that_stays_does() {
     let mut daemon = settled();
     daemon.1.refused = Some("ip link");

@@ -47,6 +47,9 @@ impl Default for Patience {
     }
 }
 
+/// For TCP's part of a connection. One that was begun before kube-proxy had written its rules is never translated, however often
+/// the kernel repeats it (its conntrack entry says so); another one is.
+const HANDSHAKE: Duration = Duration::from_secs(1);
 /// What is read from the connection at once: little, for there is one for each watch all the time.
 const BUFFER: usize = 64 << 10;
 /// Unanswered for so long, the kernel gives a connection up (RFC 5482).
@@ -219,7 +222,8 @@ async fn connect(settings: &KubernetesSettings, patience: Duration) -> Result<Li
 
 async fn establish(access: &Access) -> Result<SendRequest<Full<Bytes>>, Failure> {
     let failed = |source| Failure::Connect { url: access.url.to_string(), source };
-    let stream = TcpStream::connect((access.url.host.as_str(), access.url.port)).await.map_err(failed)?;
+    let connected = timeout(HANDSHAKE, TcpStream::connect((access.url.host.as_str(), access.url.port))).await;
+    let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
     attentive(&stream).map_err(failed)?;
     if access.url.encrypted {
         let (connector, name) = tls::connector(access)?;

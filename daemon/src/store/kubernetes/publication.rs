@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use hyper::Method;
 use ipam::table::Record;
-use ipam::{Lease, LeaseKey, NodeName};
+use ipam::{Family, Lease, LeaseKey, NodeName, Stack};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep};
 
+use super::annotations::subnets;
 use super::client::{Client, Question};
 use super::decision::{Decision, Outcome, Patch, decide};
 use super::failure::Failure;
@@ -125,9 +126,21 @@ impl Publication<'_> {
         }
     }
 
-    /// A network of two families on a Node with one podCIDR is half a network: worth a line, not a trouble.
+    /// A network of two families on a Node with one podCIDR, or the other way round, is half a network: worth a line, not a
+    /// trouble.
     fn warn_of_absent_families(&self, lease: &Lease) {
         let Wish::Hold(claim) = &*self.wishes.borrow() else { return };
+        let all = self.sight.borrow().node.as_deref().and_then(|node| subnets(node).ok().flatten());
+        for (family, subnet) in all.iter().flat_map(Stack::iter).filter(|(family, _)| !claim.pools.has(*family)) {
+            tracing::warn!(
+                "node {} has the podCIDR {subnet}, but its pods get no {family} address: {}",
+                self.node,
+                match family {
+                    Family::V4 => "net-conf.json has no Network (EnableIPv4), or the uplink no address",
+                    Family::V6 => "net-conf.json has no IPv6Network (EnableIPv6), or the uplink no address",
+                }
+            );
+        }
         for (family, pool) in claim.pools.iter().filter(|(family, _)| !lease.endpoints.has(*family)) {
             let network = pool.network;
             tracing::warn!(
