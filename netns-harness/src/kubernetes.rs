@@ -28,6 +28,7 @@
 mod authority;
 mod cluster;
 mod control_plane;
+mod crowd;
 mod identity;
 mod image;
 mod kubectl;
@@ -41,6 +42,7 @@ mod tar;
 pub use authority::Validity;
 pub use cluster::{Cluster, ClusterOptions, Method, Proxy};
 pub use control_plane::{ControlPlane, ControlPlaneOptions, EtcdVersion};
+pub use crowd::{Crowd, Requests};
 pub use identity::Identity;
 pub use image::{Content, Image, Layer};
 pub use kubectl::Kubectl;
