@@ -10,8 +10,8 @@
 //!
 //! Nothing is ever removed at the end of the process. The network's configuration is not here: see `--net-config-path`.
 //!
-//! This file is the three activities side by side, in one task; what they share is one mouth ([`Events`]) and what is seen of
-//! the own Node ([`Sight`]).
+//! This file is the three activities side by side, in one task; what they share is one mouth (`Events`) and what is seen of
+//! the own Node (`Sight`).
 
 mod access;
 mod annotations;

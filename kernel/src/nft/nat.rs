@@ -1,7 +1,7 @@
 //! [`Nat`]: the plugin's nftables table `towpath-pods`: host ports, and pods that leave under the node's address.
 //!
 //! Owned here: one table for all pods of the node. Its chains are made once and never grow: a host port is one element of a
-//! map ([`mapping`]), a pod that is masqueraded one element of another, each tagged with whose it is. So adding or taking
+//! map (`mapping`), a pod that is masqueraded one element of another, each tagged with whose it is. So adding or taking
 //! one is a transaction of a few messages, however many there are, and the table is its own record: nothing else remembers
 //! what was made. A transaction is bound to the generation of the ruleset in which things were looked at, so that nothing
 //! is given twice, and nothing deleted that has become another pod's meanwhile.
