@@ -64,3 +64,15 @@ fn a_chain_that_somebody_else_jumps_to_as_well_is_left_whole_and_the_refusal_nam
     assert!(error.to_string().contains("removing flannel's netfilter rules"), "{error}");
     assert_eq!(sandbox.sh("nft -s list ruleset"), before, "whole or not at all");
 }
+
+#[test]
+fn where_nothing_is_forwarded_but_what_is_accepted_flannel_s_acceptance_stays() {
+    let sandbox = Sandbox::new();
+    sandbox.sh(CHAINS);
+    sandbox.sh("iptables-nft -P FORWARD DROP");
+    let removed = sandbox.run(predecessor::remove).expect("removed");
+    let rest = ["chain ip nat FLANNEL-POSTRTG", "chain ip6 nat FLANNEL-POSTRTG", "chain ip6 filter FLANNEL-FWD"];
+    assert_eq!(removed, rest, "our own table cannot save what another one drops");
+    let rules = sandbox.sh("iptables-nft-save -t filter");
+    assert!(rules.contains("-j FLANNEL-FWD") && rules.contains("-A FLANNEL-FWD"), "{rules}");
+}

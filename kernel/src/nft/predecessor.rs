@@ -2,9 +2,13 @@
 //! iptables over nftables writes them, and the tables `flannel-ipv4` and `flannel-ipv6` of its nftables mode. Removed once our
 //! own rules stand in their place: until then they masquerade.
 //!
+//! One thing our table cannot do in their place: a packet that another base chain of the hook lets fall by its policy has fallen,
+//! whoever accepts it elsewhere (nft(8), `accept`). Where somebody has said so of iptables' FORWARD (Docker does, and ufw),
+//! flannel's FLANNEL-FWD is what lets pods through, and stays.
+//!
 //! The chains of the older iptables (`iptables-legacy`) are not seen here: no netlink speaks of them.
 
-use super::chain::{CHAIN_NAME, CHAIN_TABLE};
+use super::chain::{CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE};
 use super::transaction::{BATCH, BEGIN, END};
 use super::{Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, TABLE_NAME};
 use crate::error::{Error, Result};
@@ -29,6 +33,9 @@ const EXPRESSION_DATA: u16 = 2;
 const IMMEDIATE_DATA: u16 = 2;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CHAIN: u16 = 2;
+
+/// `NF_DROP`, a base chain's policy.
+const DROP: u32 = 0;
 
 const DOING: &str = "removing flannel's netfilter rules";
 
@@ -56,8 +63,12 @@ pub fn remove() -> Result<Vec<String>> {
         let chains = left.names(Kind::GetChain, |chain| {
             Some(format!("{} {}", chain.get(CHAIN_TABLE)?.text()?, chain.get(CHAIN_NAME)?.text()?))
         })?;
+        let dropping = left.names(Kind::GetChain, |chain| {
+            let drops = chain.get(CHAIN_POLICY)?.be32()? == DROP;
+            drops.then_some(format!("{} {}", chain.get(CHAIN_TABLE)?.text()?, chain.get(CHAIN_NAME)?.text()?))
+        })?;
         for (table, base, chain) in CHAINS {
-            if !chains.contains(&format!("{table} {chain}")) {
+            if !chains.contains(&format!("{table} {chain}")) || dropping.contains(&format!("{table} {base}")) {
                 continue;
             }
             for handle in left.jumps((table, base), chain)? {
