@@ -75,9 +75,17 @@ impl Stream {
     /// # Errors
     /// When either has no address of the family, or there is no route at all.
     pub fn start(from: &Station, to: &Station, family: Family, pace: Pace) -> Result<Stream> {
-        ensure!(pace.per_sec > 0, "a stream of no packets");
         to.serve_echo()?;
-        let socket = from.datagrams(SocketAddr::new(to.address(family)?, ECHO_PORT), GLANCE)?;
+        Stream::towards(from, SocketAddr::new(to.address(family)?, ECHO_PORT), pace)
+    }
+
+    /// Starts one to any address behind which somebody answers with what he gets.
+    ///
+    /// # Errors
+    /// When there is no route at all.
+    pub fn towards(from: &Station, to: SocketAddr, pace: Pace) -> Result<Stream> {
+        ensure!(pace.per_sec > 0, "a stream of no packets");
+        let socket = from.datagrams(to, GLANCE)?;
         let counters = Arc::new(Counters::default());
         let sender = std::thread::spawn({
             let (socket, counters) = (socket.try_clone()?, Arc::clone(&counters));
