@@ -304,7 +304,11 @@ fn listen(mut notices: Notices) -> Result<mpsc::Receiver<Vec<Notice>>, RunError>
                         return;
                     }
                 }
-                Err(error) => tracing::error!("the kernel's notices cannot be read: {error}"),
+                Err(error) => {
+                    tracing::error!("the kernel's notices cannot be read: {error}");
+                    // An error that stays must not take a core and fill a disk; the slow look finds what is missed.
+                    std::thread::sleep(Duration::from_secs(1));
+                }
             }
         }
     };
