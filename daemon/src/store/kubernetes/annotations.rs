@@ -119,9 +119,15 @@ fn endpoint<'a>(
     if text.len() > MAX_BYTES {
         return Err(format!("its {} is {} bytes long", of(BACKEND_DATA, family), text.len()));
     }
-    // Backends without data have `null`, or nothing.
-    let data: Option<Value> = serde_json::from_str(text).ok().filter(|data: &Value| !data.is_null());
-    let attributes = attributes(said(BACKEND_TYPE).unwrap_or_default(), (family, public), data);
+    let backend_type = said(BACKEND_TYPE).unwrap_or_default();
+    // Backends without data have `null`, or nothing; some have what is no JSON.
+    let data: Option<Value> = match serde_json::from_str(text) {
+        Err(error) if backend_type == "vxlan" && !text.is_empty() => {
+            return Err(format!("its {} is not JSON: {error}", of(BACKEND_DATA, family)));
+        }
+        data => data.ok().filter(|data: &Value| !data.is_null()),
+    };
+    let attributes = attributes(backend_type, (family, public), data);
     let one = match family {
         Family::V4 => Stack::V4(subnet),
         Family::V6 => Stack::V6(subnet),
