@@ -6,6 +6,7 @@
 mod kubelet;
 mod line;
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -13,13 +14,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::{Value, json};
 
 use self::line::Line;
 use crate::kubernetes::{ControlPlane, NodeObject};
+use crate::station::Station;
 use crate::stream::Pace;
+use crate::wait_for;
 
 /// So many requests are under way at once.
 const LINES: u64 = 4;
@@ -114,6 +117,28 @@ impl Crowd {
     pub fn public(number: u32, generation: u64) -> Ipv4Addr {
         let half = if generation % 2 == 0 { 0xc612_0000 } else { 0xc613_0000 };
         Ipv4Addr::from(half + number)
+    }
+
+    /// Waits until a node's VXLAN device sends to each of the crowd where it is after so many moves, and to nobody else.
+    ///
+    /// # Errors
+    /// How many entries of `bridge fdb show` are wrong.
+    pub fn wait_followed(&self, by: &Station, moves: u64, limit: Duration) -> Result<()> {
+        let size = u64::from(self.size);
+        let expected: BTreeSet<(String, String)> = self
+            .numbers()
+            .map(|number| {
+                let behind = u64::from(u64::from(number) <= moves % size);
+                (Crowd::mac(number), Crowd::public(number, moves / size + behind).to_string())
+            })
+            .collect();
+        wait_for(&format!("{} to know where {size} nodes are", by.name()), limit, || {
+            let text = by.run(["bridge", "fdb", "show", "dev", "flannel.1"])?;
+            let found: BTreeSet<(String, String)> = text.lines().filter_map(entry).collect();
+            let wrong = expected.symmetric_difference(&found);
+            ensure!(found == expected, "{} entries differ, as {:?}", wrong.clone().count(), wrong.clone().next());
+            Ok(())
+        })
     }
 
     /// The subnet of a node.
@@ -222,6 +247,13 @@ impl Drop for Requests {
         // Nobody wants to know any more.
         self.end().unwrap_or_default();
     }
+}
+
+/// `MAC dst ADDRESS …`.
+fn entry(line: &str) -> Option<(String, String)> {
+    let mut words = line.split(' ');
+    let mac = words.next()?;
+    Some((mac.to_owned(), words.skip_while(|word| *word != "dst").nth(1)?.to_owned()))
 }
 
 fn name(number: u32) -> String {

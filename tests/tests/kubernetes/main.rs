@@ -10,6 +10,7 @@ mod cluster;
 mod assignment;
 mod away;
 mod configuration;
+mod crowd;
 mod leases;
 mod rights;
 mod runtime;
