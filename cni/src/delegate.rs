@@ -19,6 +19,11 @@ use crate::outcome::Outcome;
 use crate::part::{Part, Undo};
 use crate::version::Version;
 
+/// In the environment of whom we execute: how many of us are above it. A configuration in which plugins of whatever names
+/// call each other in a circle would otherwise fill the node with processes.
+const DEPTH: &str = "TOWPATH_DELEGATIONS";
+const DEEPEST: u8 = 8;
+
 /// A plugin by its file's name.
 #[derive(Debug)]
 pub struct Executed {
@@ -44,8 +49,17 @@ impl Executed {
         call.go_home()?;
         let file = self.find(call)?;
         let failed = |source| Error::Delegate { kind: self.kind.clone(), what: format!("cannot be run: {source}") };
+        let depth = std::env::var(DEPTH).ok().and_then(|text| text.parse::<u8>().ok()).unwrap_or_default();
+        if depth >= DEEPEST {
+            let what = format!("is the {depth}th that is called by another: do they call each other in a circle?");
+            return Err(Error::Delegate { kind: self.kind.clone(), what });
+        }
         let mut command = Command::new(&file);
-        command.env("CNI_COMMAND", verb.as_str()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .env("CNI_COMMAND", verb.as_str())
+            .env(DEPTH, (depth + 1).to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         if let Some(mut stdin) = child.stdin.take() {
             // One that refuses before it reads closes its end, and says why.

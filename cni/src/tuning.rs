@@ -1,7 +1,7 @@
 //! [`Tuning`]: settings of the pod's interface and of its network namespace. The reference `tuning` plugin, and the keys of
 //! it that `towpath` takes itself: `sysctl`, `txQLen`, `promisc`, `allmulti`; its `mtu` and `mac` are the wire's.
 
-mod backup;
+pub mod backup;
 mod wanted;
 
 use kernel::pod::{Pod, PodError};

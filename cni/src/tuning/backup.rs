@@ -31,6 +31,11 @@ impl Backup {
         mistakes.none_or(Backup { directory: directory.to_owned() })
     }
 
+    /// Whether a `tuning` plugin, ours or the reference one, remembers something of this interface in its usual place.
+    pub fn is_tuned(attachment: &Attachment) -> bool {
+        Backup { directory: DATA_DIRECTORY.into() }.path(attachment).exists()
+    }
+
     /// Keeps of what is found that which will be changed.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 //! What a plugin behind us in the chain may change is left alone: more addresses and routes than ours are no error
 //! (specification 1.1, section 2, CHECK).
 
+use std::net::IpAddr;
+
 use backends::LinkName;
 use ipam::Family;
 use kernel::pod::{Found, Host, Pod, PodEnd, PodError};
@@ -14,6 +16,7 @@ use crate::call::Call;
 use crate::environment::Attachment;
 use crate::error::Error;
 use crate::outcome::{Interface, Outcome};
+use crate::tuning::backup::Backup;
 
 /// Compares with `prevResult`, host's side first.
 ///
@@ -39,7 +42,7 @@ pub fn check(call: &Call<'_>, attachment: &Attachment, previous: &Outcome) -> Re
 
     let mut pod = Pod::enter(&netns)?;
     let found = pod.find(attachment.ifname).map_err(PodError::from)?;
-    let found = check_pod_link(found, told, (&port, plan.end))?;
+    let found = check_pod_link(found, told, (&port, plan.end, Backup::is_tuned(attachment)))?;
     let there = pod.addresses(found.index).map_err(PodError::from)?;
     if let Some(address) = previous.own_addresses(attachment).find(|address| !there.contains(&address.net)) {
         return missing(format!("the address {} is not on {} in the pod", address.net, attachment.ifname));
@@ -49,7 +52,11 @@ pub fn check(call: &Call<'_>, attachment: &Attachment, previous: &Outcome) -> Re
         // RT_TABLE_MAIN; 0 is the same by default.
         let main = previous.routes.iter().filter(|route| [0, 254].contains(&route.table.unwrap_or(0)));
         for route in main.filter(|route| Family::of_net(&route.destination) == family) {
-            let same = |via| route.gateway.is_none() || via == route.gateway;
+            let same = |via: Option<IpAddr>| match route.gateway {
+                Some(gateway) => via == Some(gateway),
+                // Told without one it was made with the subnet's, or by a plugin that needs none.
+                None => via.is_none_or(|via| previous.addresses.iter().any(|address| address.gateway == Some(via))),
+            };
             if !there.iter().any(|(key, via)| key.destination == route.destination.trunc() && same(*via)) {
                 let via = route.gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
                 return missing(format!("the route to {}{via} is not in the pod", route.destination.trunc()));
@@ -78,7 +85,11 @@ pub(super) fn host_end(
     Ok((name, found))
 }
 
-fn check_pod_link(found: Option<Found>, told: &Interface, (port, end): (&Found, PodEnd)) -> Result<Found, Error> {
+fn check_pod_link(
+    found: Option<Found>,
+    told: &Interface,
+    (port, end, tuned): (&Found, PodEnd, bool),
+) -> Result<Found, Error> {
     let name = &told.name;
     let Some(mut found) = found else { return missing(format!("the interface {name} is not in the pod")) };
     // Whoever is in the pod brings it up, or not.
@@ -88,7 +99,8 @@ fn check_pod_link(found: Option<Found>, told: &Interface, (port, end): (&Found, 
     if port.peer != Some(found.index) {
         return missing(format!("{in_pod} is not the other end of the wire on the host"));
     }
-    if told.mtu.is_none() && found.mtu != port.mtu {
+    // Before CNI 1.1 a result does not tell the MTU that a `tuning` behind us set.
+    if told.mtu.is_none() && !tuned && found.mtu != port.mtu {
         return missing(format!("the MTU of {in_pod} is {}, and {} at the other end of the wire", found.mtu, port.mtu));
     }
     Ok(found)

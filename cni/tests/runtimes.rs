@@ -1,0 +1,86 @@
+//! What real runtimes, other plugins of a list, and people who write configurations do that the specification does not say.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod stage;
+
+use serde_json::{Value, json};
+use stage::{Stage, run_in};
+
+/// A list of our plugins by their usual names.
+fn list(stage: &Stage, version: &str, more: Value) -> Value {
+    let mut plugins = vec![json!({
+        "type": "bridge", "bridge": "br0", "isGateway": true,
+        "ipam": { "type": "host-local", "subnet": "10.22.0.0/24", "dataDir": stage.path("ledger"), "routes": [{ "dst": "0.0.0.0/0" }] }
+    })];
+    plugins.extend(more.as_array().unwrap().iter().cloned());
+    json!({ "name": "net1", "cniVersion": version, "plugins": plugins })
+}
+
+#[test]
+fn containerd_writes_the_keys_of_capabilities_in_another_case() {
+    let mut stage = Stage::new();
+    let pod = stage.pod("a");
+    let config = stage.config(
+        "1.0.0",
+        json!({ "runtimeConfig": {
+            "portMappings": [{ "HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": "" }],
+            "bandwidth": { "IngressRate": 8_000_000, "IngressBurst": 4_294_967_295_u64, "EgressRate": 0, "EgressBurst": 0 },
+            "ipRanges": [[{ "Subnet": "10.55.0.0/24", "RangeStart": "10.55.0.9" }]]
+        } }),
+    );
+    let result = stage.towpath("ADD", "c1", &pod, &config).success();
+    assert_eq!(result["ips"][0]["address"], "10.55.0.9/24", "{result}");
+    let said = |words: &[&str]| String::from_utf8(run_in(&stage.netns(), words).stdout).unwrap();
+    assert!(said(&["nft", "list", "ruleset"]).contains("tcp . 8080"));
+    assert!(said(&["tc", "qdisc"]).contains("rate 8Mbit"));
+    stage.towpath("DEL", "c1", &pod, &config).success();
+}
+
+#[test]
+fn plugins_that_would_call_each_other_for_ever_are_refused() {
+    let mut stage = Stage::new();
+    let pod = stage.pod("a");
+    stage.named("towpath");
+    let bin = stage.path("bin");
+    // A name that says nothing: whoever made this link wants `towpath`.
+    std::os::unix::fs::symlink(bin.join("towpath"), bin.join("circle")).unwrap();
+    for (plugin, kind, code) in
+        [("towpath", "towpath", 7), ("bridge", "bridge", 7), ("towpath", "flannel", 7), ("circle", "circle", 103)]
+    {
+        let config = stage.config("1.1.0", json!({ "type": plugin, "ipam": { "type": kind } }));
+        for verb in ["ADD", "DEL", "STATUS"] {
+            let (said, message) = stage.by_name(plugin, verb, ("c1", &pod), &config).error();
+            assert!(said == if verb == "STATUS" && code > 99 { 50 } else { code }, "{verb} {kind}: {said} {message}");
+        }
+    }
+    assert!(stage.links().iter().all(|link| link == "br0" || link == "cni0"), "{:?}", stage.links());
+}
+
+#[test]
+fn what_tuning_changed_behind_bridge_is_no_fault_in_any_version() {
+    let mut stage = Stage::new();
+    let pod = stage.pod("a");
+    let container = format!("tuned-{}", std::process::id());
+    for version in ["0.4.0", "1.0.0", "1.1.0"] {
+        let list = list(&stage, version, json!([{ "type": "tuning", "mtu": 1400, "mac": "02:00:00:00:00:07" }]));
+        let result = stage.chain(&list, "ADD", (&container, &pod), None).unwrap();
+        stage.chain(&list, "CHECK", (&container, &pod), Some(result.clone())).unwrap();
+        run_in(&pod, &["ip", "link", "set", "eth0", "mtu", "1300"]);
+        stage.chain(&list, "CHECK", (&container, &pod), Some(result.clone())).unwrap_err();
+        stage.chain(&list, "DEL", (&container, &pod), Some(result)).unwrap();
+    }
+}
+
+#[test]
+fn check_sees_a_route_that_leads_elsewhere_although_the_result_did_not_say_where() {
+    let mut stage = Stage::new();
+    let pod = stage.pod("a");
+    let list = list(&stage, "1.0.0", json!([]));
+    let result = stage.chain(&list, "ADD", ("c1", &pod), None).unwrap();
+    assert!(result["routes"][0].get("gw").is_none(), "{result}");
+    stage.chain(&list, "CHECK", ("c1", &pod), Some(result.clone())).unwrap();
+    run_in(&pod, &["ip", "route", "replace", "default", "via", "10.22.0.200"]);
+    let (code, message) = stage.chain(&list, "CHECK", ("c1", &pod), Some(result.clone())).unwrap_err().error();
+    assert!(code == 102 && message.contains("0.0.0.0/0"), "{message}");
+    stage.chain(&list, "DEL", ("c1", &pod), Some(result)).unwrap();
+}
