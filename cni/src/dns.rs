@@ -1,13 +1,12 @@
 //! [`Dns`]: what a result says about names. It is only passed on; the runtime writes the pod's `resolv.conf`.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::document::{Mistakes, Object};
 use crate::error::Error;
+use crate::file;
 
 /// No `resolv.conf` is longer.
 const LONGEST: u64 = 1 << 20;
@@ -38,9 +37,7 @@ impl Dns {
     /// # Errors
     /// When it cannot be read.
     pub fn of_file(path: &Path) -> Result<Dns, Error> {
-        let mut text = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
-        read.map_err(|source| Error::File { path: path.to_owned(), source })?;
+        let text = file::read(path, LONGEST).map_err(|source| Error::File { path: path.to_owned(), source })?;
         Ok(Dns::parse(&String::from_utf8_lossy(&text)))
     }
 

@@ -14,6 +14,7 @@ mod dns;
 mod document;
 mod environment;
 mod error;
+mod file;
 mod flannel;
 mod invocation;
 mod ipam_local;

@@ -1,7 +1,6 @@
 //! [`SubnetFile`]: what the daemon (or flannel's) says of this node in `subnet.env`. Only read here.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ipam::Family;
@@ -11,6 +10,7 @@ use ipnet::IpNet;
 use crate::call::Call;
 use crate::document::Mistakes;
 use crate::error::Error;
+use crate::file;
 use crate::plugin::Plugin;
 use crate::ranges;
 use crate::wire::plan::Mode;
@@ -65,9 +65,9 @@ impl SubnetFile {
     /// # Errors
     /// [`Error::NoSubnetFile`] when it is not there (yet); otherwise what is wrong with it.
     pub fn read(path: &Path) -> Result<SubnetFile, Error> {
-        let mut text = String::with_capacity(1024);
-        match File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text)) {
-            Ok(_) => SubnetFile::parse(&text).map_err(|what| Error::SubnetFile { path: path.to_owned(), what }),
+        match file::read(path, LONGEST) {
+            Ok(octets) => SubnetFile::parse(&String::from_utf8_lossy(&octets))
+                .map_err(|what| Error::SubnetFile { path: path.to_owned(), what }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoSubnetFile { path: path.to_owned() }),
             Err(source) => Err(Error::File { path: path.to_owned(), source }),
         }

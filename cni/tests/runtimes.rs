@@ -84,3 +84,17 @@ fn check_sees_a_route_that_leads_elsewhere_although_the_result_did_not_say_where
     assert!(code == 102 && message.contains("0.0.0.0/0"), "{message}");
     stage.chain(&list, "DEL", ("c1", &pod), Some(result)).unwrap();
 }
+
+#[test]
+fn a_fifo_in_the_place_of_a_file_keeps_nobody_waiting() {
+    let mut stage = Stage::new();
+    let pod = stage.pod("a");
+    let fifo = stage.path("fifo");
+    assert!(stage::output("mkfifo", &[fifo.to_str().unwrap()]).status.success());
+    let (code, message) =
+        stage.towpath("ADD", "c1", &pod, &stage.config("1.0.0", json!({ "subnetFile": fifo }))).error();
+    assert!(code == 6 && message.contains("fifo"), "{message}");
+    let resolved = stage.config("1.0.0", json!({ "ipam": { "resolvConf": fifo } }));
+    assert_eq!(stage.towpath("ADD", "c1", &pod, &resolved).success()["dns"], json!({}));
+    stage.towpath("DEL", "c1", &pod, &resolved).success();
+}

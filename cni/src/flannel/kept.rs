@@ -1,19 +1,19 @@
 //! [`Kept`]: the configurations that were delegated, one file a container, where flannel's own plugin keeps them and in its
 //! very octets (Go's `json.Marshal`).
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ipam::ledger::Identifier;
-use rustix::fs::OFlags;
 use serde_json::Value;
 
 use crate::call::Attachments;
 use crate::document::{Document, Mistakes};
 use crate::environment::Attachment;
 use crate::error::Error;
+use crate::file;
 
 const DATA_DIRECTORY: &str = "/var/lib/cni/flannel";
 /// No configuration is longer that we would have taken.
@@ -101,15 +101,10 @@ impl Kept {
 }
 
 fn read(path: &Path) -> Result<Option<Document>, Error> {
-    let mut text = Vec::new();
-    // Whoever put a FIFO there shall not have us wait.
-    let flags = OFlags::NONBLOCK.bits() as i32;
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let read = |file: File| if file.metadata()?.is_file() { file.take(LONGEST).read_to_end(&mut text) } else { Ok(0) };
-    match opened.and_then(read) {
+    match file::read(path, LONGEST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::KeptFile { action: "read", path: path.to_owned(), source }),
-        Ok(_) => Ok(Document::parse(&text).ok()),
+        Ok(text) => Ok(Document::parse(&text).ok()),
     }
 }
 
