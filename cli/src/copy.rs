@@ -1,11 +1,16 @@
 //! `cp` and `install-conf`, as the image is called by the init containers of flannel's own manifest: two files, and options
 //! that mean nothing here. The copy is made beside its place and renamed there, for whoever watches the directory, and
 //! for whoever runs the file that is there now.
+//!
+//! Our plugin, when it is copied by that name, brings its other names with it where nobody has them: flannel's manifest
+//! takes for granted that a distribution put `portmap`, `bridge`, `host-local` and `loopback` there, and not every one does.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use towpath_install::install::{FILE, InstallError, NAMES as PLUGINS, Placed, Replace, install};
 
 /// Why nothing was copied.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +49,32 @@ pub fn run(program: &str, arguments: impl Iterator<Item = OsString>) -> Result<(
         Some(name) if to.is_dir() => to.join(name),
         _ => to,
     };
-    copy(&from, &to).map_err(|error| CopyError::File { from, to, error })
+    copy(&from, &to).map_err(|error| CopyError::File { from: from.clone(), to: to.clone(), error })?;
+    let name = to.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match to.parent() {
+        Some(directory) if PLUGINS.contains(&name) || name == FILE => name_plugins(&to, directory),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// What was asked for is done already, so that whatever stands in the way here is only told.
+fn name_plugins(plugin: &Path, directory: &Path) {
+    let missing = |name: &&str| fs::symlink_metadata(directory.join(name)).is_err();
+    let missing: Vec<&str> = PLUGINS.into_iter().filter(missing).collect();
+    match install(plugin, directory, &missing, Replace::Older) {
+        // Somebody else's plugin, and nothing of ours.
+        Err(InstallError::NotThePlugin { .. }) => {}
+        Err(error) => eprintln!("{error}"),
+        Ok(placed) => {
+            for Placed { name, result } in placed {
+                match result {
+                    Ok(action) => println!("{}: {action:?}", directory.join(name).display()),
+                    Err(error) => eprintln!("{name}: {error}"),
+                }
+            }
+        }
+    }
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {

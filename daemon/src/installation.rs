@@ -81,8 +81,13 @@ pub async fn keep(settings: InstallationSettings, mut ready: watch::Receiver<boo
             changed
         });
         if looked.wrote {
-            // A directory that was not there could not be watched.
-            sleep(SPACING).await;
+            // A directory that was not there could not be watched. A node that is ready meanwhile waits for nothing.
+            tokio::select! {
+                () = sleep(SPACING) => {}
+                changed = ready.changed() => if changed.is_err() {
+                    return;
+                },
+            }
             continue;
         }
         let next = async {

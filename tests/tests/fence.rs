@@ -37,7 +37,7 @@ const DIRECTIONS: [(&str, &[&str]); 8] = [
     ("backends", &["ipam"]),
     ("kernel", &["ipam", "backends"]),
     ("towpath", &["ipam", "backends", "kernel"]),
-    ("towpathctl", &["ipam", "backends", "kernel"]),
+    ("towpathctl", &["ipam", "backends", "kernel", "towpath"]),
     // The daemon repairs the plugin's directory, with the plugin's library.
     ("towpath-image", &[]),
     ("towpathd", &["ipam", "backends", "kernel", "towpath"]),
