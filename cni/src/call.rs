@@ -28,6 +28,7 @@ pub struct Call<'a> {
     pub environment: &'a Environment,
     /// The host's network namespace.
     pub home: &'a Netns,
+    delegated: bool,
     daemon: OnceCell<Option<SubnetFile>>,
 }
 
@@ -35,13 +36,18 @@ impl<'a> Call<'a> {
     /// A request to a plugin.
     pub fn new(plugin: Plugin, (command, version): (Command, Version), said: Said<'a>) -> Call<'a> {
         let Said { document, environment, home } = said;
-        Call { command, plugin, version, document, environment, home, daemon: OnceCell::new() }
+        Call { command, plugin, version, document, environment, home, delegated: false, daemon: OnceCell::new() }
     }
 
     /// The same request with another configuration, for the plugin that a meta plugin delegates to.
     pub fn delegated<'b>(&'b self, plugin: Plugin, document: &'b Document) -> Call<'b> {
         let said = Said { document, environment: self.environment, home: self.home };
-        Call::new(plugin, (self.command, self.version), said)
+        Call { delegated: true, ..Call::new(plugin, (self.command, self.version), said) }
+    }
+
+    /// Whether the configuration was made by a meta plugin.
+    pub fn is_delegated(&self) -> bool {
+        self.delegated
     }
 
     /// What the daemon says of this node, if that is asked for: called as `towpath`, with no ranges written.

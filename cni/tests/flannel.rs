@@ -84,6 +84,26 @@ fn is_address(entry: &std::io::Result<fs::DirEntry>) -> bool {
 }
 
 #[test]
+fn a_node_that_gets_another_subnet_gives_new_pods_addresses_of_it_and_keeps_the_old_ones_alive() {
+    let mut stage = Stage::new();
+    let (a, b) = (stage.pod("a"), stage.pod("b"));
+    let list = stock(&stage, "1.0.0");
+    let first = stage.chain(&list, "ADD", ("c1", &a), None).unwrap();
+    let file = stage.path("subnet.env");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("10.244.1.1", "10.244.77.1")).unwrap();
+    let second = stage.chain(&list, "ADD", ("c2", &b), None).unwrap();
+    assert_eq!(second["ips"][0]["gateway"], "10.244.77.1");
+    // By way of the bridge, which is the gateway of both.
+    let old = first["ips"][0]["address"].as_str().unwrap().trim_end_matches("/24").to_owned();
+    assert!(pings(&a, "10.244.1.1") && pings(&b, "10.244.77.1") && pings(&b, &old));
+    // A network that is none of the cluster's is somebody else's.
+    fs::write(&file, text.replace("10.244.", "10.245.")).unwrap();
+    let (_, message) = stage.chain(&list, "ADD", ("c3", &b), None).unwrap_err().error();
+    assert!(message.contains("the bridge cni0 has the address"), "{message}");
+}
+
+#[test]
 fn what_is_kept_is_what_flannels_plugin_keeps_and_only_root_reads_it() {
     let mut stage = Stage::new();
     let pod = stage.pod("a");

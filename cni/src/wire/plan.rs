@@ -90,7 +90,7 @@ pub struct Resolved {
     pub mode: Mode,
     /// MTU, octets; the kernel's default when nobody says.
     pub mtu: Option<u32>,
-    /// The cluster's networks, when the ranges are the daemon's.
+    /// The cluster's networks, when the ranges are the daemon's, by whatever way.
     pub networks: Vec<IpNet>,
 }
 
@@ -142,7 +142,10 @@ impl Plan {
     /// When it is needed and not there, or the mode cannot do what is written.
     pub fn resolve(&self, call: &Call<'_>) -> Result<Resolved, Error> {
         let resolved = match call.daemon()? {
-            None => Resolved { mode: self.mode.unwrap_or_default(), mtu: self.mtu, networks: Vec::new() },
+            None => {
+                let networks = if call.is_delegated() { routed_to(call) } else { Vec::new() };
+                Resolved { mode: self.mode.unwrap_or_default(), mtu: self.mtu, networks }
+            }
             Some(file) => Resolved {
                 mode: self.mode.unwrap_or(file.mode),
                 mtu: self.mtu.or(file.mtu),
@@ -190,6 +193,16 @@ impl Plan {
             _ => Ok(()),
         }
     }
+}
+
+/// The networks that flannel gives its pods routes to: the cluster's. Where there are others among them, no bridge has their
+/// addresses; but everything is not a network.
+fn routed_to(call: &Call<'_>) -> Vec<IpNet> {
+    let mut mistakes = Mistakes::default();
+    let ipam = call.document.root().object("ipam", &mut mistakes);
+    let routes = ipam.map(|ipam| ipam.objects("routes", &mut mistakes)).unwrap_or_default();
+    let nets = routes.iter().filter_map(|route| route.get("dst")?.as_str()?.parse::<IpNet>().ok());
+    nets.filter(|net| net.prefix_len() > 0).collect()
 }
 
 /// Both at once would bring every frame twice; what is not written gives way.
