@@ -51,7 +51,9 @@ fn what_an_earlier_plugin_made_stands_first_and_indices_move_on() {
             if asked != "0.3.1" {
                 let checked = stage.config(asked, json!({ "prevResult": result }));
                 // An address that another plugin made is not ours to look for.
-                run_in(&pod, &["ip", "route", "replace", "192.0.2.0/24", "dev", "lo"]);
+                for table in ["main", "7"] {
+                    run_in(&pod, &["ip", "route", "replace", "192.0.2.0/24", "dev", "lo", "table", table]);
+                }
                 stage.towpath("CHECK", "c1", &pod, &checked).success();
             }
             stage.towpath("DEL", "c1", &pod, &config).success();

@@ -98,3 +98,28 @@ fn a_fifo_in_the_place_of_a_file_keeps_nobody_waiting() {
     assert_eq!(stage.towpath("ADD", "c1", &pod, &resolved).success()["dns"], json!({}));
     stage.towpath("DEL", "c1", &pod, &resolved).success();
 }
+
+#[test]
+fn check_looks_into_every_table_and_at_the_address_on_the_link_that_pods_know_their_gateway_by() {
+    let mut stage = Stage::new();
+    let pod = stage.pod("a");
+    let routes = json!([{ "dst": "192.0.2.0/24", "table": 100 }, { "dst": "198.51.100.0/24", "priority": 7 }]);
+    let config =
+        stage.config("1.1.0", json!({ "bridge": "br0", "ipam": { "subnet": "10.22.0.0/24", "routes": routes } }));
+    let result = stage.towpath("ADD", "c1", &pod, &config).success();
+    let mut check = config.clone();
+    stage::merge(&mut check, json!({ "prevResult": result }));
+    stage.towpath("CHECK", "c1", &pod, &check).success();
+    let mac = stage.ip("link show dev br0")[0]["address"].as_str().unwrap().to_owned();
+    for (netns, wrong, right) in [
+        (&pod, "ip route del 192.0.2.0/24 table 100", "ip route add 192.0.2.0/24 via 10.22.0.1 table 100"),
+        (&pod, "ip route del 198.51.100.0/24", "ip route add 198.51.100.0/24 via 10.22.0.1 metric 7"),
+        (&stage.netns(), "ip link set br0 address 02:00:00:00:00:cc", &format!("ip link set br0 address {mac}")),
+    ] {
+        run_in(netns, &["sh", "-c", wrong]);
+        assert_eq!(stage.towpath("CHECK", "c1", &pod, &check).error().0, 102, "{wrong}");
+        run_in(netns, &["sh", "-c", right]);
+        stage.towpath("CHECK", "c1", &pod, &check).success();
+    }
+    stage.towpath("DEL", "c1", &pod, &config).success();
+}

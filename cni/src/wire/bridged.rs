@@ -9,7 +9,7 @@ use super::names;
 use super::plan::{Plan, Resolved, Router};
 use crate::environment::Attachment;
 use crate::error::Error;
-use crate::outcome::{Address, Outcome};
+use crate::outcome::{Address, Interface, Outcome};
 
 /// The bridge and the port, as wanted.
 pub fn way(plan: &Plan, resolved: &Resolved, given: &[Address]) -> Way {
@@ -41,6 +41,7 @@ pub fn check(host: &mut Host, plan: &Plan, attachment: &Attachment, previous: &O
     if plan.promiscuity == Promiscuity::On && !bridge.promiscuous {
         return missing(format!("the bridge {} does not take in every frame (promiscMode)", plan.bridge));
     }
+    check_address(plan, &bridge, previous)?;
     check_gateways(host, plan, &bridge, previous)?;
     let (name, found) = super::check::host_end(host, plan, attachment, previous)?;
     let Some(port) = found.port.filter(|port| port.bridge == bridge.index) else {
@@ -75,6 +76,18 @@ pub fn status(plan: &Plan) -> Result<(), Error> {
 
 /// `BR_MAX_PORTS` in the kernel's net/bridge/br_private.h, less one: port 0 is none.
 const MOST_PORTS: usize = (1 << 10) - 1;
+
+/// The gateway's address on the link, which pods remember: it never changes by itself. Where pods have another gateway, the
+/// bridge's matters to nobody, and may be that of any port.
+fn check_address(plan: &Plan, bridge: &Found, previous: &Outcome) -> Result<(), Error> {
+    let of_bridge = |told: &&Interface| told.sandbox.is_empty() && told.name == plan.bridge.as_str();
+    match previous.interfaces.iter().find(of_bridge).and_then(Interface::mac) {
+        Some(told) if plan.router != Router::No && bridge.mac != Some(told) => {
+            missing(format!("the bridge {} has another MAC address than {told}, which pods know", plan.bridge))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// The addresses that make the bridge the pod's gateway.
 fn check_gateways(host: &mut Host, plan: &Plan, bridge: &Found, previous: &Outcome) -> Result<(), Error> {

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use backends::LinkName;
+use backends::state::RouteKey;
 use ipam::Family;
 use kernel::pod::{Found, Host, Pod, PodEnd, PodError};
 
@@ -17,6 +18,9 @@ use crate::environment::Attachment;
 use crate::error::Error;
 use crate::outcome::{Interface, Outcome};
 use crate::tuning::backup::Backup;
+
+/// `RT_TABLE_MAIN`: where a route is of which nothing else is said.
+const MAIN: u32 = 254;
 
 /// Compares with `prevResult`, host's side first.
 ///
@@ -49,15 +53,19 @@ pub fn check(call: &Call<'_>, attachment: &Attachment, previous: &Outcome) -> Re
     }
     for family in Family::ALL {
         let there = pod.routes(family).map_err(PodError::from)?;
-        // RT_TABLE_MAIN; 0 is the same by default.
-        let main = previous.routes.iter().filter(|route| [0, 254].contains(&route.table.unwrap_or(0)));
-        for route in main.filter(|route| Family::of_net(&route.destination) == family) {
-            let same = |via: Option<IpAddr>| match route.gateway {
+        for route in previous.routes.iter().filter(|route| Family::of_net(&route.destination) == family) {
+            let via_told = |via: Option<IpAddr>| match route.gateway {
                 Some(gateway) => via == Some(gateway),
                 // Told without one it was made with the subnet's, or by a plugin that needs none.
                 None => via.is_none_or(|via| previous.addresses.iter().any(|address| address.gateway == Some(via))),
             };
-            if !there.iter().any(|(key, via)| key.destination == route.destination.trunc() && same(*via)) {
+            let same = |(table, key, via): &(u32, RouteKey, Option<IpAddr>)| {
+                *table == route.table.filter(|table| *table != 0).unwrap_or(MAIN)
+                    && key.destination == route.destination.trunc()
+                    && route.priority.is_none_or(|priority| priority == 0 || priority == key.metric)
+                    && via_told(*via)
+            };
+            if !there.iter().any(same) {
                 let via = route.gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
                 return missing(format!("the route to {}{via} is not in the pod", route.destination.trunc()));
             }

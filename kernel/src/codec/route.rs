@@ -62,6 +62,11 @@ pub struct Entry {
 impl Entry {
     /// Reads a dump's message; `None` when it is not a route of table main to all of a prefix, or too short.
     pub fn read(message: &Message<'_>) -> Option<Entry> {
+        Entry::with_table(message).filter(|(table, _)| *table == u32::from(libc::RT_TABLE_MAIN)).map(|(_, entry)| entry)
+    }
+
+    /// The same of any table, with its number.
+    pub fn with_table(message: &Message<'_>) -> Option<(u32, Entry)> {
         let [family, length, source, tos, table, protocol, _, kind, f0, f1, f2, f3] = message.fixed()?;
         let cloned = u32::from_ne_bytes([f0, f1, f2, f3]) & CLONED != 0;
         if message.header.kind != NEW || cloned || source != 0 || tos != 0 {
@@ -85,10 +90,7 @@ impl Entry {
                 kind => extras |= kind == VIA || EXTRAS.contains(&kind),
             }
         }
-        if table != u32::from(libc::RT_TABLE_MAIN) {
-            return None;
-        }
-        Some(Entry {
+        let entry = Entry {
             key: RouteKey { destination: IpNet::new(destination, length).ok()?.trunc(), metric },
             protocol,
             blackhole: kind == libc::RTN_BLACKHOLE,
@@ -96,7 +98,8 @@ impl Entry {
             link,
             gateway,
             plain: kind == libc::RTN_UNICAST && !extras,
-        })
+        };
+        Some((table, entry))
     }
 }
 
@@ -105,20 +108,23 @@ impl Entry {
 pub enum Which {
     /// All.
     Any,
+    /// Those of every table.
+    InAnyTable,
     /// Those that carry our tag.
     Tagged,
     /// Those through the device of this index.
     Through(u32),
 }
 
-/// Routes of table main. `ip route show table main proto 84`, `ip route show table main dev …`
+/// Routes of table main unless it is said otherwise. `ip route show table main proto 84`, `ip route show table main dev …`
 pub fn of_family(body: &mut Body<'_>, family: Family, which: Which) {
     let family = match family {
         Family::V4 => libc::AF_INET as u8,
         Family::V6 => libc::AF_INET6 as u8,
     };
     let protocol = if which == Which::Tagged { PROTOCOL } else { 0 };
-    body.fixed(&[family, 0, 0, 0, libc::RT_TABLE_MAIN, protocol, 0, 0, 0, 0, 0, 0]);
+    let table = if which == Which::InAnyTable { libc::RT_TABLE_UNSPEC } else { libc::RT_TABLE_MAIN };
+    body.fixed(&[family, 0, 0, 0, table, protocol, 0, 0, 0, 0, 0, 0]);
     if let Which::Through(link) = which {
         body.u32(libc::RTA_OIF, link);
     }

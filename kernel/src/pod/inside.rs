@@ -11,7 +11,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::exchange::Exchange;
 use super::host::{Audience, Found, delete, find};
-use super::{Dad, PodError, Route, ensure, gateway, set};
+use super::settings::Settings;
+use super::{Dad, PodError, Route, gateway};
 use crate::codec::{self, address, link, neighbour, pod, route};
 use crate::error::Result;
 use crate::netlink::{Protocol, Request, Socket};
@@ -111,24 +112,25 @@ impl Pod {
     /// The settings that have to be right before the link is up.
     fn prepare(&mut self, name: LinkName, inside: &Inside) -> std::result::Result<(), PodError> {
         // The routes are ours to set: nobody on the bridge may announce others (RFC 4861 section 6.3.4).
-        set(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
+        let settings = Settings::open();
+        settings.set(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
         if !inside.addresses.iter().any(|net| Family::of_net(net) == Family::V6) {
             return Ok(());
         }
         // Runtimes start pods with IPv6 off, and the kernel then refuses addresses (EACCES).
-        ensure(&format!("net/ipv6/conf/{name}/disable_ipv6"), "0")?;
-        ensure("net/ipv6/conf/lo/disable_ipv6", "0")?;
-        set(&format!("net/ipv6/conf/{name}/ndisc_notify"), "1")?;
+        settings.ensure(&format!("net/ipv6/conf/{name}/disable_ipv6"), "0")?;
+        settings.ensure("net/ipv6/conf/lo/disable_ipv6", "0")?;
+        settings.set(&format!("net/ipv6/conf/{name}/ndisc_notify"), "1")?;
         if inside.dad == Dad::On {
-            set(&format!("net/ipv6/conf/{name}/enhanced_dad"), "1")?;
-            set(&format!("net/ipv6/conf/{name}/accept_dad"), "1")?;
+            settings.set(&format!("net/ipv6/conf/{name}/enhanced_dad"), "1")?;
+            settings.set(&format!("net/ipv6/conf/{name}/accept_dad"), "1")?;
             let socket = Socket::open(Protocol::Route)?;
             socket.join(ADDRESSES)?;
             self.addresses = Some(socket);
             return Ok(());
         }
         // The link-local address, too, shall be good at once.
-        Ok(set(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?)
+        Ok(settings.set(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?)
     }
 
     /// Tells the link of the pod's addresses, by gratuitous ARP (RFC 5227 section 3) and unsolicited neighbour advertisement
@@ -220,14 +222,14 @@ impl Pod {
         Ok(entries.filter(|entry| entry.link == index).map(|entry| entry.net).collect())
     }
 
-    /// A family's routes in table main: destinations with gateways. `ip route show`
+    /// A family's routes: tables, destinations and gateways. `ip route show table all`
     ///
     /// # Errors
     /// When the kernel does not say.
-    pub fn routes(&mut self, family: Family) -> Result<Vec<(RouteKey, Option<IpAddr>)>> {
+    pub fn routes(&mut self, family: Family) -> Result<Vec<(u32, RouteKey, Option<IpAddr>)>> {
         let request = Request { kind: route::GET, flags: 0, doing: "listing the pod's routes" };
-        let messages = self.socket.dump(&request, |body| route::of_family(body, family, route::Which::Any))?;
-        let entries = messages.filter_map(|message| route::Entry::read(&message));
-        Ok(entries.map(|entry| (entry.key, entry.gateway)).collect())
+        let messages = self.socket.dump(&request, |body| route::of_family(body, family, route::Which::InAnyTable))?;
+        let entries = messages.filter_map(|message| route::Entry::with_table(&message));
+        Ok(entries.map(|(table, entry)| (table, entry.key, entry.gateway)).collect())
     }
 }
