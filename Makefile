@@ -67,7 +67,7 @@ audit: toolchain ## Known vulnerabilities in what we are built from. Needs a net
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing. Run: cargo install --locked cargo-deny" >&2; exit 1; }
 	cargo deny check
 
-bench: build deps ## Speed and memory as ratios, the floor beside. PART=peers, daemon or plugin alone. Needs root
+bench: build deps $(if $(filter-out peers daemon plugin,$(or $(PART),all)),image lab-kubernetes) ## Speed and memory as ratios, the floor beside. PART=peers, daemon, plugin or kubernetes alone. Needs root
 	$(CARGO) bench -q -p promises --bench bench -- $(PART)
 
 clean: toolchain ## Remove what was built

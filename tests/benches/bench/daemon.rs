@@ -1,19 +1,17 @@
 //! The daemon beside a real etcd: start, restart, processor time, memory, and how long a lease takes to the kernel.
 
 use std::fmt::Write as _;
-use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ipam::{BackendData, Endpoint, Stack};
-use netns_harness::{Binaries, Etcd, EtcdOptions, Lab, Node, Process, wait_for};
+use netns_harness::{Binaries, Etcd, EtcdOptions, Lab, Node, Process};
 
 use crate::cluster::{NETWORK, lease};
 use crate::figures::{Bound, goal, heading, in_millis, median, note};
 use crate::latency;
-
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::ready::{ReadySocket, idle, usage};
 
 /// Everything about one daemon and one etcd.
 pub fn measure() -> Result<()> {
@@ -56,9 +54,9 @@ fn with_peers(etcd: &Etcd, node: &Node, peers: u32, megabytes: f64) -> Result<()
     note("exec to ready", in_millis(daemon.wait_ready()?), "ms");
     let routes = node.run(["ip", "route", "show", "proto", "84"])?.lines().count();
     ensure!(routes == peers as usize, "{routes} routes for {peers} peers");
-    let cpu = usage(&daemon.process)?.0;
+    let cpu = usage(&daemon.process)?.cpu;
     idle(Duration::from_secs(3))?;
-    let rss = usage(&daemon.process)?.1;
+    let rss = usage(&daemon.process)?.rss;
     note("processor time from nothing (flannel, 5,000: 3.2 s)", cpu, "s");
     if peers == 5_000 {
         goal("against flannel's 3.2 s", cpu / 3.2, Bound::AtMost(0.05));
@@ -68,25 +66,16 @@ fn with_peers(etcd: &Etcd, node: &Node, peers: u32, megabytes: f64) -> Result<()
     let again = Started::new(node, etcd, &prefix)?;
     note("restart: exec to ready", in_millis(again.wait_ready()?), "ms");
     goal("restart: changes to the kernel", again.changes()?, Bound::AtMost(0.0));
-    let before = usage(&again.process)?.0;
+    let before = usage(&again.process)?.cpu;
     idle(Duration::from_secs(5))?;
-    note("idle: processor time in five seconds", (usage(&again.process)?.0 - before) * 1000.0, "ms");
+    note("idle: processor time in five seconds", (usage(&again.process)?.cpu - before) * 1000.0, "ms");
     again.end()
-}
-
-/// Lets time pass in which the daemon has nothing to do.
-fn idle(time: Duration) -> Result<()> {
-    let until = Instant::now() + time;
-    wait_for("idle time to pass", time * 2, || {
-        ensure!(Instant::now() >= until, "not yet");
-        Ok(())
-    })
 }
 
 /// A daemon that was told where to say that it is ready.
 struct Started {
     process: Process,
-    ready: UnixDatagram,
+    ready: ReadySocket,
     began: Instant,
     node: Node,
 }
@@ -94,15 +83,9 @@ struct Started {
 impl Started {
     fn new(node: &Node, etcd: &Etcd, prefix: &str) -> Result<Started> {
         let directory = node.directory();
-        let socket = directory.join("notify");
-        std::fs::remove_file(&socket).or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })?;
-        let ready = UnixDatagram::bind(&socket)?;
-        ready.set_read_timeout(Some(LIMIT))?;
+        let ready = ReadySocket::bind(directory)?;
         let mut command = Command::new(Binaries::built()?.find("towpathd")?);
-        command.env("NOTIFY_SOCKET", &socket).args(["--node-name=n", "--ip-masq=true", "--healthz-port=8081"]);
+        command.env("NOTIFY_SOCKET", ready.path()).args(["--node-name=n", "--ip-masq=true", "--healthz-port=8081"]);
         command.arg(format!("--etcd-endpoints={}", etcd.endpoints()?)).arg(format!("--etcd-prefix={prefix}"));
         command.arg(format!("--subnet-file={}", directory.join("subnet.env").display()));
         command.arg(format!("--state-directory={}", directory.join(prefix.replace('/', "-")).display()));
@@ -113,13 +96,7 @@ impl Started {
     }
 
     fn wait_ready(&self) -> Result<Duration> {
-        let mut message = [0; 512];
-        loop {
-            let length = self.ready.recv(&mut message).with_context(|| self.process.log_tail(20))?;
-            if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1") {
-                return Ok(self.began.elapsed());
-            }
-        }
+        self.ready.wait(&self.process, self.began)
     }
 
     fn changes(&self) -> Result<f64> {
@@ -135,19 +112,6 @@ impl Started {
         std::fs::remove_file(self.node.directory().join("subnet.env"))?;
         Ok(())
     }
-}
-
-/// Seconds of processor time and megabytes of memory of a process.
-fn usage(process: &Process) -> Result<(f64, f64)> {
-    let pid = process.pid()?.as_raw_nonzero();
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kilobytes: f64 = rss.trim().trim_end_matches(" kB").trim().parse()?;
-    // USER_HZ is 100 on every architecture that Linux has today (proc(5)).
-    Ok((ticks / 100.0, kilobytes / 1000.0))
 }
 
 /// net-conf.json and so many leases, as flannel writes them, a hundred a transaction.

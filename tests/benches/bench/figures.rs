@@ -8,6 +8,13 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
+/// The value that so many hundredths are at most.
+pub fn percentile(mut values: Vec<f64>, hundredths: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let place = (values.len() * hundredths).div_ceil(100).saturating_sub(1);
+    values.get(place).copied().unwrap_or_default()
+}
+
 /// How long something takes, in milliseconds.
 pub fn millis<T>(work: impl FnOnce() -> T) -> (f64, T) {
     let began = Instant::now();

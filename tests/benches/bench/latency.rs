@@ -51,7 +51,7 @@ async fn puts(endpoints: &str, prefix: &str, arrivals: &Receiver<Instant>) -> Re
 }
 
 /// When each route was made in the node's kernel.
-fn route_arrivals(node: &Node) -> Result<Receiver<Instant>> {
+pub fn route_arrivals(node: &Node) -> Result<Receiver<Instant>> {
     let (tell, hear) = channel();
     let mut socket = node.namespace().within(move || {
         let socket = Socket::open(Protocol::Route)?;
