@@ -16,13 +16,13 @@ use crate::ruleset::Ruleset;
 /// `ip route show proto 84`.
 pub const PROTOCOL: u8 = 84;
 
-/// An interface's name: 1 to 15 bytes, no `/`, no white space (`dev_valid_name` in the kernel's net/core/dev.c).
+/// An interface's name: 1 to 15 bytes, no `/`, no `%`, no white space (`dev_valid_name` in the kernel's net/core/dev.c).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkName([u8; 16]);
 
 /// Why a text is not an interface name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not an interface name: 1 to 15 bytes, no `/`, no `:`, no white space")]
+#[error("`{text}` is not an interface name: 1 to 15 bytes, no `/`, no `:`, no `%`, no white space")]
 pub struct LinkNameError {
     /// The text that was refused.
     pub text: String,
@@ -35,7 +35,8 @@ impl LinkName {
     /// [`LinkNameError`] when the kernel would refuse it.
     pub fn new(text: &str) -> Result<LinkName, LinkNameError> {
         let bytes = text.as_bytes();
-        let forbidden = |b: &u8| b.is_ascii_whitespace() || b"/:\0\x0b".contains(b);
+        // `%`: the kernel would put a number in its place (dev_alloc_name in net/core/dev.c).
+        let forbidden = |b: &u8| b.is_ascii_whitespace() || b"/:%\0\x0b".contains(b);
         if bytes.is_empty() || bytes.len() > 15 || text == "." || text == ".." || bytes.iter().any(forbidden) {
             return Err(LinkNameError { text: text.to_owned() });
         }

@@ -4,7 +4,7 @@
 mod stage;
 
 use serde_json::{Value, json};
-use stage::{Stage, run_in};
+use stage::{Stage, TOWPATH, pings, run_in};
 
 /// A list of our plugins by their usual names.
 fn list(stage: &Stage, version: &str, more: Value) -> Value {
@@ -122,4 +122,40 @@ fn check_looks_into_every_table_and_at_the_address_on_the_link_that_pods_know_th
         stage.towpath("CHECK", "c1", &pod, &check).success();
     }
     stage.towpath("DEL", "c1", &pod, &config).success();
+}
+
+#[test]
+fn a_late_delete_does_not_touch_another_pod_that_has_the_same_path_by_now() {
+    let mut stage = Stage::new();
+    let config = stage.config("1.0.0", json!({}));
+    let path = stage.pod("a");
+    stage.towpath("ADD", "c1", &path, &config).success();
+    stage.remove_pod(&path);
+    assert_eq!(stage.pod("a"), path);
+    stage.towpath("ADD", "c2", &path, &config).success();
+    stage.towpath("DEL", "c1", &path, &config).success();
+    assert!(pings(&path, "10.244.1.1"), "c2 has lost its wire");
+    assert_eq!(stage.reserved().len(), 2, "{:?}", stage.reserved());
+    stage.towpath("DEL", "c2", &path, &config).success();
+    assert!(stage.reserved().is_empty() && stage.links() == ["cni0"], "{:?}", stage.links());
+}
+
+#[test]
+fn names_that_the_kernel_would_change_and_ids_that_no_file_holds_are_refused() {
+    let mut stage = Stage::new();
+    let pod = stage.pod("a");
+    let config = stage.config("1.0.0", json!({}));
+    let long = "a".repeat(5000);
+    for (container, ifname) in [("c1", "eth%d"), ("c1", "%s"), (long.as_str(), "eth0")] {
+        let variables = [
+            ("CNI_COMMAND", "ADD"),
+            ("CNI_CONTAINERID", container),
+            ("CNI_NETNS", pod.as_str()),
+            ("CNI_IFNAME", ifname),
+        ];
+        assert_eq!(stage.call(TOWPATH, &variables, config.to_string().as_bytes()).error().0, 4, "{ifname}");
+    }
+    let bridge = stage.config("1.0.0", json!({ "bridge": "br%d" }));
+    assert_eq!(stage.towpath("ADD", "c1", &pod, &bridge).error().0, 7);
+    assert!(stage.links().is_empty() && stage.reserved().is_empty());
 }

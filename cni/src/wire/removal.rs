@@ -61,7 +61,12 @@ pub fn unplug(call: &Call<'_>, attachment: &Attachment) -> Result<Unplugged, Err
     let tag = names::alias(&call.document.network()?, &attachment.owner);
     match (found.filter(|found| found.kind == "veth" && found.alias == tag.as_str()), &netns) {
         (Some(found), _) => host.retire(&[(found, name)]).map_err(PodError::from)?,
-        (None, Sandbox::There(netns)) => Pod::enter(netns)?.unplug(attachment.ifname)?,
+        (None, Sandbox::There(netns)) => {
+            let mut pod = Pod::enter(netns)?;
+            if !is_anothers(&mut host, &mut pod, (attachment, &tag))? {
+                pod.unplug(attachment.ifname)?;
+            }
+        }
         // It may have gone with the pod's namespace.
         (None, Sandbox::Gone | Sandbox::Own) => host.forget_unrouted().map_err(PodError::from)?,
     }
@@ -70,6 +75,16 @@ pub fn unplug(call: &Call<'_>, attachment: &Attachment) -> Result<Unplugged, Err
         Guard::open().and_then(|mut guard| guard.remove(name)).map_err(PodError::from)?;
     }
     Ok(if matches!(netns, Sandbox::Own) { Unplugged::NotTouched } else { Unplugged::Gone })
+}
+
+/// Whether the interface of that name is the wire of another attachment of ours: paths of namespaces are used again, and a
+/// DEL may come late.
+fn is_anothers(host: &mut Host, pod: &mut Pod, (attachment, own): (&Attachment, &Tag)) -> Result<bool, Error> {
+    let Some(peer) = pod.find(attachment.ifname).map_err(PodError::from)?.and_then(|found| found.peer) else {
+        return Ok(false);
+    };
+    let ours = host.aliased(Tag::PREFIX).map_err(PodError::from)?;
+    Ok(ours.iter().any(|found| found.index == peer && found.kind == "veth" && found.alias != own.as_str()))
 }
 
 /// Whether there is a wire again, in service.

@@ -3,13 +3,14 @@
 use std::fmt;
 
 /// A container's id or a network's name, as the CNI specification has them: an alphanumeric character, then any of these,
-/// `_`, `.` and `-`. So it is a safe file name, as long as the file system takes its length.
+/// `_`, `.` and `-`. So it is a safe file name, as long as the file system takes its length, and short enough that what an
+/// address's file says of it is read in one go.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identifier(Box<str>);
 
 /// Why a text is not an identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a name as CNI has them: a letter or digit, then letters, digits, `_`, `.` or `-`", text.escape_debug())]
+#[error("`{}` is not a name as CNI has them: a letter or digit, then letters, digits, `_`, `.` or `-`, no more than 1024", text.escape_debug())]
 pub struct IdentifierError {
     /// The text that was refused, cut to 64 characters.
     pub text: String,
@@ -19,10 +20,11 @@ impl Identifier {
     /// Checks and takes a name.
     ///
     /// # Errors
-    /// [`IdentifierError`] when it is empty or has other characters.
+    /// [`IdentifierError`] when it is empty, has other characters or too many.
     pub fn new(text: &str) -> Result<Identifier, IdentifierError> {
         let rest = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-        if text.bytes().all(rest) && text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        if text.len() <= 1024 && text.bytes().all(rest) && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        {
             return Ok(Identifier(text.into()));
         }
         Err(IdentifierError { text: text.chars().take(64).collect() })
