@@ -10,6 +10,7 @@ mod exchange;
 mod host;
 mod inside;
 mod routed;
+mod settings;
 mod tuning;
 
 use std::net::IpAddr;
@@ -333,11 +334,6 @@ fn introduce(socket: &mut Socket, link: u32, neighbours: impl Iterator<Item = (I
         exchange.order((neighbour::NEW, codec::REPLACE), |body| neighbour::introduce(body, link, address, mac));
     }
     exchange.finish(|_| {}).map(drop)
-}
-
-/// Sets a kernel setting that most likely has another value: what `ensure` does, without looking first.
-fn set(path: &str, value: &str) -> Result<(), SysctlError> {
-    sysctl::write(path, value).or_else(|_| ensure(path, value))
 }
 
 /// Sets a kernel setting that has another value. One that this kernel does not have needs no setting.

@@ -197,9 +197,18 @@ pub fn set_flags(body: &mut Body<'_>, index: u32, flags: u32) {
 /// `ip link set dev … addrgenmode eui64`, or `none`. On a kernel without IPv6: EAFNOSUPPORT.
 pub fn set_address_generation(body: &mut Body<'_>, index: u32, link: &backends::state::Link) {
     head(body, index, (0, 0));
+    address_generation(body, if link.link_local { GENERATE } else { GENERATE_NONE });
+}
+
+/// `ip link set dev NAME addrgenmode none`, by name, so that it can be sent with the message that makes the link.
+pub fn no_link_local(body: &mut Body<'_>, name: LinkName) {
+    head(body, 0, (0, 0));
+    body.text(libc::IFLA_IFNAME, name.as_str());
+    address_generation(body, GENERATE_NONE);
+}
+
+fn address_generation(body: &mut Body<'_>, mode: u8) {
     body.nest(libc::IFLA_AF_SPEC, |families| {
-        families.nest(libc::AF_INET6 as u16, |inet6| {
-            inet6.u8(ADDRESS_GENERATION, if link.link_local { GENERATE } else { GENERATE_NONE });
-        });
+        families.nest(libc::AF_INET6 as u16, |inet6| inet6.u8(ADDRESS_GENERATION, mode));
     });
 }

@@ -50,7 +50,6 @@ pub struct Socket {
     sequence: u32,
     sent: Datagram,
     received: Vec<u8>,
-    filled: usize,
 }
 
 impl Socket {
@@ -83,7 +82,7 @@ impl Socket {
         let patience = libc::timeval { tv_sec: PATIENCE_SECS, tv_usec: 0 };
         set_option(&fd, (libc::SOL_SOCKET, libc::SO_RCVTIMEO), &patience).map_err(|e| system(doing, e))?;
         let port = bind(&fd, doing)?;
-        Ok(Socket { fd, port, sequence: 0, sent: Datagram::default(), received: Vec::new(), filled: 0 })
+        Ok(Socket { fd, port, sequence: 0, sent: Datagram::default(), received: Vec::new() })
     }
 
     /// Our address among netlink sockets (`nl_pid`): what the kernel writes as originator into the notices we cause.
@@ -115,7 +114,7 @@ impl Socket {
     pub fn query(&mut self, request: &Request<'_>, body: impl FnOnce(&mut Body<'_>)) -> Result<Messages<'_>> {
         let sequence = self.ask(request, libc::NLM_F_ACK as u16, body)?;
         self.collect(request.doing, sequence)?;
-        Ok(Messages::new(&self.received[..self.filled]))
+        Ok(Messages::new(&self.received))
     }
 
     /// Asks for a list. It is asked for again when it changed while the kernel wrote it. The answers are whole:
@@ -127,7 +126,7 @@ impl Socket {
         for _ in 0..DUMP_ATTEMPTS {
             let sequence = self.ask(request, libc::NLM_F_DUMP as u16, &body)?;
             if self.collect(request.doing, sequence)? == Whole::Yes {
-                return Ok(Messages::new(&self.received[..self.filled]));
+                return Ok(Messages::new(&self.received));
             }
         }
         Err(Error::Unsettled { doing: request.doing.to_owned(), attempts: DUMP_ATTEMPTS })
@@ -162,9 +161,9 @@ impl Socket {
     /// # Errors
     /// [`Error::Overrun`] when messages were lost; otherwise what the system says.
     pub fn receive(&mut self, doing: &str) -> Result<Messages<'_>> {
-        self.filled = 0;
+        self.received.clear();
         self.append(doing, 0)?;
-        Ok(Messages::new(&self.received[..self.filled]))
+        Ok(Messages::new(&self.received))
     }
 
     /// The next datagram if one lies ready. For sockets that something else polls.
@@ -172,9 +171,9 @@ impl Socket {
     /// # Errors
     /// As [`Socket::receive`].
     pub fn receive_now(&mut self, doing: &str) -> Result<Option<Messages<'_>>> {
-        self.filled = 0;
+        self.received.clear();
         match self.append(doing, libc::MSG_DONTWAIT) {
-            Ok(_) => Ok(Some(Messages::new(&self.received[..self.filled]))),
+            Ok(_) => Ok(Some(Messages::new(&self.received))),
             Err(Error::System { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
@@ -194,12 +193,13 @@ impl Socket {
     /// Gathers the answers to one question into the buffer, until its end.
     fn collect(&mut self, doing: &str, sequence: u32) -> Result<Whole> {
         let mut whole = Whole::Yes;
-        self.filled = 0;
+        self.received.clear();
         loop {
             let start = self.append(doing, 0)?;
             let mut end = None;
             let mut kept = start;
-            let mut messages = Messages::new(&self.received[start..self.filled]);
+            let filled = self.received.len();
+            let mut messages = Messages::new(&self.received[start..]);
             while let Some(message) = messages.next() {
                 // What is late from an earlier question is not ours.
                 if message.header.sequence != sequence {
@@ -210,11 +210,11 @@ impl Socket {
                 }
                 match message.verdict() {
                     Some(verdict) => end = Some(verdict),
-                    None => kept = self.filled - messages.unread(),
+                    None => kept = filled - messages.unread(),
                 }
             }
             // The verdict comes last in its datagram: cutting it off leaves entries alone.
-            self.filled = kept;
+            self.received.truncate(kept);
             match end {
                 None => {}
                 Some(Ok(())) => return Ok(whole),
@@ -225,21 +225,20 @@ impl Socket {
 
     /// Gives back the room that a long answer took: a dump of a large kernel takes megabytes, once in a while.
     pub fn rest(&mut self) {
-        (self.received, self.filled) = (Vec::new(), 0);
+        self.received = Vec::new();
     }
 
-    /// Receives one datagram behind what is in the buffer; says where it begins.
+    /// Receives one datagram behind what is in the buffer; says where it begins. Nobody but the kernel writes into the room
+    /// for it beforehand: most answers are short, and a page that is never touched costs nothing.
     fn append(&mut self, doing: &str, flags: libc::c_int) -> Result<usize> {
-        let start = self.filled;
-        if self.received.len() < start + ROOM {
-            self.received.resize((start + ROOM).max(2 * self.received.len()), 0);
-        }
+        let start = self.received.len();
+        self.received.reserve(ROOM);
         loop {
-            let room = &mut self.received[start..];
+            let room = self.received.spare_capacity_mut();
             // SAFETY: sockaddr_nl is plain numbers, for which all zeros is a value.
             let mut sender: libc::sockaddr_nl = unsafe { mem::zeroed() };
             let mut length = mem::size_of::<libc::sockaddr_nl>() as libc::socklen_t;
-            // SAFETY: `room` is a live, exclusively borrowed slice of the given length; `sender` is as long as
+            // SAFETY: `room` is live, exclusively borrowed memory of the given length; `sender` is as long as
             // `length` says; the kernel writes into nothing else. MSG_TRUNC: the datagram's true length is returned.
             let received = retry(|| unsafe {
                 libc::recvfrom(
@@ -263,7 +262,8 @@ impl Socket {
             }
             // Any process may write to our port; only port 0 is the kernel.
             if sender.nl_pid == 0 {
-                self.filled = start + octets;
+                // SAFETY: the kernel has written so many octets behind `start`, no more than there is capacity for.
+                unsafe { self.received.set_len(start + octets) };
                 return Ok(start);
             }
         }

@@ -196,9 +196,13 @@ impl Host {
             Some(_) => bridge::set_port(body, wire.host, &wire.alias, (terms.hairpin, terms.isolation)),
             None => link::set_alias(body, wire.host, &wire.alias),
         });
+        // A port needs no IPv6 address, and each would cost the node routes, groups and announcements. EAFNOSUPPORT: the
+        // kernel has none to give.
+        let mute = master.map(|_| exchange.order((link::NEW, 0), |body| link::no_link_local(body, wire.host)));
         let look = exchange.question(link::GET, |body| link::by_name(body, wire.host));
         let mut found = None;
         let refusals = exchange.finish(|message| found = Found::read(message))?;
+        let refusals = refusals.tolerate(|place, _| Some(place) == mute);
         match (refusals.errno(make), footing) {
             (Some(libc::EEXIST), _) => return Err(taken(found, wire)),
             (Some(libc::EXFULL), Some(on)) => return Err(PodError::BridgeFull { name: on.wanted.name }),
