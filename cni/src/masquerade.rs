@@ -3,6 +3,7 @@
 //! One element for each address of a pod in the plugin's nftables table (`kernel::nft::nat`). The daemon masquerades for the
 //! whole node in a table of its own; who asks for both gets it once, since only the first that matches counts.
 
+use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -34,8 +35,9 @@ impl Part for Masquerade {
     ) -> Result<Undo<'a>, Error> {
         let Some(wanted) = wanted(call, attachment, outcome)? else { return Ok(Box::new(|| {})) };
         let tag = translation::tag(call, attachment)?;
-        let mut nat = Nat::open().map_err(TranslationError::from)?;
+        let mut nat = ManuallyDrop::new(Nat::open().map_err(TranslationError::from)?);
         nat.add(&tag, &wanted).map_err(TranslationError::from)?;
+        translation::leave(nat);
         Ok(Box::new(move || {
             // The error that led here is the one to report; what is left now, DEL will take.
             translation::remove(&tag).ok();

@@ -7,6 +7,7 @@
 
 mod asked;
 
+use std::mem::ManuallyDrop;
 use std::net::{IpAddr, Ipv6Addr};
 
 use kernel::conntrack::{self, Which};
@@ -77,7 +78,7 @@ impl Part for Ports {
 
 /// Opens all of a pod's ports, or none.
 fn publish(tag: &Tag, wanted: &Wanted) -> Result<(), Error> {
-    let mut nat = Nat::open().map_err(TranslationError::from)?;
+    let mut nat = ManuallyDrop::new(Nat::open().map_err(TranslationError::from)?);
     for mapping in &wanted.mappings {
         if let Some(listener) = listener::in_the_way_of(mapping).map_err(TranslationError::from)? {
             let (mapping, listener) = (Box::new(*mapping), Box::new(listener));
@@ -87,6 +88,7 @@ fn publish(tag: &Tag, wanted: &Wanted) -> Result<(), Error> {
     nat.add(tag, wanted).map_err(TranslationError::from)?;
     // A flow that is not forgotten goes on to where it went; it ends by itself when its client pauses.
     conntrack::forget(nat.socket(), &wanted.mappings, Which::Elsewhere).ok();
+    translation::leave(nat);
     let led = lead_loopback(wanted);
     if led.is_err() {
         take_back(tag);

@@ -1,11 +1,13 @@
 //! What host ports and masquerade share: the pod's tag, its entries in the plugin's nftables table, and why it has none.
 
 use std::mem::ManuallyDrop;
+use std::os::fd::AsFd;
 
 use kernel::conntrack::{self, Which};
 use kernel::listener::Listener;
 use kernel::nft::leftovers;
 use kernel::nft::nat::{Mapping, Nat, NatError};
+use kernel::pod::burial;
 use kernel::tag::Tag;
 
 use crate::call::{Attachments, Call};
@@ -85,12 +87,17 @@ fn take(work: impl FnOnce(&mut Nat) -> kernel::Result<Vec<Mapping>>) -> Result<(
     let mut nat = match Nat::open() {
         // A kernel without nftables has nothing of ours.
         Err(kernel::Error::Unsupported { .. }) => return Ok(()),
-        // Closing it would wait until the kernel has freed what is deleted. The process's end closes it as well, and by
-        // then deleting the wire has waited for the same.
         nat => ManuallyDrop::new(nat.map_err(TranslationError::from)?),
     };
     let taken = work(&mut nat).map_err(TranslationError::from)?;
     // A flow that is not forgotten ends by itself within minutes, and the next ADD for the port forgets it as well.
     conntrack::forget(nat.socket(), &taken, Which::ToPod).ok();
+    leave(nat);
     Ok(())
+}
+
+/// Does not close the socket, which would wait until the kernel has freed what anybody deleted: the daemon does. Without
+/// one the process's end closes it as well, and by then deleting a pod's wire has waited for the same.
+pub fn leave(mut nat: ManuallyDrop<Nat>) {
+    burial::pass_on(nat.socket().as_fd());
 }

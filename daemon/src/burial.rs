@@ -2,7 +2,7 @@
 //! to us, who delete all there are in one go.
 //!
 //! The kernel's link group is the list of what is to be deleted ([`kernel::pod::burial`]); a connection to our socket says
-//! that it may have grown, and carries no words. What was left while no daemon ran is deleted at the start. Nothing of the
+//! that it may have grown, and carries no words; what comes with it is closed. What was left while no daemon ran is deleted at the start. Nothing of the
 //! desired state is touched: these links are the plugin's.
 
 use std::io;
@@ -29,33 +29,44 @@ pub async fn serve() -> io::Result<()> {
             listener => break UnixListener::from_std(listener?)?,
         }
     };
+    // It asks first here: a start with nothing to do sends nothing that could change the kernel.
+    let mut swept =
+        on_a_thread(|| Host::open().and_then(|mut host| if host.retired()? { host.sweep() } else { Ok(()) })).await;
     loop {
-        let swept = sweep().await;
         if let Err(error) = &swept {
             tracing::warn!("links of removed pods are still there, and are tried again: {error}");
         }
         let first = async {
-            while let Err(error) = listener.accept().await {
-                // Out of file descriptors, mostly: whoever connected stays in the queue until some are free again.
-                tracing::debug!("the plugin cannot be heard: {error}");
+            loop {
+                match listener.accept().await {
+                    Ok((connection, _)) => return connection,
+                    // Out of file descriptors, mostly: whoever connected stays in the queue until some are free again.
+                    Err(error) => tracing::debug!("the plugin cannot be heard: {error}"),
+                }
                 tokio::time::sleep(GATHER).await;
             }
         };
+        let mut heard = Vec::new();
         if swept.is_ok() {
-            first.await;
-        } else if timeout(AGAIN, first).await.is_err() {
-            continue;
+            heard.push(first.await);
+        } else if let Ok(connection) = timeout(AGAIN, first).await {
+            heard.push(connection);
         }
-        let more = async { while listener.accept().await.is_ok() {} };
+        let more = async {
+            while let Ok((connection, _)) = listener.accept().await {
+                heard.push(connection);
+            }
+        };
         // It ends by the time, or with an error that the next round meets again.
         timeout(GATHER, more).await.ok();
+        // With some of them came a socket whose closing waits for the kernel. Nobody waits for that.
+        tokio::task::spawn_blocking(move || drop(heard));
+        swept = on_a_thread(|| Host::open().and_then(|mut host| host.sweep())).await;
     }
 }
 
-/// Deletes them if there are any, on a thread that may wait for the kernel. It asks first: a start with nothing to do
-/// sends nothing that could change the kernel.
-async fn sweep() -> Result<(), String> {
-    let sweep = || Host::open().and_then(|mut host| if host.retired()? { host.sweep() } else { Ok(()) });
-    let swept = tokio::task::spawn_blocking(sweep).await;
-    swept.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+/// Does what waits for the kernel.
+async fn on_a_thread(work: impl FnOnce() -> kernel::Result<()> + Send + 'static) -> Result<(), String> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }

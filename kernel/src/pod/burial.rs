@@ -6,11 +6,16 @@
 //! more words, at its start what a killed one left, and the plugin itself when no daemon listens. The group is the only
 //! memory, so nothing is lost whoever dies when. Why so: docs/adr/0010-del-hands-the-link-to-the-daemon.md.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use backends::LinkName;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    sendmsg, sockopt,
+};
 
 use super::exchange::Exchange;
 use super::host::{Found, Host};
@@ -83,19 +88,36 @@ pub fn listen() -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-/// Tells the daemon, if one listens that we can trust: any process may take a name in the abstract name space, so it must
-/// be one of our own user.
-fn daemon_listens() -> bool {
-    let told = || -> io::Result<bool> {
-        let socket = open()?;
-        rustix::net::connect(&socket, &SocketAddrUnix::new_abstract_name(NAME)?)?;
-        Ok(sockopt::socket_peercred(&socket)?.uid == rustix::process::geteuid())
+/// Leaves closing a socket to the daemon, if one listens: closing one of the packet filter's waits until the kernel has freed
+/// what anybody deleted (RCU, 7 to 25 ms). Whether it is left; its own descriptor can be closed without waiting then.
+pub fn pass_on(socket: BorrowedFd<'_>) -> bool {
+    let passed = || -> io::Result<bool> {
+        let Some(daemon) = daemon()? else { return Ok(false) };
+        let (mut space, sockets) = ([MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))], [socket]);
+        let mut rights = SendAncillaryBuffer::new(&mut space);
+        let fits = rights.push(SendAncillaryMessage::ScmRights(&sockets));
+        sendmsg(&daemon, &[IoSlice::new(&[0])], &mut rights, SendFlags::NOSIGNAL)?;
+        Ok(fits)
     };
-    // Also when too many wait there already: then it is done here, slower and as well.
-    told().unwrap_or(false)
+    passed().unwrap_or(false)
 }
 
-fn open() -> io::Result<std::os::fd::OwnedFd> {
+/// Tells the daemon.
+fn daemon_listens() -> bool {
+    // Also when too many wait there already: then it is done here, slower and as well.
+    daemon().is_ok_and(|daemon| daemon.is_some())
+}
+
+/// A connection to the daemon, if one listens that we can trust: any process may take a name in the abstract name space, so it
+/// must be one of our own user.
+fn daemon() -> io::Result<Option<OwnedFd>> {
+    let socket = open()?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new_abstract_name(NAME)?)?;
+    let trusted = sockopt::socket_peercred(&socket)?.uid == rustix::process::geteuid();
+    Ok(trusted.then_some(socket))
+}
+
+fn open() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
