@@ -73,6 +73,14 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Whether it is a setting that only guards a device of ours, without which all works: in flannel's own manifest nothing
+    /// of the kind can be written.
+    pub fn only_guards(&self) -> bool {
+        matches!(self, Change::SysctlSet(path, _) if path.contains("/conf/") && !path.contains("/conf/all/"))
+    }
+}
+
 /// Changes in an order that the kernel accepts. Empty when there is nothing to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {

@@ -57,6 +57,8 @@ pub struct Record {
     pub refusals: u64,
     /// What the kernel refuses now: one sentence each. Empty when it is as desired.
     pub failures: Vec<String>,
+    /// Settings that only guard, and cannot be made: one sentence each.
+    pub unguarded: Vec<String>,
     /// Why the kernel could not even be looked at.
     pub blind: Option<String>,
     /// Things put back since the start.
@@ -93,8 +95,9 @@ impl Record {
         self.last_look = Some(now);
         self.blind = None;
         let drift = cause == Cause::Drift && self.converged();
-        self.settled |= outcome.failures.is_empty();
-        if outcome.failures.iter().all(|failure| failure.change.concerns_ways()) {
+        self.settled |= outcome.failures.iter().all(|failure| failure.change.only_guards());
+        let bearable = |change: &Change| change.concerns_ways() || change.only_guards();
+        if outcome.failures.iter().all(|failure| bearable(&failure.change)) {
             self.founded = true;
             self.unfounded = None;
         } else {
@@ -102,6 +105,7 @@ impl Record {
         }
         if plan.is_empty() {
             self.failures.clear();
+            self.unguarded.clear();
             return;
         }
         if drift {
@@ -122,7 +126,16 @@ impl Record {
         }
         let sentence =
             |failure: &backends::Failure| format!("{} (by `{}`)", failure.reason, first_line(&failure.change));
-        let failures: Vec<String> = outcome.failures.iter().map(sentence).collect();
+        let (guards, needed): (Vec<_>, Vec<_>) = outcome.failures.iter().partition(|it| it.change.only_guards());
+        // Leases bring none.
+        if cause != Cause::Lease {
+            let unguarded: Vec<String> = guards.into_iter().map(sentence).collect();
+            if let Some(first) = unguarded.first().filter(|_| unguarded != self.unguarded) {
+                tracing::warn!("a setting that guards the tunnel cannot be made: {first}");
+            }
+            self.unguarded = unguarded;
+        }
+        let failures: Vec<String> = needed.into_iter().map(sentence).collect();
         if let Some(first) = failures.first().filter(|_| failures != self.failures) {
             let more = if failures.len() > 1 { format!(", and {} more", failures.len() - 1) } else { String::new() };
             tracing::error!("the kernel refuses: {first}{more}; it is tried again");

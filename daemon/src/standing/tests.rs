@@ -285,6 +285,27 @@ fn a_refusal_that_passes_keeps_no_pod_away_and_one_that_stays_does() {
     assert_eq!(standing(&daemon.0, later + Duration::from_secs(60)), Standing::Available);
 }
 
+/// As under flannel's own manifest, whose container may write no kernel setting.
+#[test]
+fn a_guard_that_cannot_be_had_is_said_and_keeps_no_pod_away() {
+    let mut daemon = assigned(None);
+    daemon.1.refused = Some("sysctl -w net.ipv4.conf.flannel");
+    daemon.1.state.sysctls.insert("net/ipv4/conf/flannel.1/rp_filter".to_owned(), "0".to_owned());
+    hear(&mut daemon, [network(NETWORK), all(), Event::Mine(lease("a", 1))]);
+    for later in [1, 60] {
+        daemon.0.look_again();
+        daemon.0.turn(&mut daemon.1, NOW + Duration::from_secs(later));
+        let said = readiness(&daemon);
+        assert!(said.ready && said.degraded[0].contains("rp_filter"), "{said:?}");
+        assert_eq!(standing(&daemon.0, NOW + Duration::from_secs(later)), Standing::Available);
+    }
+    // Forwarding is no guard.
+    let mut daemon = assigned(None);
+    daemon.1.refused = Some("sysctl -w net.ipv4.ip_forward");
+    hear(&mut daemon, [network(NETWORK), all(), Event::Mine(lease("a", 1))]);
+    assert!(!readiness(&daemon).ready);
+}
+
 /// What can be said to a node, in any order.
 fn anything() -> impl Strategy<Value = Option<Event>> {
     let texts = [NETWORK.to_owned(), NETWORK.replace("10.244.0.0/16", "10.99.0.0/16"), "{".to_owned()];
