@@ -115,7 +115,7 @@ impl Crowd {
 
     /// The public address of a node after so many moves of its own.
     pub fn public(number: u32, generation: u64) -> Ipv4Addr {
-        let half = if generation % 2 == 0 { 0xc612_0000 } else { 0xc613_0000 };
+        let half = if generation.is_multiple_of(2) { 0xc612_0000 } else { 0xc613_0000 };
         Ipv4Addr::from(half + number)
     }
 

@@ -1,6 +1,8 @@
 //! [`Lines`]: a watch's body cut into lines. A half line is kept until its rest comes; what is left at the end is dropped, for the
 //! server sends it again.
 
+use memchr::memchr;
+
 use super::failure::Failure;
 
 /// The longest line that is taken: an object of etcd has at most 1.5 MiB, and JSON may need six letters for one.
@@ -24,7 +26,7 @@ impl Lines {
     pub fn push(&mut self, piece: &[u8], mut take: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
         self.buffer.extend_from_slice(piece);
         let mut start = 0;
-        while let Some(end) = self.buffer.get(self.searched..).and_then(|rest| rest.iter().position(|b| *b == b'\n')) {
+        while let Some(end) = self.buffer.get(self.searched..).and_then(|rest| memchr(b'\n', rest)) {
             let line = self.buffer.get(start..self.searched + end).unwrap_or_default();
             if !line.iter().all(u8::is_ascii_whitespace) {
                 take(line)?;

@@ -59,14 +59,21 @@ impl Peers {
 
     /// Takes a Node in. `None`: it says nothing else than it did. Else what is to be told, if anything.
     pub fn take(&mut self, node: &Object) -> Option<Option<Record>> {
-        let (key, fingerprint) = (LeaseKey::new(&node.metadata.uid), node.fingerprint());
+        let (mut key, fingerprint) = (LeaseKey::new(&node.metadata.uid), node.fingerprint());
         if let Some(peer) = self.known.get_mut(&key) {
             peer.list = self.list;
             if peer.fingerprint == fingerprint {
                 return None;
             }
         }
-        let record = annotations::record(node, &self.prefix, self.networks.as_ref());
+        let mut record = annotations::record(node, &self.prefix, self.networks.as_ref());
+        if let Some((known, _)) = self.known.get_key_value(&key) {
+            key = known.clone();
+        }
+        // The daemon's table keeps it too: of many nodes, one text each is a megabyte less.
+        if let Some(Record::Lease(lease)) = &mut record {
+            lease.key = key.clone();
+        }
         let told = match &record {
             Some(Record::Lease(lease)) => Told::Lease(lease.subnets()),
             Some(_) => Told::Garbage,
