@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::part::{Part, Undo};
 use crate::plugin::Plugin;
+use crate::subnet_file::awaited;
 use kept::Kept;
 
 /// flannel's meta plugin.
@@ -34,7 +35,7 @@ impl Part for Flannel {
         attachment: &'a Attachment,
         outcome: &mut Outcome,
     ) -> Result<Undo<'a>, Error> {
-        let document = delegate::of(call.document)?;
+        let document = awaited(|| delegate::of(call.document))?;
         with(call, &document, |part, call| part.validate(call))?;
         // Before anything is made, so that DEL finds it whenever this ends; it stays when ADD fails.
         Kept::of(call.document)?.write(attachment, &document)?;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ipam::Family;
 use ipam::ledger::{Range, RangeSet, RangeText};
@@ -9,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::call::Call;
 use crate::document::Mistakes;
+use crate::environment::Command;
 use crate::error::Error;
 use crate::file;
 use crate::plugin::Plugin;
@@ -19,6 +21,29 @@ use crate::wire::plan::Mode;
 pub const SUBNET_FILE: &str = "/run/flannel/subnet.env";
 /// No such file is longer.
 const LONGEST: u64 = 64 * 1024;
+
+/// How long ADD waits for the daemon to write it. After a boot the runtime makes pods before the daemon is up, and what
+/// fails then, kubelets try again only after ten seconds and more.
+const PATIENCE: Duration = Duration::from_secs(8);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// For ADD: what `read` gives, once the daemon has written the file.
+///
+/// # Errors
+/// As `read`; [`Error::NoSubnetFile`] only after eight seconds of it.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this waits for the condition, with a deadline, and has nothing else to do"
+)]
+pub fn awaited<T>(read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    let begin = Instant::now();
+    loop {
+        match read() {
+            Err(Error::NoSubnetFile { .. }) if begin.elapsed() < PATIENCE => std::thread::sleep(LOOK),
+            read => return read,
+        }
+    }
+}
 
 /// What is said of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +76,9 @@ impl SubnetFile {
         mistakes.none_or(())?;
         match (call.plugin, kind) {
             _ if written => Ok(None),
+            (Plugin::Towpath, "" | "host-local") if call.command == Command::Add => {
+                awaited(|| SubnetFile::read(&path)).map(Some)
+            }
             (Plugin::Towpath, "" | "host-local") => SubnetFile::read(&path).map(Some),
             (Plugin::Bridge | Plugin::HostLocal, "host-local") => match SubnetFile::read(&path) {
                 Err(Error::NoSubnetFile { .. }) => Ok(None),
