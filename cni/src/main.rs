@@ -51,6 +51,8 @@ use version::Version;
 
 /// A configuration of this many octets, or more, is a mistake or an attack.
 const TOO_LONG: u64 = 1_000_000;
+/// The same where a runtime adds results and attachments to a configuration that ADD took: what was made can be taken down.
+const FAR_TOO_LONG: u64 = 16 * TOO_LONG;
 
 fn main() -> ExitCode {
     let said = match Invocation::read(std::env::args_os().skip(1)) {
@@ -70,10 +72,12 @@ fn main() -> ExitCode {
 /// What a container runtime starts.
 fn plugin() -> ExitCode {
     let plugin = Plugin::called_as(&std::env::args_os().next().unwrap_or_default());
-    let document = read_input().and_then(|text| Document::parse(&text));
+    let environment = Environment::of_process();
+    let limit = if environment.command == Command::Add.as_str() { TOO_LONG } else { FAR_TOO_LONG };
+    let document = read_input(limit).and_then(|text| Document::parse(&text));
     // Whatever goes wrong is told in the version that was asked in, if that can be made out.
     let version = document.as_ref().ok().and_then(|document| document.version().ok()).unwrap_or(Version::NEWEST);
-    let (log, environment) = (Log::of(document.as_ref().ok()), Environment::of_process());
+    let log = Log::of(document.as_ref().ok());
     if environment.command.is_empty() && io::stdout().is_terminal() {
         // A person, who wants to know what this is.
         return if io::stderr().write_all(invocation::help().as_bytes()).is_ok() {
@@ -160,11 +164,11 @@ fn of_network(call: &Call<'_>) -> Result<(), Error> {
 }
 
 /// All of standard input; nothing when that is a person's terminal, who would wait for us as we for them.
-fn read_input() -> Result<Vec<u8>, Error> {
+fn read_input(limit: u64) -> Result<Vec<u8>, Error> {
     let stdin = io::stdin().lock();
     let mut text = Vec::new();
     if !stdin.is_terminal() {
-        stdin.take(TOO_LONG).read_to_end(&mut text).map_err(|source| Error::Input { source })?;
+        stdin.take(limit).read_to_end(&mut text).map_err(|source| Error::Input { source })?;
     }
-    if text.len() as u64 >= TOO_LONG { Err(Error::InputTooLong { limit: TOO_LONG }) } else { Ok(text) }
+    if text.len() as u64 >= limit { Err(Error::InputTooLong { limit }) } else { Ok(text) }
 }

@@ -159,3 +159,16 @@ fn names_that_the_kernel_would_change_and_ids_that_no_file_holds_are_refused() {
     assert_eq!(stage.towpath("ADD", "c1", &pod, &bridge).error().0, 7);
     assert!(stage.links().is_empty() && stage.reserved().is_empty());
 }
+
+#[test]
+fn what_just_fits_into_add_fits_into_del_with_the_result_that_the_runtime_adds() {
+    let mut stage = Stage::new();
+    let pod = stage.pod("a");
+    let mut config = stage.config("1.0.0", json!({ "padding": "" }));
+    config["padding"] = Value::from("x".repeat(999_990 - config.to_string().len()));
+    let result = stage.towpath("ADD", "c1", &pod, &config).success();
+    config["prevResult"] = result;
+    stage.towpath("CHECK", "c1", &pod, &config).success();
+    stage.towpath("DEL", "c1", &pod, &config).success();
+    stage.towpath("ADD", "c1", &pod, &config).error();
+}
