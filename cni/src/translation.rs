@@ -99,5 +99,7 @@ fn take(work: impl FnOnce(&mut Nat) -> kernel::Result<Vec<Mapping>>) -> Result<(
 /// Does not close the socket, which would wait until the kernel has freed what anybody deleted: the daemon does. Without
 /// one the process's end closes it as well, and by then deleting a pod's wire has waited for the same.
 pub fn leave(mut nat: ManuallyDrop<Nat>) {
-    burial::pass_on(nat.socket().as_fd());
+    if nat.found_table() {
+        burial::pass_on(nat.socket().as_fd());
+    }
 }

@@ -194,6 +194,13 @@ pub fn set_flags(body: &mut Body<'_>, index: u32, flags: u32) {
     head(body, index, (flags, libc::IFF_UP as u32));
 }
 
+/// `ip link set dev NAME up`, by name, so that it can be sent with the message that makes the link.
+pub fn bring_up(body: &mut Body<'_>, name: LinkName) {
+    let up = libc::IFF_UP as u32;
+    head(body, 0, (up, up));
+    body.text(libc::IFLA_IFNAME, name.as_str());
+}
+
 /// `ip link set dev … addrgenmode eui64`, or `none`. On a kernel without IPv6: EAFNOSUPPORT.
 pub fn set_address_generation(body: &mut Body<'_>, index: u32, link: &backends::state::Link) {
     head(body, index, (0, 0));

@@ -43,15 +43,15 @@ pub struct End {
     pub mac: Mac,
 }
 
-/// `ip link add HOST address MAC mtu N up master BRIDGE type veth peer name POD address MAC mtu N netns FD`, all at once;
-/// without `master` for a wire that is routed.
+/// `ip link add HOST address MAC mtu N master BRIDGE type veth peer name POD address MAC mtu N netns FD`, all at once;
+/// without `master` for a wire that is routed. Neither end is up: whatever is changed on a link that is up is told to all
+/// that listens in the kernel, and IPv6 then looks through all of its routes (`rt6_sync_down_dev`).
 pub fn veth(
     body: &mut Body<'_>,
     [host, pod]: [End; 2],
     (master, mtu): (Option<u32>, Option<u32>),
     netns: BorrowedFd<'_>,
 ) {
-    let up = libc::IFF_UP as u32;
     let end = |body: &mut Body<'_>, end: End| {
         body.text(libc::IFLA_IFNAME, end.name.as_str());
         body.mac(libc::IFLA_ADDRESS, end.mac);
@@ -59,7 +59,7 @@ pub fn veth(
             body.u32(libc::IFLA_MTU, mtu);
         }
     };
-    link::head(body, 0, (up, up));
+    link::head(body, 0, (0, 0));
     end(body, host);
     if let Some(master) = master {
         body.u32(libc::IFLA_MASTER, master);
@@ -68,7 +68,6 @@ pub fn veth(
         info.text(link::INFO_KIND, "veth");
         info.nest(link::INFO_DATA, |data| {
             data.nest(PEER, |peer| {
-                // Not up: its other half is not tied to it yet at that moment (`veth_open` would say ENOTCONN).
                 link::head(peer, 0, (0, 0));
                 end(peer, pod);
                 peer.u32(libc::IFLA_NET_NS_FD, netns.as_raw_fd() as u32);

@@ -115,11 +115,12 @@ impl std::fmt::Display for Missing {
 
 /// The table, whether it exists or not, and a socket to ask about it.
 ///
-/// Closing a socket waits until the kernel has freed what anybody's transaction deleted (RCU, 7 to 25 ms); adding deletes
-/// nothing.
+/// Closing a socket waits until the kernel has freed what anybody's transaction deleted (RCU, 7 to 25 ms).
 #[derive(Debug)]
 pub struct Nat {
     socket: Socket,
+    /// Whether the table was seen or made.
+    seen: bool,
 }
 
 impl Nat {
@@ -135,12 +136,17 @@ impl Nat {
             }
             other => other,
         })?;
-        Ok(Nat { socket })
+        Ok(Nat { socket, seen: false })
     }
 
     /// The socket, for other questions to the kernel's packet filter: opening another one would mean closing it.
     pub fn socket(&mut self) -> &mut Socket {
         &mut self.socket
+    }
+
+    /// Whether there was a table: somebody may have deleted what closing the socket then waits for.
+    pub fn found_table(&self) -> bool {
+        self.seen
     }
 
     /// Gives a pod what it is to have, all of it or nothing. What it has already is left. The table is made, or its chains
@@ -151,6 +157,7 @@ impl Nat {
     /// Nothing was changed then.
     pub fn add(&mut self, tag: &Tag, wanted: &Wanted) -> std::result::Result<(), NatError> {
         mapping::distinct(&wanted.mappings)?;
+        self.seen = true;
         let mut crowded = false;
         for _ in 0..ATTEMPTS {
             let mut transaction = Transaction::begin(&mut self.socket, self::generation)?;
@@ -181,7 +188,7 @@ impl Nat {
     /// # Errors
     /// When the kernel refuses; nothing was changed then.
     pub fn remove(&mut self, tag: &Tag) -> Result<Vec<Mapping>> {
-        removal::remove(&mut self.socket, |text| text == tag.as_str())
+        self.take(|text| text == tag.as_str())
     }
 
     /// Takes all that is a network's and of no pod that is `kept`, and says which host ports these were.
@@ -189,9 +196,12 @@ impl Nat {
     /// # Errors
     /// When the kernel refuses; nothing was changed then.
     pub fn collect(&mut self, network: &str, kept: &[Tag]) -> Result<Vec<Mapping>> {
-        removal::remove(&mut self.socket, |text| {
-            Tag::is_of_network(text, network) && !kept.iter().any(|tag| tag.as_str() == text)
-        })
+        self.take(|text| Tag::is_of_network(text, network) && !kept.iter().any(|tag| tag.as_str() == text))
+    }
+
+    fn take(&mut self, unwanted: impl Fn(&str) -> bool) -> Result<Vec<Mapping>> {
+        self.seen = program::is_there(&mut self.socket)?;
+        if self.seen { removal::remove(&mut self.socket, unwanted) } else { Ok(Vec::new()) }
     }
 
     /// The first thing that is missing of what a pod is to have.

@@ -253,6 +253,7 @@ impl Host {
             exchange.order((link::NEW, codec::MAKE), |body| {
                 pod::veth(body, ends, (Some(seen.index), wanted.mtu), here.as_fd());
             });
+            exchange.order((link::NEW, 0), |body| link::bring_up(body, port));
             exchange.question(link::GET, |body| link::by_name(body, port));
             let mut found = None;
             let refusals = exchange.finish(|message| found = Found::read(message))?;

@@ -199,6 +199,7 @@ impl Host {
         // A port needs no IPv6 address, and each would cost the node routes, groups and announcements. EAFNOSUPPORT: the
         // kernel has none to give.
         let mute = master.map(|_| exchange.order((link::NEW, 0), |body| link::no_link_local(body, wire.host)));
+        let raise = exchange.order((link::NEW, 0), |body| link::bring_up(body, wire.host));
         let look = exchange.question(link::GET, |body| link::by_name(body, wire.host));
         let mut found = None;
         let refusals = exchange.finish(|message| found = Found::read(message))?;
@@ -217,6 +218,7 @@ impl Host {
                 format!("making the veth pair {} and {} in {}", wire.host, wire.pod, netns.path().display())
             }
             (place, ..) if place == mark => format!("setting alias, hairpin and isolation of {}", wire.host),
+            (place, ..) if place == raise => format!("bringing up {}", wire.host),
             (place, Some(tended), Some(on)) if place != look => tended.doing(place, on.wanted.name),
             _ => format!("looking for {}", wire.host),
         });

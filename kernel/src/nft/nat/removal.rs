@@ -12,9 +12,6 @@ use crate::nft::Kind;
 
 /// Removes all whose tag is `unwanted`; gives the host ports among it.
 pub(super) fn remove(socket: &mut Socket, unwanted: impl Fn(&str) -> bool) -> Result<Vec<Mapping>> {
-    if !program::is_there(socket)? {
-        return Ok(Vec::new());
-    }
     for _ in 0..ATTEMPTS {
         let mut transaction = Transaction::begin(socket, generation)?;
         let mut going = Vec::new();
