@@ -1,4 +1,4 @@
-//! [`install`]: the plugin's one file into a directory like `/opt/cni/bin`, and links to it by the usual names. Whole or
+//! [`install`]: the plugin's one file into a directory like `/opt/cni/bin`, and links to it by the usual names (one is a copy). Whole or
 //! not at all: every name is made beside its place and renamed, so a runtime that starts a plugin meanwhile gets the old one
 //! or the new one.
 //!
@@ -19,6 +19,10 @@ pub use file::{MARK, Release};
 pub const FILE: &str = "towpath";
 /// The usual names that it answers to as well.
 pub const NAMES: [&str; 7] = ["bandwidth", "bridge", "flannel", "host-local", "loopback", "portmap", "tuning"];
+
+/// Not a link but a copy: flannel's own installer (`cp -f /flannel /opt/cni/bin/flannel`) writes through a link, into the file
+/// that all other names lead to.
+const COPIED: &str = "flannel";
 
 /// What may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +84,14 @@ pub enum InstallError {
     },
 }
 
+/// Whether what lies at a path is the plugin, of whatever release.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_ours(path: &Path) -> Result<bool, InstallError> {
+    Ok(matches!(file::kind(path)?, Kind::Ours(_)))
+}
+
 /// Puts the plugin's file and a link by each of `names` into a directory, which is made when it is not there. Goes on after
 /// an error, and says what became of each name.
 ///
@@ -127,16 +139,25 @@ impl Place<'_> {
 
     fn link(&self, name: &str) -> Result<Action, InstallError> {
         let path = self.directory.join(name);
-        let (verdict, _) = self.verdict(&path)?;
+        let (verdict, kind) = self.verdict(&path)?;
+        let file = self.directory.join(FILE);
         let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
-        let own = identity(&self.directory.join(FILE));
-        if own.is_some() && identity(&path) == own {
+        let same = identity(&file).is_some() && identity(&path) == identity(&file);
+        let right = match name {
+            COPIED => matches!(kind, Kind::Ours(_)) && !same && file::same_content(&file, &path)?,
+            _ => same,
+        };
+        if right {
             return Ok(Action::Left);
         }
         if !matches!(verdict, Action::Made | Action::Replaced) {
             return Ok(verdict);
         }
-        self.place(name, |path| symlink(FILE, path).map_err(failure("link", path))).map(|()| verdict)
+        let make = |path: &Path| match name {
+            COPIED => copy(&file, path),
+            _ => symlink(FILE, path).map_err(failure("link", path)),
+        };
+        self.place(name, make).map(|()| verdict)
     }
 
     /// What is to be done about a path, by what lies there.

@@ -103,13 +103,31 @@ fn what_is_older_is_replaced_what_is_newer_or_foreign_is_kept_unless_forced() {
 #[test]
 fn a_copy_of_ours_under_another_name_becomes_a_link() {
     let scene = Scene::new();
-    scene.put("flannel", "towpath-plugin-release:0.0.9; a copy");
+    scene.put("bridge", "towpath-plugin-release:0.0.9; a copy");
     scene.put("loopback", "");
     symlink("nowhere", scene.bin().join("tuning")).unwrap();
     let placed = scene.install(&scene.source("0.1.0", "a"), Replace::Older);
     let of = |name: &str| placed.iter().find(|(n, _)| n == name).unwrap().1;
-    assert_eq!((of("flannel"), of("loopback"), of("tuning")), (Action::Replaced, Action::Made, Action::Made));
-    assert!(NAMES.iter().all(|name| fs::read_link(scene.bin().join(name)).unwrap() == Path::new(FILE)));
+    assert_eq!((of("bridge"), of("loopback"), of("tuning")), (Action::Replaced, Action::Made, Action::Made));
+    let mut links = NAMES.iter().filter(|name| **name != "flannel");
+    assert!(links.all(|name| fs::read_link(scene.bin().join(name)).unwrap() == Path::new(FILE)));
+}
+
+#[test]
+fn flannels_installer_that_writes_through_links_leaves_our_file_as_it_is() {
+    let scene = Scene::new();
+    let source = scene.source("0.1.0", "a");
+    // As an earlier release of ours left it.
+    scene.install(&source, Replace::Older);
+    fs::remove_file(scene.bin().join("flannel")).unwrap();
+    symlink(FILE, scene.bin().join("flannel")).unwrap();
+    assert_eq!(scene.install(&source, Replace::Older)[3], ("flannel".to_owned(), Action::Replaced));
+    let ours = scene.read(FILE);
+    // `cp -f`: opened as it is, and written.
+    fs::write(scene.bin().join("flannel"), "flannel's own").unwrap();
+    assert_eq!(scene.read("bridge"), ours);
+    let kept = scene.install(&source, Replace::Older);
+    assert_eq!((kept[0].1, kept[3].1), (Action::Left, Action::KeptForeign));
 }
 
 #[test]

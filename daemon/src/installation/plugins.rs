@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use towpath_install::install::{Action, FILE, NAMES, Placed, Replace, install};
+use towpath_install::install::{Action, FILE, NAMES, Placed, Replace, install, is_ours};
 
 use super::conflist::removed;
 use super::{Looked, PluginSettings};
@@ -89,10 +89,13 @@ fn trace(path: &Path) -> Option<Trace> {
     Some(Trace { inode: found.ino(), changed: (found.ctime(), found.ctime_nsec()) })
 }
 
-/// Removes the links to our binary, and the binary.
+/// Removes the links to our binary, its copy, and the binary.
 pub(super) fn remove(settings: &PluginSettings) -> Vec<String> {
     let links = NAMES.iter().map(|name| settings.directory.join(name));
-    let ours = links.filter(|link| fs::read_link(link).is_ok_and(|target| target == Path::new(FILE)));
+    // One of them is a copy.
+    let is_copy =
+        |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) && is_ours(path).unwrap_or(false);
+    let ours = links.filter(|path| fs::read_link(path).is_ok_and(|target| target == Path::new(FILE)) || is_copy(path));
     let mut said: Vec<String> = ours.map(|link| removed(&link)).collect();
     let place = settings.directory.join(FILE);
     if fs::symlink_metadata(&place).is_ok() {
