@@ -1,7 +1,7 @@
 //! [`Authority`]: the control plane's certificate authority, its certificates and the key of service accounts; made with
 //! openssl, in files of the lab.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +28,21 @@ extendedKeyUsage = serverAuth, clientAuth
 authorityKeyIdentifier = keyid
 ";
 
+/// For `openssl ca`, which alone can say when a certificate begins (before OpenSSL 3.4).
+const LEDGER: &str = "
+[ca]
+default_ca = lab
+[lab]
+database = $ENV::LEDGER
+new_certs_dir = /nonexistent
+rand_serial = yes
+default_md = sha256
+policy = any
+[any]
+organizationName = optional
+commonName = supplied
+";
+
 /// How long a certificate is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
@@ -35,6 +50,8 @@ pub enum Validity {
     Days(u16),
     /// It ended yesterday.
     Expired,
+    /// It begins in 2098, as one of tomorrow does to whose clock is late.
+    NotYet,
 }
 
 #[derive(Clone, Debug)]
@@ -92,12 +109,26 @@ impl Authority {
         let days = match validity {
             Validity::Days(days) => i32::from(*days),
             Validity::Expired => -1,
+            Validity::NotYet => return self.issue_later(&draft, &certificate, &extensions),
         };
         let mut command = Command::new("openssl");
         command.args(["x509", "-req", "-days", &days.to_string(), "-extensions", "leaf"]);
         command.arg("-in").arg(&draft).arg("-extfile").arg(&extensions);
         command.arg("-CA").arg(self.file("ca.crt")).arg("-CAkey").arg(self.file("ca.key"));
         finish(command.arg("-out").arg(&certificate), None).map(drop)
+    }
+
+    /// Signs a draft for the year 2098.
+    fn issue_later(&self, draft: &Path, certificate: &Path, extensions: &Path) -> Result<()> {
+        let (settings, ledger) = (self.file("ca.cnf"), self.file("ledger"));
+        std::fs::write(&settings, LEDGER.replace("/nonexistent", &self.directory.display().to_string()))?;
+        std::fs::write(&ledger, "")?;
+        let mut command = Command::new("openssl");
+        command.args(["ca", "-batch", "-notext", "-startdate", "20980101000000Z", "-enddate", "20990101000000Z"]);
+        command.args(["-extensions", "leaf"]).env("LEDGER", ledger).arg("-config").arg(settings);
+        command.arg("-extfile").arg(extensions).arg("-in").arg(draft).arg("-out").arg(certificate);
+        command.arg("-cert").arg(self.file("ca.crt")).arg("-keyfile").arg(self.file("ca.key"));
+        finish(&mut command, None).map(drop)
     }
 
     fn openssl(&self, verb: &str) -> Command {

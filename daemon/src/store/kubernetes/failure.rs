@@ -81,10 +81,11 @@ fn advice(code: u16) -> &'static str {
 /// A certificate that does not fit comes as an error of the connection; the reason is at the end of the chain.
 fn connecting(url: &str, error: &std::io::Error) -> String {
     let cause = last(error);
-    if !cause.contains("certificate") && !cause.contains("Certificate") {
+    let said = cause.to_ascii_lowercase();
+    if !said.contains("certificate") {
         return format!("{url} cannot be reached: {cause}");
     }
-    let fix = if cause.contains("Expired") || cause.contains("expired") || cause.contains("NotValidYet") {
+    let fix = if ["expired", "not valid yet", "notvalidyet"].iter().any(|clock| said.contains(clock)) {
         "renew it, and look at the clocks of both hosts"
     } else {
         "look at certificate-authority-data, or at the names in the server's certificate"
