@@ -27,11 +27,16 @@ pub struct Ground {
     _turn: MutexGuard<'static, ()>,
 }
 
+/// Waits until no other test has a cluster, or counts packets.
+pub fn turn() -> MutexGuard<'static, ()> {
+    // Another test's failure is none of this one's.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Ground {
     /// Starts a cluster when it is its turn, without a pod network.
     pub fn start(name: &str, mut options: ClusterOptions) -> Result<Ground> {
-        // Another test's failure is none of this one's.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         options.images.push(image()?);
         let lab = Lab::new(name)?;
         let cluster = lab.cluster(&options)?;

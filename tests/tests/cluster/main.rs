@@ -7,9 +7,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_types, reason = "no process on a node; here towpathctl is what is tried")]
 
+mod flannel;
 mod ground;
+mod traffic;
 
 mod life;
+mod mixed;
 mod new_cluster;
 mod reboot;
 mod stock;
+mod takeover;
+mod trouble;
