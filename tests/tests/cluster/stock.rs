@@ -41,7 +41,7 @@ fn flannels_own_manifest_needs_nothing_but_the_name_of_our_image() -> Result<()>
         ensure!(subnet.contains("FLANNEL_NETWORK=10.244.0.0/16") && subnet.contains("FLANNEL_IPMASQ=true"), "{subnet}");
     }
     let logs = ground.kubectl("logs -n kube-flannel -l app=flannel --all-containers --tail=-1")?;
-    for word in ["unknown", "not known", "ignored", "ERROR"] {
+    for word in ["unknown", "not known", "ignored", "ERROR", "refuses"] {
         ensure!(!logs.contains(word), "something of the manifest is not taken ({word}):\n{logs}");
     }
     ground.check_no_restarts()
