@@ -16,8 +16,8 @@ use crate::figures::millis;
 
 const PER_DATAGRAM: usize = 256;
 /// `NLM_F_REQUEST | NLM_F_CREATE | NLM_F_REPLACE`, and `NLM_F_ACK` (linux/netlink.h).
-const MAKE: u16 = 0x1 | 0x400 | 0x100;
-const ACKNOWLEDGE: u16 = 0x4;
+pub const MAKE: u16 = 0x1 | 0x400 | 0x100;
+pub const ACKNOWLEDGE: u16 = 0x4;
 
 /// Milliseconds for so many peers: next hop, route, neighbour and FDB entry each, on a VXLAN device made for it.
 pub fn floor(node: &Node, peers: u32) -> Result<f64> {
@@ -83,7 +83,8 @@ fn entries(link: u32, id: u32, (gateway, public, mac): (IpAddr, IpAddr, Mac)) ->
     ]
 }
 
-fn message(kind: u16, fixed: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
+/// One message: header, fixed part, attributes.
+pub fn message(kind: u16, fixed: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
     let mut body = fixed.to_vec();
     for (kind, value) in attributes {
         body.extend((4 + value.len() as u16).to_ne_bytes());

@@ -1,110 +1,81 @@
-//! One pod's wire: our plugin's ADD and DEL, the reference chain's, and the floor (a static program that does nothing, and
-//! the kernel's own work by netlink), in turn.
+//! One pod's wire: our plugin beside the reference chain of `bridge`, `host-local` and `portmap`, and beside the floor: a
+//! static program that does nothing, and what the kernel alone takes. In turn, in one run.
+
+mod alone;
+mod burial;
+mod crowd;
+mod floor;
+mod footprint;
+mod runtime;
+mod together;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use backends::LinkName;
-use ipam::Mac;
-use kernel::netns::Netns;
-use kernel::pod::{Bridge, Inside, Others, Promiscuity, Terms, Way, Wire, attach};
-use netns_harness::{Attachment, Binaries, Lab, Node, Plugin, Station, Verb};
-use serde_json::json;
+use netns_harness::{Binaries, Lab, Node};
+use serde_json::{Value, json};
 
-use crate::figures::{Bound, goal, heading, median, millis, note};
+use floor::Floor;
+use runtime::{List, Pods};
 
-const ROUNDS: usize = 60;
-const REFERENCE: &str = "/usr/lib/cni/bridge";
+/// Where Debian has the reference plugins (package containernetworking-plugins).
+const REFERENCE: &str = "/usr/lib/cni";
 
-/// ADD and DEL.
+/// What is compared.
+pub struct Contest<'l> {
+    lab: &'l Lab,
+    node: Node,
+    floor: Floor,
+    towpath: PathBuf,
+    no_op: PathBuf,
+}
+
+/// ADD and DEL: one at a time, eight at once, with the daemon, beside a thousand; and what they take.
 pub fn measure() -> Result<()> {
+    ensure!(
+        Path::new(REFERENCE).join("bridge").exists(),
+        "no {REFERENCE}/bridge: apt-get install containernetworking-plugins"
+    );
     let lab = Lab::new("benchplugin")?;
     let node = lab.node("worker")?;
-    heading("ADD and DEL of a pod on a bridge (median, alternating)");
-    let ipam = |directory: &str| json!({"type": "host-local", "dataDir": node.directory().join(directory), "ranges": [[{"subnet": "10.9.0.0/16"}]]});
-    let configuration = |kind: &str, bridge: &str, directory: &str| {
-        json!({"cniVersion": "1.0.0", "name": "bench", "type": kind, "bridge": bridge, "isGateway": true,
-               "isDefaultGateway": true, "hairpinMode": true, "mtu": 1450, "ipam": ipam(directory)})
-    };
-    let ours = Plugin::new(Binaries::built()?.find("towpath")?, configuration("towpath", "cni0", "ours"));
-    let no_op = Plugin::new(static_no_op(lab.directory())?, json!({"cniVersion": "1.0.0", "name": "n", "type": "n"}));
-    let reference = Path::new(REFERENCE).exists();
-    let theirs = Plugin::new(REFERENCE, configuration("bridge", "cni1", "theirs"));
-    let [mut add, mut del, mut their_add, mut their_del, mut nothing, mut floor] = [const { Vec::new() }; 6];
-    for round in 0..ROUNDS {
-        let pod = lab.station(&format!("p{round}"))?;
-        let (a, d) = one(&node, &ours, &pod)?;
-        add.push(a);
-        del.push(d);
-        if reference && round % 4 == 0 {
-            let pod = lab.station(&format!("r{round}"))?;
-            let (a, d) = one(&node, &theirs, &pod)?;
-            their_add.push(a);
-            their_del.push(d);
+    let towpath = Binaries::built()?.find("towpath")?;
+    let no_op = static_no_op(lab.directory())?;
+    let contest = Contest { lab: &lab, floor: Floor::new(&node)?, node, towpath, no_op };
+    let mut pods = Pods::of(&lab);
+    alone::measure(&contest, &mut pods)?;
+    together::measure(&contest, &mut pods)?;
+    burial::measure(&contest, &mut pods)?;
+    crowd::measure(&contest, &mut pods)?;
+    footprint::measure(&contest, &mut pods)
+}
+
+impl Contest<'_> {
+    /// Our plugin, which is all that is needed.
+    fn ours(&self, more: &Value) -> List {
+        List::one(&self.towpath, self.bridged(&self.node, ("towpath", "cni0"), more))
+    }
+
+    /// The reference chain.
+    fn theirs(&self, more: &Value) -> List {
+        let at = |name: &str| Path::new(REFERENCE).join(name);
+        let bridge = self.bridged(&self.node, ("bridge", "cni1"), more);
+        let portmap =
+            json!({"cniVersion": "1.0.0", "name": "bridge", "type": "portmap", "capabilities": {"portMappings": true}});
+        List(vec![(at("bridge"), bridge), (at("portmap"), portmap)])
+    }
+
+    fn bridged(&self, node: &Node, (kind, bridge): (&str, &str), more: &Value) -> Value {
+        let subnet = if kind == "bridge" { "10.9.0.0/16" } else { "10.7.0.0/16" };
+        let ipam =
+            json!({"type": "host-local", "dataDir": node.directory().join(kind), "ranges": [[{"subnet": subnet}]]});
+        let mut configuration = json!({"cniVersion": "1.0.0", "name": kind, "type": kind, "bridge": bridge, "isGateway": true,
+            "isDefaultGateway": true, "hairpinMode": true, "mtu": 1450, "ipam": ipam});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            configuration[key] = value.clone();
         }
-        let attachment = Attachment::new(&pod, "none");
-        // What it answers is no CNI, which is what it is for.
-        nothing.push(millis(|| no_op.ask(&node, Verb::Version, &attachment).err()).0);
-        floor.push(kernel_alone(&node, &lab, round)?);
+        configuration
     }
-    let least = median(nothing.clone()) + median(floor.clone());
-    note("ADD, ours", median(add.clone()), "ms");
-    note("DEL, ours", median(del), "ms");
-    note("a static program that does nothing", median(nothing), "ms");
-    note("the kernel's own work of an ADD by netlink", median(floor), "ms");
-    goal("ADD against start + kernel", median(add.clone()) / least, Bound::AtMost(1.5));
-    if reference {
-        note("ADD, bridge + host-local", median(their_add.clone()), "ms");
-        note("DEL, bridge + host-local", median(their_del), "ms");
-        goal("ADD, times faster than bridge + host-local", median(their_add) / median(add), Bound::AtLeast(3.0));
-    } else {
-        println!("  no reference: {REFERENCE} is not installed (package containernetworking-plugins)");
-    }
-    Ok(())
-}
-
-fn one(node: &Node, plugin: &Plugin, pod: &Station) -> Result<(f64, f64)> {
-    let attachment = Attachment::new(pod, pod.name());
-    let (add, result) = millis(|| plugin.call(node, Verb::Add, &attachment));
-    let attachment = attachment.with_previous(&result.context("ADD")?);
-    let (del, done) = millis(|| plugin.call(node, Verb::Del, &attachment));
-    done.context("DEL")?;
-    Ok((add, del))
-}
-
-/// Bridge, veth with its far end born inside, port, up, address: what no plugin can do without.
-fn kernel_alone(node: &Node, lab: &Lab, round: usize) -> Result<f64> {
-    let pod = lab.station(&format!("k{round}"))?;
-    let name = |text: &str| LinkName::new(text).expect("a name");
-    let gateway = "10.8.0.1/16".parse()?;
-    let bridge = Bridge {
-        name: name("floor"),
-        mac: Mac([2, 8, 0, 0, 0, 1]),
-        mtu: Some(1450),
-        gateways: vec![gateway],
-        others: Others::Refused,
-        kin: Vec::new(),
-        promiscuity: Promiscuity::Left,
-    };
-    let way = Way::Bridged(bridge, Terms::default());
-    let wire = Wire {
-        host: name("floor0"),
-        host_mac: Mac([2, 8, 0, 0, 0, 2]),
-        alias: "bench".into(),
-        pod: name("eth0"),
-        pod_mac: Mac([2, 8, 0, 0, 0, 3]),
-        mtu: Some(1450),
-    };
-    let inside = Inside { addresses: vec!["10.8.0.2/16".parse()?], ..Inside::default() };
-    let path = pod.namespace().path().to_owned();
-    let (time, attached) = node.namespace().within(move || {
-        let netns = Netns::open(&path)?;
-        Ok(millis(|| attach(&netns, &way, &wire, &inside)))
-    })?;
-    attached?;
-    node.ip("link del floor0")?;
-    Ok(time)
 }
 
 /// The cheapest thing that can be executed in our plugin's place.
