@@ -17,7 +17,7 @@ use crate::ready::{ReadySocket, idle, usage};
 
 /// Subnets from here on are never the crowd's.
 const OURS: u32 = 60_000;
-const STARTS: usize = 5;
+const STARTS: usize = 9;
 
 /// A control plane with a crowd, and the node that is looked at.
 struct Ground {
