@@ -100,7 +100,8 @@ fn starts(ground: &Ground, megabytes: f64) -> Result<()> {
         cpu.push(usage(&daemon.daemon)?.cpu);
         idle(Duration::from_secs(3))?;
         let used = usage(&daemon.daemon)?;
-        (rss.push(used.rss), peak.push(used.peak));
+        rss.push(used.rss);
+        peak.push(used.peak);
         daemon.end()?;
     }
     note("the bare client lists and decodes", median(bare.clone()), "ms");
