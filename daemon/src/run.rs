@@ -307,7 +307,7 @@ fn listen(mut notices: Notices) -> Result<mpsc::Receiver<Vec<Notice>>, RunError>
                 Err(error) => {
                     tracing::error!("the kernel's notices cannot be read: {error}");
                     // An error that stays must not take a core and fill a disk; the slow look finds what is missed.
-                    #[allow(clippy::disallowed_methods, reason = "there is no condition to wait for: the kernel gives none")]
+                    #[allow(clippy::disallowed_methods, reason = "there is no condition to wait for")]
                     std::thread::sleep(Duration::from_secs(1));
                 }
             }
