@@ -92,11 +92,6 @@ impl Ground {
         self.cluster.exec(&format!("-n kube-flannel {pod}"), words)
     }
 
-    /// What answers at a URL, asked from a pod.
-    pub fn ask(&self, pod: &str, url: &str) -> Result<String> {
-        self.cluster.exec(pod, &["/podtool", "get", url])
-    }
-
     /// No container of the cluster was ever started twice.
     pub fn check_no_restarts(&self) -> Result<()> {
         let pods = self.json("get pods -A")?;

@@ -37,7 +37,7 @@ pub fn check_without_api(ground: &Ground, witness: &Station) -> Result<()> {
     ground.wait("the daemon to have written what it knows", || {
         n2.run(["sh", "-c", "ls /var/lib/towpath/state/*.json"])
     })?;
-    n1.run(["mv", &format!("{STATIC}/kube-apiserver.yaml"), "/root/"])?;
+    n1.run(["mv", &format!("{STATIC}/kube-apiserver.yaml"), "/etc/lab/"])?;
     ground.wait("the API server to be gone", || match ground.kubectl("get --raw /livez --request-timeout=2s") {
         Ok(_) => bail!("it answers"),
         Err(_) => Ok(()),
@@ -49,7 +49,7 @@ pub fn check_without_api(ground: &Ground, witness: &Station) -> Result<()> {
     println!("without the API a static pod is reached {:?} after its kubelet began", begin.elapsed());
     let said = n2.get(HEALTH.parse()?, "/readyz")?;
     ensure!(said.status == 200 && said.body.contains("degraded: API unreachable since"), "{said:?}");
-    n1.run(["mv", "/root/kube-apiserver.yaml", STATIC])?;
+    n1.run(["mv", "/etc/lab/kube-apiserver.yaml", STATIC])?;
     ground.wait("the API server to be back", || ground.kubectl("get --raw /readyz --request-timeout=2s"))?;
     ground.wait("the daemon to say that all is well", || {
         let said = n2.get(HEALTH.parse()?, "/readyz")?;
