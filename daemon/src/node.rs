@@ -53,7 +53,7 @@ pub struct Node {
     last_known: Option<LastKnown>,
     /// Whether the store (or its memory) has told all leases: before that nothing may be removed.
     peers_known: bool,
-    /// Whether a daemon ran here since the machine was booted. If not, a first failure to reach the store proves nothing:
+    /// Whether a daemon had a lease here since the machine was booted. If not, a first failure to reach the store proves nothing:
     /// kube-proxy is only starting, and the Node may have been registered anew meanwhile, with another podCIDR.
     same_boot: bool,
     released: bool,
@@ -241,6 +241,8 @@ impl Node {
         }
         if let Some(own) = last.own.filter(|own| self.own.is_none() && still_ours(own)) {
             self.on_own(Some(own));
+            let reason = self.store_trouble.iter().map(|trouble| &trouble.reason);
+            reason.for_each(|reason| tracing::warn!("degraded, what it said last is kept: store: {reason}"));
         }
         self.unsaved = false;
     }
@@ -272,8 +274,8 @@ impl Node {
         let subnets = lease.subnets();
         // One more family takes nothing from anybody; and of an earlier boot no pod runs.
         let lost = |before: &Stack<IpNet>| before.iter().any(|(family, net)| subnets.get(family) != Some(net));
-        let have_pods = self.assigned() && (self.same_boot || self.own.is_some());
-        let Some(before) = self.previous.filter(|before| have_pods && lost(before)) else { return };
+        let has_pods = |before: &Stack<IpNet>| self.assigned() && self.same_boot && lost(before);
+        let Some(before) = self.previous.filter(has_pods) else { return };
         let reason = format!(
             "the podCIDR of node {} changed from {before} to {subnets}: new pods get addresses of the new one; those that \
              run keep theirs, which no other node reaches any more, until they are made anew (`kubectl drain {}`)",
@@ -294,6 +296,7 @@ impl Node {
         }
         let touched = self.table.set_own(own.as_ref().map(|lease| lease.key.clone()));
         self.previous = own.as_ref().map(Lease::subnets).or(self.previous);
+        self.same_boot |= own.is_some();
         self.own = own;
         self.changed = true;
         self.on_touched(touched);
