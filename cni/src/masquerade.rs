@@ -54,12 +54,7 @@ impl Part for Masquerade {
 
     fn check(&self, call: &Call<'_>, attachment: &Attachment, previous: &Outcome) -> Result<(), Error> {
         let Some(wanted) = wanted(call, attachment, previous)? else { return Ok(()) };
-        let tag = translation::tag(call, attachment)?;
-        let missing = Nat::open().and_then(|mut nat| nat.missing(&tag, &wanted));
-        match missing.map_err(TranslationError::from)? {
-            Some(missing) => Err(Error::Missing { what: missing.to_string() }),
-            None => Ok(()),
-        }
+        translation::check(&translation::tag(call, attachment)?, &wanted)
     }
 
     fn collect(&self, call: &Call<'_>, valid: &Attachments) -> Result<(), Error> {

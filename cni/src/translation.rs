@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use kernel::conntrack::{self, Which};
 use kernel::listener::Listener;
 use kernel::nft::leftovers;
-use kernel::nft::nat::{Mapping, Nat, NatError};
+use kernel::nft::nat::{Mapping, Nat, NatError, Wanted};
 use kernel::pod::burial;
 use kernel::tag::Tag;
 
@@ -71,6 +71,15 @@ pub fn delete(call: &Call<'_>, attachment: &Attachment) -> Result<(), Error> {
 /// When the kernel refuses.
 pub fn remove(tag: &Tag) -> Result<(), Error> {
     take(|nat| nat.remove(tag))
+}
+
+/// CHECK: whether a pod has all that it is to have.
+///
+/// # Errors
+/// The first thing that is missing, or when the kernel cannot be asked.
+pub fn check(tag: &Tag, wanted: &Wanted) -> Result<(), Error> {
+    let missing = Nat::open().and_then(|mut nat| nat.missing(tag, wanted)).map_err(TranslationError::from)?;
+    missing.map_or(Ok(()), |missing| Err(Error::Missing { what: missing.to_string() }))
 }
 
 /// Takes what is this network's and of no attachment that is still valid.
