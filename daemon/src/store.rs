@@ -15,7 +15,7 @@ pub mod kubernetes;
 mod subnet_key;
 pub mod talk;
 pub mod terms;
-mod utc;
+pub(crate) mod utc;
 
 use std::net::IpAddr;
 use std::time::Duration;

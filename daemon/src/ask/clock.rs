@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::store::utc::Utc;
 use crate::trigger::Moment;
 
 /// Both clocks, read at the same instant: a wall clock that is set while the daemon runs then moves no age.
@@ -37,21 +38,8 @@ impl Clock {
     }
 }
 
-/// `YYYY-MM-DDThh:mm:ssZ`. The date by counting eras of 400 years from the first of March of year 0, where a leap day is
-/// the last of its year (Howard Hinnant, "chrono-compatible low-level date algorithms", civil_from_days).
 fn rfc3339(since_epoch: Duration) -> String {
-    let seconds = since_epoch.as_secs();
-    let (days, second_of_day) = (seconds / 86_400, seconds % 86_400);
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (second_of_day / 3_600, second_of_day / 60 % 60, second_of_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    Utc::at(since_epoch).to_string()
 }
 
 #[cfg(test)]

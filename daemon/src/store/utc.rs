@@ -21,7 +21,12 @@ pub struct UtcError(String);
 impl Utc {
     /// This second.
     pub fn now() -> Utc {
-        Utc(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+        Utc::at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
+    /// The second so long after 1970-01-01T00:00:00Z; a fraction is left out.
+    pub fn at(since_epoch: Duration) -> Utc {
+        Utc(since_epoch.as_secs())
     }
 
     /// Seconds since the epoch.
