@@ -5,6 +5,7 @@
 //! other people's tables are neither written nor looked at. What the rules must say is decided in `backends`. The plugin's
 //! table, with one element for each host port, is [`nat`]'s; what flannel leaves goes by [`predecessor`].
 
+mod batch;
 mod chain;
 mod expression;
 pub(crate) mod guard;

@@ -7,14 +7,14 @@
 use backends::LinkName;
 use ipam::Mac;
 
+use super::batch::Batch;
 use super::expression::{Base, Expression};
-use super::transaction::{BATCH, BEGIN, END};
 use super::{
     Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, SUBSYSTEM, TABLE_NAME,
     chain::{CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, CHAIN_TYPE, HOOK_NUMBER, HOOK_PRIORITY},
 };
 use crate::error::{Error, Refusal, Result};
-use crate::netlink::{Body, Datagram, Header, Protocol, Request, Socket};
+use crate::netlink::{Body, Protocol, Request, Socket};
 
 const TABLE: &str = "towpath-pods";
 const MAP: &str = "ports";
@@ -147,46 +147,24 @@ impl Guard {
     }
 
     /// Does what is written, whole or not at all; the first refusal if there is one.
-    fn commit(&mut self, write: impl FnOnce(&mut Writer<'_>)) -> Result<Option<Refusal>> {
-        let doing = "writing the nftables table bridge towpath-pods";
-        let first = self.socket.next_sequence();
-        let mut writer = Writer { socket: &mut self.socket, messages: Datagram::default(), last: first };
-        writer.messages.push(Header { kind: BEGIN, flags: REQUEST, sequence: first }, |body| body.fixed(&BATCH));
+    fn commit(&mut self, write: impl FnOnce(&mut Writer)) -> Result<Option<Refusal>> {
+        let mut writer = Writer { batch: Batch::begin(self.socket.next_sequence(), None) };
         write(&mut writer);
-        writer.messages.flag_last(libc::NLM_F_ACK as u16);
-        let last = writer.last;
-        let sequence = writer.socket.next_sequence();
-        writer.messages.push(Header { kind: END, flags: REQUEST, sequence }, |body| body.fixed(&BATCH));
-        let messages = writer.messages;
-        self.socket.send(&messages, doing)?;
-        let mut refused = None;
-        loop {
-            for message in self.socket.receive(doing)? {
-                let Some(verdict) = message.verdict() else { continue };
-                refused = refused.or(verdict.err());
-                // A refusal of the beginning is one of the whole; nothing comes after it.
-                if [first, last].contains(&message.header.sequence) {
-                    return Ok(refused);
-                }
-            }
-        }
+        let refused = writer.batch.commit(&mut self.socket, "writing the nftables table bridge towpath-pods")?;
+        Ok(refused.map(|(_, refusal)| refusal))
     }
 }
 
-const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
 
 /// The messages of a transaction.
-struct Writer<'s> {
-    socket: &'s mut Socket,
-    messages: Datagram,
-    last: u32,
+struct Writer {
+    batch: Batch,
 }
 
-impl Writer<'_> {
+impl Writer {
     fn push(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Body<'_>)) {
-        self.last = self.socket.next_sequence();
-        self.messages.push(Header { kind, flags: flags | REQUEST, sequence: self.last }, |message| {
+        self.batch.push((kind, flags), |message| {
             message.fixed(&GENERIC);
             body(message);
         });
@@ -194,7 +172,7 @@ impl Writer<'_> {
 }
 
 /// The table, its map, and the rule that looks ports up in it.
-fn base(write: &mut Writer<'_>) {
+fn base(write: &mut Writer) {
     let exclusive = CREATE | libc::NLM_F_EXCL as u16;
     write.push(Kind::NewTable.number(), exclusive, |body| body.text(TABLE_NAME, TABLE));
     write.push(NEW_SET, CREATE, |body| {
@@ -239,7 +217,7 @@ fn base(write: &mut Writer<'_>) {
 }
 
 /// A pod's chain, whatever was in it before, and the way there from its port.
-fn pod(write: &mut Writer<'_>, port: LinkName, mac: Mac) {
+fn pod(write: &mut Writer, port: LinkName, mac: Mac) {
     write.push(Kind::NewChain.number(), CREATE, |body| chain_of(body, port.as_str()));
     write.push(Kind::DeleteRule.number(), 0, |body| rule_of(body, port.as_str()));
     write.push(Kind::NewRule.number(), CREATE | libc::NLM_F_APPEND as u16, |body| {

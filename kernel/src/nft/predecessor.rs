@@ -8,11 +8,11 @@
 //!
 //! The chains of the older iptables (`iptables-legacy`) are not seen here: no netlink speaks of them.
 
+use super::batch::Batch;
 use super::chain::{CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE};
-use super::transaction::{BATCH, BEGIN, END};
 use super::{Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, TABLE_NAME};
 use crate::error::{Error, Result};
-use crate::netlink::{Attributes, Body, Datagram, Header, Protocol, Request, Socket};
+use crate::netlink::{Attributes, Body, Protocol, Request, Socket};
 
 /// A family: its `struct nfgenmsg`, its name, and flannel's table of it.
 const FAMILIES: [([u8; 4], &str, &str); 2] = [
@@ -145,60 +145,29 @@ fn target(expression: Attributes<'_>) -> Option<&str> {
 }
 
 struct Transaction {
-    messages: Datagram,
-    first: u32,
-    count: u32,
+    batch: Batch,
     removed: Vec<String>,
 }
 
 impl Transaction {
     fn begin(socket: &mut Socket) -> Transaction {
-        let first = socket.next_sequence();
-        let mut messages = Datagram::default();
-        let header = Header { kind: BEGIN, flags: libc::NLM_F_REQUEST as u16, sequence: first };
-        messages.push(header, |body| body.fixed(&BATCH));
-        Transaction { messages, first, count: 0, removed: Vec::new() }
+        Transaction { batch: Batch::begin(socket.next_sequence(), None), removed: Vec::new() }
     }
 
     fn push(&mut self, generic: [u8; 4], kind: Kind, write: impl FnOnce(&mut Body<'_>)) {
-        self.count += 1;
-        let sequence = self.first.wrapping_add(self.count);
-        let header = Header { kind: kind.number(), flags: libc::NLM_F_REQUEST as u16, sequence };
-        self.messages.push(header, |body| {
+        self.batch.push((kind.number(), 0), |body| {
             body.fixed(&generic);
             write(body);
         });
     }
 
-    fn commit(mut self, socket: &mut Socket) -> Result<Vec<String>> {
-        if self.count == 0 {
+    fn commit(self, socket: &mut Socket) -> Result<Vec<String>> {
+        if self.batch.is_empty() {
             return Ok(self.removed);
         }
-        let last = self.first.wrapping_add(self.count);
-        // Refusals come by themselves; only the last message asks to be acknowledged, and that comes behind them.
-        self.messages.flag_last(libc::NLM_F_ACK as u16);
-        let header = Header { kind: END, flags: libc::NLM_F_REQUEST as u16, sequence: last.wrapping_add(1) };
-        self.messages.push(header, |body| body.fixed(&BATCH));
-        socket.send(&self.messages, DOING)?;
-        let mut refused = None;
-        loop {
-            for message in socket.receive(DOING)? {
-                let Some(verdict) = message.verdict() else { continue };
-                let index = message.header.sequence.wrapping_sub(self.first);
-                if index > self.count {
-                    continue;
-                }
-                if let Err(refusal) = verdict {
-                    refused.get_or_insert(refusal);
-                }
-                // A refusal of the beginning is one of the whole; nothing comes after it.
-                if index == 0 || index == self.count {
-                    return match refused {
-                        None => Ok(self.removed),
-                        Some(refusal) => Err(Error::Refused { doing: DOING.to_owned(), refusal }),
-                    };
-                }
-            }
+        match self.batch.commit(socket, DOING)? {
+            None => Ok(self.removed),
+            Some((_, refusal)) => Err(Error::Refused { doing: DOING.to_owned(), refusal }),
         }
     }
 }

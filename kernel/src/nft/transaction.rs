@@ -6,21 +6,14 @@
 
 use backends::ruleset::{Chain, ChainKind, Rule, Ruleset, Verdict};
 
+use super::batch::Batch;
 use super::chain::{self, CHAIN_NAME, CHAIN_TABLE};
 use super::{
-    GENERIC, Kind, LIST_ELEMENT, NO_NFTABLES, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, RULE_USERDATA, SUBSYSTEM,
-    TABLE_NAME, TABLE_USERDATA, observation, rule,
+    GENERIC, Kind, LIST_ELEMENT, NO_NFTABLES, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, RULE_USERDATA, TABLE_NAME,
+    TABLE_USERDATA, observation, rule,
 };
 use crate::error::{Error, Refusal, Result};
-use crate::netlink::{Datagram, Header, Socket};
-
-/// `NFNL_MSG_BATCH_BEGIN`, `NFNL_MSG_BATCH_END`: what is between them is one transaction.
-pub(super) const BEGIN: u16 = 0x10;
-pub(super) const END: u16 = 0x11;
-/// `NFNL_BATCH_GENID`
-pub(super) const BATCH_GENERATION: u16 = 1;
-/// `struct nfgenmsg` of the two: no family, and the subsystem in network byte order.
-pub(super) const BATCH: [u8; 4] = [0, 0, 0, (SUBSYSTEM >> 8) as u8];
+use crate::netlink::Socket;
 
 /// The comment on each of our rules, for people who read `nft list ruleset`.
 const COMMENT: &str = "towpath";
@@ -106,25 +99,16 @@ enum Step<'a> {
 struct Transaction<'a> {
     table: &'a str,
     owner: &'a str,
-    messages: Datagram,
-    /// The first message's number; the steps' are the ones from there on.
-    first: u32,
+    batch: Batch,
+    /// What each message of the batch is for, its beginning among them.
     steps: Vec<Step<'a>>,
 }
 
 impl<'a> Transaction<'a> {
     /// `generation` is the one that the transaction is meant for; in another one it is refused (ERESTART).
     fn begin(socket: &mut Socket, (table, owner): (&'a str, &'a str), generation: Option<u32>) -> Transaction<'a> {
-        let first = socket.next_sequence();
-        let mut messages = Datagram::default();
-        let header = Header { kind: BEGIN, flags: libc::NLM_F_REQUEST as u16, sequence: first };
-        messages.push(header, |body| {
-            body.fixed(&BATCH);
-            if let Some(generation) = generation {
-                body.be32(BATCH_GENERATION, generation);
-            }
-        });
-        Transaction { table, owner, messages, first, steps: vec![Step::Whole] }
+        let batch = Batch::begin(socket.next_sequence(), generation);
+        Transaction { table, owner, batch, steps: vec![Step::Whole] }
     }
 
     /// For a table in which all is in its place but, perhaps, rules.
@@ -166,10 +150,8 @@ impl<'a> Transaction<'a> {
     }
 
     fn push(&mut self, step: Step<'a>, kind: Kind, flags: i32) {
-        let flags = (flags | libc::NLM_F_REQUEST) as u16;
-        let header = Header { kind: kind.number(), flags, sequence: self.sequence(self.steps.len()) };
         let (table, owner) = (self.table, self.owner);
-        self.messages.push(header, |body| {
+        self.batch.push((kind.number(), flags as u16), |body| {
             body.fixed(&GENERIC);
             match step {
                 Step::Whole => {}
@@ -205,35 +187,10 @@ impl<'a> Transaction<'a> {
         self.steps.push(step);
     }
 
-    fn sequence(&self, step: usize) -> u32 {
-        self.first.wrapping_add(u32::try_from(step).unwrap_or(u32::MAX))
-    }
-
     /// Sends it and waits for the outcome: nothing, or the first step that was refused and why.
-    fn commit(mut self, socket: &mut Socket) -> Result<Option<(Step<'a>, Refusal)>> {
-        let doing = Step::Whole.doing(self.table);
-        // Refusals come by themselves; only the last message asks to be acknowledged, and that comes behind them.
-        self.messages.flag_last(libc::NLM_F_ACK as u16);
-        let last = self.sequence(self.steps.len() - 1);
-        let header = Header { kind: END, flags: libc::NLM_F_REQUEST as u16, sequence: last.wrapping_add(1) };
-        self.messages.push(header, |body| body.fixed(&BATCH));
-        socket.send(&self.messages, &doing)?;
-        let mut refused = None;
-        loop {
-            for message in socket.receive(&doing)? {
-                let Some(verdict) = message.verdict() else { continue };
-                let index = message.header.sequence.wrapping_sub(self.first);
-                let step = usize::try_from(index).ok().and_then(|index| self.steps.get(index));
-                let Some(step) = step else { continue };
-                if let Err(refusal) = verdict {
-                    refused.get_or_insert((*step, refusal));
-                }
-                // A refusal of the beginning is one of the whole; nothing comes after it.
-                if index == 0 || message.header.sequence == last {
-                    return Ok(refused);
-                }
-            }
-        }
+    fn commit(self, socket: &mut Socket) -> Result<Option<(Step<'a>, Refusal)>> {
+        let refused = self.batch.commit(socket, &Step::Whole.doing(self.table))?;
+        Ok(refused.and_then(|(at, refusal)| Some((*self.steps.get(at)?, refusal))))
     }
 }
 

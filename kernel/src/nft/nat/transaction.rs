@@ -4,8 +4,8 @@
 use super::TABLE;
 use super::element::{Element, Set};
 use crate::error::{Refusal, Result};
-use crate::netlink::{Body, Datagram, Header, Socket};
-use crate::nft::transaction::{BATCH, BATCH_GENERATION, BEGIN, END};
+use crate::netlink::{Body, Socket};
+use crate::nft::batch::Batch;
 use crate::nft::{GENERIC, Kind};
 
 /// What came of a transaction.
@@ -31,9 +31,8 @@ struct Step {
 
 /// The changes.
 pub(in crate::nft) struct Transaction {
-    messages: Datagram,
-    /// The first message's number; the steps' are the ones from there on.
-    first: u32,
+    batch: Batch,
+    /// What each message of the batch is for, its beginning among them.
     steps: Vec<Step>,
     /// `struct nfgenmsg` of the table's family.
     family: [u8; 4],
@@ -50,17 +49,10 @@ impl Transaction {
         let generation = generation(socket)?;
         // Questions that are asked while it is written take the numbers that come next.
         let first = socket.next_sequence() | 1 << 31;
-        let mut messages = Datagram::default();
-        let header = Header { kind: BEGIN, flags: libc::NLM_F_REQUEST as u16, sequence: first };
-        messages.push(header, |body| {
-            body.fixed(&BATCH);
-            if let Some(generation) = generation {
-                body.be32(BATCH_GENERATION, generation);
-            }
-        });
+        let batch = Batch::begin(first, generation);
         let table = format!("inet {TABLE}");
         let whole = Step { doing: format!("writing the nftables table {table}"), near: false };
-        Ok(Transaction { messages, first, steps: vec![whole], family: GENERIC, table })
+        Ok(Transaction { batch, steps: vec![whole], family: GENERIC, table })
     }
 
     /// The same for a table of another family.
@@ -71,7 +63,7 @@ impl Transaction {
 
     /// Whether there is nothing to do.
     pub(in crate::nft) fn is_empty(&self) -> bool {
-        self.steps.len() == 1
+        self.batch.is_empty()
     }
 
     /// Makes or deletes an element.
@@ -94,18 +86,12 @@ impl Transaction {
     }
 
     fn push(&mut self, (kind, flags): (Kind, i32), step: Step, body: impl FnOnce(&mut Body<'_>)) {
-        let flags = (flags | libc::NLM_F_REQUEST) as u16;
-        let header = Header { kind: kind.number(), flags, sequence: self.sequence(self.steps.len()) };
         let family = self.family;
-        self.messages.push(header, |whole| {
+        self.batch.push((kind.number(), flags as u16), |whole| {
             whole.fixed(&family);
             body(whole);
         });
         self.steps.push(step);
-    }
-
-    fn sequence(&self, step: usize) -> u32 {
-        self.first.wrapping_add(u32::try_from(step).unwrap_or(u32::MAX))
     }
 
     /// Sends it and waits for the outcome.
@@ -114,34 +100,14 @@ impl Transaction {
             return Ok(Outcome::Done);
         }
         let doing = format!("writing the nftables table {}", self.table);
-        // Refusals come by themselves; only the last message asks to be acknowledged, and that comes behind them.
-        self.messages.flag_last(libc::NLM_F_ACK as u16);
-        let last = self.sequence(self.steps.len() - 1);
-        let header = Header { kind: END, flags: libc::NLM_F_REQUEST as u16, sequence: last.wrapping_add(1) };
-        self.messages.push(header, |body| body.fixed(&BATCH));
-        socket.send(&self.messages, &doing)?;
-        let mut refused = None;
-        loop {
-            for message in socket.receive(&doing)? {
-                let Some(verdict) = message.verdict() else { continue };
-                let index = message.header.sequence.wrapping_sub(self.first);
-                let Some(step) = usize::try_from(index).ok().and_then(|index| self.steps.get(index)) else { continue };
-                if let Err(refusal) = verdict {
-                    if refusal.errno == libc::ERESTART {
-                        return Ok(Outcome::Stale);
-                    }
-                    refused.get_or_insert((step, refusal));
-                }
-                // A refusal of the beginning is one of the whole; nothing comes after it.
-                if index == 0 || message.header.sequence == last {
-                    return Ok(match refused {
-                        None => Outcome::Done,
-                        Some((step, refusal)) => {
-                            Outcome::Refused { doing: step.doing.clone(), refusal, near: step.near }
-                        }
-                    });
-                }
+        Ok(match self.batch.commit(socket, &doing)? {
+            None => Outcome::Done,
+            Some((_, refusal)) if refusal.errno == libc::ERESTART => Outcome::Stale,
+            Some((at, refusal)) => {
+                // Cannot be out of bounds: each message of the batch has its step.
+                let Step { doing, near } = self.steps.swap_remove(at);
+                Outcome::Refused { doing, refusal, near }
             }
-        }
+        })
     }
 }
