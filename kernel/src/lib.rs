@@ -20,10 +20,12 @@ pub mod nft;
 pub mod notices;
 pub mod observe;
 pub mod pod;
+pub mod proxy;
 pub mod shaping;
 pub mod sysctl;
 pub mod tag;
 pub mod traces;
+pub mod tun;
 
 pub use error::{Error, Refusal, Result};
 pub use hand::Hand;

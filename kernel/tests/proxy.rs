@@ -1,0 +1,289 @@
+//! The udp backend's proxy between two namespaces, with the real TUN devices, and beside a plain loop that sends and takes
+//! one packet a datagram as flannel's proxy does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod sandbox;
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use backends::LinkName;
+use kernel::proxy::{Place, Proxy};
+use kernel::tun;
+use sandbox::{Sandbox, wait_for};
+
+const PORT: u16 = 8285;
+
+/// A node: 192.0.2.N on the wire, 10.1.N.0/24 behind a TUN device.
+struct Node {
+    sandbox: Sandbox,
+    number: u8,
+}
+
+impl Node {
+    fn new(number: u8) -> Node {
+        let node = Node { sandbox: Sandbox::new(), number };
+        node.sandbox.run(|| tun::make(device())).expect("/dev/net/tun: run the tests where there is one");
+        node
+    }
+
+    /// Two of them on one wire of 1,500 octets.
+    fn pair() -> [Node; 2] {
+        let nodes = [Node::new(1), Node::new(2)];
+        nodes[0].sandbox.wire("eth0", &nodes[1].sandbox, "eth0");
+        for Node { sandbox, number } in &nodes {
+            sandbox.sh(&format!("ip address add 192.0.2.{number}/24 dev eth0"));
+            sandbox.sh("ip link set flannel0 mtu 1472 up");
+            sandbox.sh(&format!("ip address add 10.1.{number}.0/32 dev flannel0"));
+            sandbox.sh("ip route add 10.1.0.0/16 dev flannel0");
+        }
+        nodes
+    }
+
+    fn proxy(&self) -> Proxy {
+        let Node { number, .. } = *self;
+        let place = Place {
+            device: device(),
+            local: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, number), PORT),
+            subnet: format!("10.1.{number}.0/24").parse().unwrap(),
+        };
+        let proxy = self.sandbox.run(|| Proxy::start(place)).unwrap();
+        let other = 3 - number;
+        proxy.tell([(format!("10.1.{other}.0/24").parse().unwrap(), Ipv4Addr::new(192, 0, 2, other))]);
+        // A device that has a program behind it again is put to use by the kernel's link watch.
+        wait_for("the device's use", || (!self.sandbox.sh("ip link show flannel0").contains("noop")).then_some(()));
+        proxy
+    }
+
+    fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 1, self.number, 0)
+    }
+}
+
+fn device() -> LinkName {
+    LinkName::new("flannel0").unwrap()
+}
+
+/// So many octets one way, each of them checked.
+fn transfer(from: &Node, to: &Node, octets: usize) {
+    let (mut sender, mut receiver) = connect(from, to);
+    let reading = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        receiver.read_to_end(&mut all).expect("all of it");
+        all
+    });
+    let sent: Vec<u8> = (0..octets).map(|n| (n * 7 / 3) as u8).collect();
+    sender.write_all(&sent).expect("sending");
+    drop(sender);
+    assert!(reading.join().unwrap() == sent, "what came is not what was sent");
+}
+
+fn connect(from: &Node, to: &Node) -> (TcpStream, TcpStream) {
+    let listener = to.sandbox.run(|| TcpListener::bind((to.address(), 0))).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let limit = Duration::from_secs(10);
+    let sender = from.sandbox.run(|| TcpStream::connect_timeout(&(to.address(), port).into(), limit)).unwrap();
+    let (receiver, _) = listener.accept().unwrap();
+    for stream in [&sender, &receiver] {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+    }
+    (sender, receiver)
+}
+
+/// What flannel's proxy does, one packet at a time: the measure of what is compatible.
+struct PlainLoop {
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl PlainLoop {
+    fn start(node: &Node, peer: Ipv4Addr) -> PlainLoop {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = node.sandbox.run(|| {
+            let tun = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").unwrap();
+            // SAFETY: all zeros is a value of this plain structure.
+            let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+            for (place, octet) in request.ifr_name.iter_mut().zip(*b"flannel0") {
+                *place = octet as libc::c_char;
+            }
+            request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+            // SAFETY: the descriptor is open and the request lives longer than the call.
+            assert_eq!(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw mut request) }, 0);
+            let socket = UdpSocket::bind((Ipv4Addr::new(192, 0, 2, node.number), PORT)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            let (mut reader, mut writer) = (tun.try_clone().unwrap(), tun);
+            let outgoing = socket.try_clone().unwrap();
+            let done = [Arc::clone(&stop), Arc::clone(&stop)];
+            let [out_done, in_done] = done;
+            let out = std::thread::spawn(move || {
+                let mut packet = [0; 2000];
+                while !out_done.load(Ordering::Relaxed) {
+                    let mut wanted = [rustix::event::PollFd::new(&reader, rustix::event::PollFlags::IN)];
+                    let limit = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+                    if rustix::event::poll(&mut wanted, Some(&limit)).unwrap() == 0 {
+                        continue;
+                    }
+                    let length = reader.read(&mut packet).unwrap();
+                    assert!(packet[0] >> 4 != 4 || length <= 1472, "a device without offloads gives no long packet");
+                    outgoing.send_to(&packet[..length], (peer, PORT)).ok();
+                }
+            });
+            let back = std::thread::spawn(move || {
+                let mut packet = [0; 2000];
+                while !in_done.load(Ordering::Relaxed) {
+                    let Ok(length) = socket.recv(&mut packet) else { continue };
+                    assert!(length <= 1472, "a datagram longer than a packet: {length}");
+                    writer.write_all(&packet[..length]).expect("a packet that the kernel takes");
+                }
+            });
+            vec![out, back]
+        });
+        PlainLoop { stop, threads }
+    }
+
+    fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().for_each(|thread| thread.join().expect("the loop saw nothing wrong"));
+    }
+}
+
+#[test]
+fn packets_of_every_size_and_long_streams_get_across_both_ways() {
+    let [one, two] = Node::pair();
+    let proxies = [one.proxy(), two.proxy()];
+    transfer(&one, &two, 30_000_000);
+    transfer(&two, &one, 3_000_000);
+    for size in [0, 1, 1444, 1445, 4000, 20_000] {
+        one.sandbox.sh(&format!("ping -c 2 -i 0.01 -W 5 -s {size} 10.1.2.0"));
+    }
+    let traffic = proxies[0].traffic();
+    assert!(traffic.sent > 20_000 && traffic.received > 2000, "each packet is a datagram: {traffic:?}");
+    assert_eq!((traffic.refused, traffic.no_node), (0, 0), "{traffic:?}");
+}
+
+#[test]
+fn a_plain_loop_such_as_flannels_is_understood_and_understands() {
+    let [one, two] = Node::pair();
+    let _proxy = one.proxy();
+    let plain = PlainLoop::start(&two, Ipv4Addr::new(192, 0, 2, 1));
+    transfer(&one, &two, 2_000_000);
+    transfer(&two, &one, 2_000_000);
+    one.sandbox.sh("ping -c 2 -i 0.01 -W 5 -s 4000 10.1.2.0");
+    plain.end();
+}
+
+#[test]
+fn connections_outlive_the_proxy_because_the_device_stays() {
+    let [one, two] = Node::pair();
+    let (first, _second) = (one.proxy(), two.proxy());
+    let (mut sender, mut receiver) = connect(&one, &two);
+    sender.write_all(b"before").unwrap();
+    receiver.read_exact(&mut [0; 6]).unwrap();
+    drop(first);
+    one.sandbox.sh("ip link show flannel0");
+    sender.write_all(b"between").unwrap();
+    let _again = one.proxy();
+    let mut came = [0; 7];
+    receiver.read_exact(&mut came).unwrap();
+    assert_eq!(&came, b"between");
+}
+
+#[test]
+fn a_device_that_is_deleted_ends_the_proxy_and_another_takes_the_new_one() {
+    let [one, two] = Node::pair();
+    let (first, _second) = (one.proxy(), two.proxy());
+    one.sandbox.sh("ip link delete flannel0");
+    wait_for("the end of a proxy without a device", || (!first.runs()).then_some(()));
+    drop(first);
+    let missing = one.sandbox.run(|| kernel::tun::Tun::attach(device())).unwrap_err();
+    assert_eq!(missing.errno(), libc::ENODEV);
+    one.sandbox.run(|| tun::make(device())).unwrap();
+    one.sandbox.sh("ip link set flannel0 mtu 1472 up && ip address add 10.1.1.0/32 dev flannel0");
+    one.sandbox.sh("ip route add 10.1.0.0/16 dev flannel0");
+    let _again = one.proxy();
+    one.sandbox.sh("ping -c 1 -W 5 10.1.2.0");
+}
+
+#[test]
+fn a_sender_hears_of_addresses_that_no_node_has_and_of_packets_that_are_too_old() {
+    let [one, two] = Node::pair();
+    let (first, _second) = (one.proxy(), two.proxy());
+    let unknown = one.sandbox.try_sh("ping -c 1 -W 5 10.1.77.1");
+    // Beside it the kernel says on any interface which multicast groups it is in.
+    assert!(!unknown.status.success() && first.traffic().no_node >= 1);
+    // ICMP is told nothing (RFC 792); UDP is, and passes it on to a socket that asks.
+    let socket = one.sandbox.run(|| UdpSocket::bind((one.address(), 0))).unwrap();
+    let on: libc::c_int = 1;
+    // SAFETY: the descriptor is open, and the value lives longer than the call.
+    let asked =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_IP, libc::IP_RECVERR, (&raw const on).cast(), 4) };
+    assert_eq!(asked, 0);
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.connect(("10.1.77.1", 9)).unwrap();
+    socket.send(b"x").unwrap();
+    let error = socket.recv(&mut [0; 8]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+    let socket = one.sandbox.run(|| UdpSocket::bind((one.address(), 0))).unwrap();
+    socket.set_ttl(1).unwrap();
+    socket.send_to(b"x", ("10.1.2.0", 9)).unwrap();
+    wait_for("a packet too old", || (first.traffic().aged == 1).then_some(()));
+}
+
+#[test]
+fn datagrams_that_are_none_of_ours_are_dropped_and_make_the_node_send_nothing() {
+    let [one, two] = Node::pair();
+    let (first, second) = (one.proxy(), two.proxy());
+    let socket = two.sandbox.run(|| UdpSocket::bind("192.0.2.2:0")).unwrap();
+    let target = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), PORT);
+    let packet = |from: [u8; 4], to: [u8; 4], ttl: u8| {
+        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, ttl, 17, 0, 0];
+        packet.extend(from.into_iter().chain(to).chain([0, 9, 0, 9, 0, 8, 0, 0]));
+        let sum: u32 = packet[..20].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet
+    };
+    let hostile: Vec<Vec<u8>> = vec![
+        vec![],
+        vec![0x45],
+        vec![0xff; 1400],
+        // To a third node, to the network's own address, back to the second, to the world: none is passed on.
+        packet([10, 1, 2, 0], [10, 1, 77, 1], 64),
+        packet([10, 1, 2, 0], [192, 0, 2, 2], 64),
+        packet([10, 1, 2, 0], [10, 1, 2, 0], 64),
+        packet([10, 1, 2, 0], [8, 8, 8, 8], 64),
+        packet([10, 1, 2, 0], [255, 255, 255, 255], 64),
+        // In this node's own name.
+        packet([10, 1, 1, 5], [10, 1, 1, 0], 64),
+        // Longer than what came.
+        packet([10, 1, 2, 0], [10, 1, 1, 0], 64)[..27].to_vec(),
+    ];
+    for datagram in &hostile {
+        socket.send_to(datagram, target).unwrap();
+    }
+    wait_for("all of them dropped", || (first.traffic().foreign == hostile.len() as u64).then_some(()));
+    for _ in 0..1000 {
+        // Too old, and such that the host would answer if it got them.
+        socket.send_to(&packet([10, 1, 2, 0], [10, 1, 1, 0], 1), target).unwrap();
+    }
+    wait_for("the old ones dropped", || (first.traffic().aged == 1000).then_some(()));
+    assert_eq!((first.traffic().sent, second.traffic().received), (0, 0), "the node answered");
+    assert!(first.runs() && second.runs());
+    one.sandbox.sh("ping -c 1 -W 5 10.1.2.0");
+}
+
+#[test]
+fn a_path_that_carries_less_than_the_uplink_loses_nothing() {
+    let [one, two] = Node::pair();
+    let proxies = [one.proxy(), two.proxy()];
+    // What a router on the way would say (ICMP fragmentation needed), said by the route here.
+    one.sandbox.sh("ip route add 192.0.2.2 dev eth0 mtu 1300");
+    transfer(&one, &two, 1_000_000);
+    one.sandbox.sh("ping -c 2 -i 0.01 -W 5 -s 4000 10.1.2.0");
+    assert_eq!(proxies[0].traffic().refused, 0);
+}
