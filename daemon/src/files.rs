@@ -14,7 +14,7 @@ use crate::state_file::{self, Owner, StateFileError};
 use crate::subnet_file;
 use crate::trigger::Moment;
 
-/// How long changes are gathered before the state file is written again.
+/// The state file is written at most so often: what changes meanwhile is gathered.
 const GATHERING: Duration = Duration::from_secs(1);
 
 /// How long until a file that could not be written is tried again: room may have been made.
@@ -31,6 +31,8 @@ pub struct Files {
     subnet_due: Option<Moment>,
     /// When the state file is to be written next.
     state_due: Option<Moment>,
+    /// When it was written last.
+    saved_at: Option<Moment>,
     saving: Option<Saving>,
 }
 
@@ -51,6 +53,7 @@ impl Files {
             compared_at: 0,
             subnet_due: None,
             state_due: None,
+            saved_at: None,
             saving: None,
         }
     }
@@ -66,9 +69,14 @@ impl Files {
         self.keep_subnet_file(reconciler, now);
         self.learn_how_saving_went(reconciler, now);
         if std::mem::take(&mut reconciler.node.unsaved) {
-            self.state_due.get_or_insert(now + GATHERING);
+            // The first of a burst at once: a daemon that is killed the moment after it was ready, with the store away when
+            // it starts, has nothing else to go by. Before there is a lease there is nothing that would let it come up.
+            let first = if reconciler.node.own().is_some() { now } else { now + GATHERING };
+            let due = self.saved_at.map_or(first, |at| now.max(at + GATHERING));
+            self.state_due = Some(self.state_due.map_or(due, |before| before.min(due)));
         }
         if self.saving.is_none() && self.state_due.take_if(|due| *due <= now).is_some() {
+            self.saved_at = Some(now);
             let (path, owner, state) = (self.state_path.clone(), self.owner.clone(), reconciler.node.last_known());
             let (tell, outcome) = oneshot::channel();
             tokio::task::spawn_blocking(move || {
