@@ -24,7 +24,8 @@
 //! It knows how to build and to break, not what is right: that is what tests say. Everything is a namespace below
 //! `/run/netns`, so `ip netns exec NAME …` looks inside while a test runs. Nothing is ever done in the machine's own
 //! network namespace. It needs root and the packages iproute2 and nftables (faults), etcd-server and etcd-client (etcd),
-//! containerd, runc, iptables, containernetworking-plugins and openssl ([`kubernetes`]).
+//! containerd, runc, iptables, containernetworking-plugins and openssl ([`kubernetes`]). What the machine's kernel lacks is tested
+//! on a second one ([`Guest`]).
 
 mod cgroup;
 mod cni;
@@ -33,6 +34,7 @@ mod echo;
 mod etcd;
 mod ground;
 mod guard;
+mod guest;
 mod http;
 pub mod kubernetes;
 mod lab;
@@ -55,6 +57,7 @@ pub use daemon::{Binaries, Daemon, DaemonOptions, Store};
 pub use echo::ECHO_PORT;
 pub use etcd::{Etcd, EtcdOptions, Member};
 pub use guard::Guard;
+pub use guest::{Guest, here_and_in_guest, in_guest};
 pub use http::Page;
 pub use lab::{DefaultRoute, Lab, Uplink};
 pub use namespace::Namespace;

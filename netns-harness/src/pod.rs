@@ -55,7 +55,7 @@ impl Pod {
         let link = format!("v-{name}");
         ensure!(link.len() <= 15, "`{name}` is too long for a link's name (13 bytes)");
         let station = node.pod_station(name)?;
-        node.ip(&format!("link add eth0 netns {} type veth peer name {link}", station.namespace().name()))?;
+        node.ip(&format!("link add {link} type veth peer name eth0 netns {}", station.namespace().name()))?;
         for (end, device) in [(&**node, link.as_str()), (&station, "eth0")] {
             without_duplicate_detection(end, device)?;
             end.ip(&format!("link set {device} up"))?;
