@@ -74,6 +74,8 @@ impl Fate {
 fn can_become(from: &Link, to: &Link) -> bool {
     match (&from.kind, &to.kind) {
         (LinkKind::Vxlan(from), LinkKind::Vxlan(to)) => from.can_become(to),
+        // Port and key are only settings to it.
+        (LinkKind::WireGuard(_), LinkKind::WireGuard(_)) => true,
         _ => false,
     }
 }
@@ -155,6 +157,17 @@ fn per_peer(fate: &Fate, from: &KernelState, to: &KernelState) -> (Vec<Change>, 
             _ => {}
         }
     }
+    for (before, key, after) in union(&from.peers, &to.peers) {
+        let before = before.filter(|_| fate.lasts(key.link));
+        match (before, after.filter(|_| fate.may_use(key.link))) {
+            (before, Some(after)) if !before.is_some_and(|before| before.serves(after)) => {
+                let (from, to) = (before.cloned().map(Box::new), Box::new(after.clone()));
+                set.push(Change::PeerSet { key: *key, from, to });
+            }
+            (Some(_), None) => deleted.push(Change::PeerDelete(*key)),
+            _ => {}
+        }
+    }
     for (before, key, after) in union(&from.routes, &to.routes) {
         let lasts = |route: &&Route| link_of(route).is_none_or(|link| fate.outlasts(link));
         let may_use = |route: &&Route| link_of(route).is_none_or(|link| fate.may_use(link));
@@ -172,7 +185,8 @@ fn per_peer(fate: &Fate, from: &KernelState, to: &KernelState) -> (Vec<Change>, 
 fn link_of(route: &Route) -> Option<LinkName> {
     match route.via {
         Via::Object(nexthop) | Via::Gateway(nexthop) => Some(nexthop.link),
-        Via::Blackhole | Via::Unknown => None,
+        Via::Device(link) => Some(link),
+        Via::Blackhole | Via::Unreachable | Via::Unknown => None,
     }
 }
 

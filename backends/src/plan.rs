@@ -4,7 +4,7 @@ use ipam::Mac;
 use ipnet::IpNet;
 
 use crate::ruleset::Ruleset;
-use crate::state::{Fdb, FdbKey, Link, LinkName, Neighbour, NeighbourKey, Nexthop, Route, RouteKey};
+use crate::state::{Fdb, FdbKey, Link, LinkName, Neighbour, NeighbourKey, Nexthop, Peer, PeerKey, Route, RouteKey};
 
 /// One change to the kernel. Links are boxed because a plan for a large cluster has tens of thousands of the small kinds.
 /// Each is idempotent: "add" of what is there and "delete" of what is gone succeed.
@@ -47,6 +47,18 @@ pub enum Change {
     FdbSet(FdbKey, Fdb),
     /// Remove a forwarding-database entry.
     FdbDelete(FdbKey, Fdb),
+    /// Make a WireGuard peer, or turn the one that was there into this: only what differs is said, so that its session and
+    /// whatever it proved of its address last.
+    PeerSet {
+        /// Which.
+        key: PeerKey,
+        /// As observed; `None` when it is new.
+        from: Option<Box<Peer>>,
+        /// As desired.
+        to: Box<Peer>,
+    },
+    /// Remove a WireGuard peer, and its session with it.
+    PeerDelete(PeerKey),
 }
 
 impl Change {
@@ -61,7 +73,9 @@ impl Change {
             | Change::NeighbourSet(..)
             | Change::NeighbourDelete(..)
             | Change::FdbSet(..)
-            | Change::FdbDelete(..) => true,
+            | Change::FdbDelete(..)
+            | Change::PeerSet { .. }
+            | Change::PeerDelete(_) => true,
             Change::LinkAdd(..)
             | Change::LinkSet { .. }
             | Change::LinkDelete(_)

@@ -2,13 +2,15 @@
 //!
 //! Commands are exact enough to be typed; where one `ip` command cannot say it, the nearest one is printed.
 
+mod wireguard;
+
 use std::fmt;
 
 use crate::plan::{Change, Plan};
 use crate::ruleset::{Chain, ChainKind, Ruleset};
 use crate::state::{
-    Fdb, FdbKey, KernelState, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Nexthop, PROTOCOL, Route, RouteKey,
-    Tag, Via,
+    Fdb, FdbKey, KernelState, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Nexthop, PROTOCOL, PeerKey, Route,
+    RouteKey, Tag, Via,
 };
 
 impl fmt::Display for Plan {
@@ -38,6 +40,8 @@ impl fmt::Display for Change {
             }
             Change::FdbSet(key, entry) => write!(f, "bridge fdb replace {}", FdbLine(key, entry)),
             Change::FdbDelete(key, entry) => write!(f, "bridge fdb delete {}", FdbLine(key, entry)),
+            Change::PeerSet { key, from, to } => wireguard::peer_set(f, key, (from.as_deref(), to)),
+            Change::PeerDelete(PeerKey { link, key }) => write!(f, "wg set {link} peer {key} remove"),
         }
     }
 }
@@ -63,6 +67,9 @@ impl fmt::Display for KernelState {
         for (key, entry) in &self.fdb {
             writeln!(f, "fdb {}{}", FdbLine(key, entry), Adopted(entry.tag))?;
         }
+        for (key, peer) in &self.peers {
+            writeln!(f, "{}{}", wireguard::PeerLine(key, peer), Adopted(peer.tag))?;
+        }
         for (path, value) in &self.sysctls {
             writeln!(f, "sysctl {} = {value}", SysctlName(path))?;
         }
@@ -72,10 +79,15 @@ impl fmt::Display for KernelState {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "address {} mtu {} {}", self.mac, self.mtu, if self.up { "up" } else { "down" })?;
+        // WireGuard's devices carry packets, not frames.
+        if !matches!(self.kind, LinkKind::WireGuard(_)) {
+            write!(f, "address {} ", self.mac)?;
+        }
+        write!(f, "mtu {} {}", self.mtu, if self.up { "up" } else { "down" })?;
         write!(f, " addrgenmode {}{}", if self.link_local { "eui64" } else { "none" }, Adopted(self.tag))?;
         match &self.kind {
             LinkKind::Other(kind) => write!(f, " type {kind}"),
+            LinkKind::WireGuard(wireguard) => write!(f, " type wireguard {wireguard}"),
             LinkKind::Vxlan(vxlan) => {
                 write!(f, " type vxlan id {} dstport {} local {}", vxlan.vni, vxlan.port, vxlan.local)?;
                 vxlan.underlay.iter().try_for_each(|underlay| write!(f, " dev {underlay}"))?;
@@ -108,7 +120,11 @@ fn link_set(f: &mut fmt::Formatter<'_>, name: LinkName, from: &Link, to: &Link) 
         to.underlay.iter().try_for_each(|underlay| write!(f, " dev {underlay}"))?;
         f.write_str(if to.learning { " learning" } else { " nolearning" })?;
     }
-    f.write_str(if from.up == to.up { "" } else { " up" })
+    f.write_str(if from.up == to.up { "" } else { " up" })?;
+    match (&from.kind, &to.kind) {
+        (LinkKind::WireGuard(from), LinkKind::WireGuard(to)) if from != to => write!(f, " type wireguard {to}"),
+        _ => Ok(()),
+    }
 }
 
 impl fmt::Display for Nexthop {
@@ -125,7 +141,9 @@ impl fmt::Display for RouteLine<'_> {
         match via {
             Via::Object(nexthop) => write!(f, "{destination} nhid [{nexthop}]")?,
             Via::Gateway(Nexthop { link, gateway }) => write!(f, "{destination} via {gateway} dev {link} onlink")?,
+            Via::Device(link) => write!(f, "{destination} dev {link} scope link")?,
             Via::Blackhole => write!(f, "blackhole {destination}")?,
+            Via::Unreachable => write!(f, "unreachable {destination}")?,
             Via::Unknown => write!(f, "{destination} (by a way that is not ours)")?,
         }
         write!(f, " proto {PROTOCOL} metric {metric}")

@@ -3,6 +3,8 @@
 //! Desired and observed states are this same type. Keys are names, prefixes and addresses, never interface indices or
 //! nexthop ids: those are the kernel's business and `kernel/` translates them at the edge.
 
+mod wireguard;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -11,6 +13,8 @@ use ipam::Mac;
 use ipnet::IpNet;
 
 use crate::ruleset::Ruleset;
+
+pub use wireguard::{Peer, PeerKey, Remote, WireGuard};
 
 /// The tag on everything we own: the route protocol (`rtm_protocol`, `nhm_protocol`, `NDA_PROTOCOL`, `IFA_PROTO`).
 /// `ip route show proto 84`.
@@ -92,6 +96,8 @@ pub enum Tag {
 pub enum LinkKind {
     /// A VXLAN tunnel device. `ip link add … type vxlan`.
     Vxlan(Vxlan),
+    /// A WireGuard device. `ip link add … type wireguard`.
+    WireGuard(WireGuard),
     /// Something else of the same name: what the kernel calls it, and `vxlan MODE` for a VXLAN device in a mode that
     /// ours never have and that it keeps for life (`external`, `group`, `l2miss` …). Never desired.
     Other(String),
@@ -173,8 +179,12 @@ pub enum Via {
     Object(Nexthop),
     /// A plain on-link gateway, for kernels before 5.3.
     Gateway(Nexthop),
+    /// Out of a device, which finds the destination by itself: `ip route add … dev LINK scope link`.
+    Device(LinkName),
     /// Nowhere: `ip route add blackhole …`.
     Blackhole,
+    /// Nowhere, and the sender is told so: `ip route add unreachable …`.
+    Unreachable,
     /// Something that we never install, found under our tag: printed, and removed or replaced.
     Unknown,
 }
@@ -239,6 +249,8 @@ pub struct KernelState {
     pub neighbours: BTreeMap<NeighbourKey, Neighbour>,
     /// `bridge fdb`
     pub fdb: BTreeMap<FdbKey, Fdb>,
+    /// `wg show all`
+    pub peers: BTreeMap<PeerKey, Peer>,
     /// `sysctl`, by path below /proc/sys with slashes. Never removed: a value that is no longer wanted stays.
     pub sysctls: BTreeMap<String, String>,
     /// `nft list table`

@@ -56,6 +56,7 @@ impl Desired {
         packed(&mut self.state.routes);
         packed(&mut self.state.neighbours);
         packed(&mut self.state.fdb);
+        packed(&mut self.state.peers);
     }
 
     /// The node that it is the desired state of.
@@ -152,6 +153,7 @@ fn overlaps(state: &KernelState, contribution: &KernelState) -> bool {
         || contribution.routes.keys().any(|key| state.routes.contains_key(key))
         || contribution.neighbours.keys().any(|key| state.neighbours.contains_key(key))
         || contribution.fdb.keys().any(|key| state.fdb.contains_key(key))
+        || contribution.peers.keys().any(|key| state.peers.contains_key(key))
 }
 
 fn add(state: &mut KernelState, contribution: &KernelState) {
@@ -159,6 +161,7 @@ fn add(state: &mut KernelState, contribution: &KernelState) {
     state.routes.extend(contribution.routes.iter().map(|(key, value)| (*key, *value)));
     state.neighbours.extend(contribution.neighbours.iter().map(|(key, value)| (*key, *value)));
     state.fdb.extend(contribution.fdb.iter().map(|(key, value)| (*key, *value)));
+    state.peers.extend(contribution.peers.iter().map(|(key, value)| (*key, value.clone())));
 }
 
 fn subtract(state: &mut KernelState, contribution: &KernelState) {
@@ -166,6 +169,7 @@ fn subtract(state: &mut KernelState, contribution: &KernelState) {
     state.routes.retain_not(&contribution.routes);
     state.neighbours.retain_not(&contribution.neighbours);
     state.fdb.retain_not(&contribution.fdb);
+    state.peers.retain_not(&contribution.peers);
 }
 
 trait RetainNot {

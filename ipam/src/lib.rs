@@ -3,6 +3,7 @@
 //! Pure: no sockets, no clock, no threads. The one exception is [`ledger`], which is the pods' addresses on disk.
 #![forbid(unsafe_code)]
 
+pub mod key;
 pub mod lease;
 pub mod ledger;
 pub mod mac;
@@ -12,6 +13,7 @@ pub mod stack;
 pub mod table;
 pub mod taken;
 
+pub use key::{PublicKey, SecretKey};
 pub use lease::{BackendData, Endpoint, Lease, LeaseKey};
 pub use mac::Mac;
 pub use node::NodeName;

@@ -7,6 +7,7 @@ mod bulk;
 mod link;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use backends::plan::{Change, Failure, Outcome, Plan};
 use backends::state::{KernelState, LinkName, Route, Scope, Tag, Via};
@@ -48,14 +49,23 @@ impl Course<'_> {
         let mut at = 0;
         while at < self.changes.len() {
             let run = self.changes[at..].iter().take_while(|change| bulk::takes(change)).count();
-            if run > 0 {
+            let peers = self.changes[at..].iter().take_while(|change| is_peer(change)).count();
+            if peers > 0 {
+                self.peers(at..at + peers);
+            } else if run > 0 {
                 self.bulk(at..at + run);
             } else if let Err(error) = self.single(at) {
                 self.fail(at, &error);
             }
-            at += run.max(1);
+            at += run.max(peers).max(1);
         }
         self.sign();
+    }
+
+    fn peers(&mut self, run: Range<usize>) {
+        for refused in self.hand.set_peers(self.changes, run) {
+            self.failures.entry(refused.key).or_insert_with(|| (refused.refusal.errno, refused.refusal.to_string()));
+        }
     }
 
     fn single(&mut self, at: usize) -> Result<()> {
@@ -99,6 +109,10 @@ impl Course<'_> {
     }
 }
 
+fn is_peer(change: &Change) -> bool {
+    matches!(change, Change::PeerSet { .. } | Change::PeerDelete(_))
+}
+
 /// The link that a change is on.
 fn link_of(change: &Change) -> Option<LinkName> {
     match change {
@@ -112,6 +126,9 @@ fn link_of(change: &Change) -> Option<LinkName> {
         | Change::RouteDelete(_, Route { via: Via::Object(nexthop) | Via::Gateway(nexthop), .. }) => Some(nexthop.link),
         Change::NeighbourSet(key, _) | Change::NeighbourDelete(key, _) => Some(key.link),
         Change::FdbSet(key, _) | Change::FdbDelete(key, _) => Some(key.link),
+        Change::PeerSet { key, .. } | Change::PeerDelete(key) => Some(key.link),
+        Change::RouteSet(_, Route { via: Via::Device(link), .. })
+        | Change::RouteDelete(_, Route { via: Via::Device(link), .. }) => Some(*link),
         Change::RouteSet(..) | Change::RouteDelete(..) | Change::SysctlSet(..) | Change::RulesetSet(_) => None,
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod bridge;
+pub mod generic;
 pub mod link;
 pub mod neighbour;
 pub mod nexthop;
@@ -13,6 +14,7 @@ pub mod queue;
 pub mod route;
 pub mod tuning;
 pub mod vxlan;
+pub mod wireguard;
 
 use std::net::IpAddr;
 

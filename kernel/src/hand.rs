@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::netlink::{Protocol, Request, Socket};
 use crate::nft::Table;
+use crate::wireguard::Keyring;
 
 /// A hold on the kernel, in the network namespace of the thread that made it. Sysctls and the ruleset are those of the
 /// calling thread's namespace, so keep to one thread, or to threads of that namespace.
@@ -26,6 +27,7 @@ pub struct Hand {
     /// one that was another's when we came stands, and is reported.
     pub(crate) held: BTreeSet<RouteKey>,
     pub(crate) writes: u64,
+    pub(crate) keyring: Keyring,
     nexthop_objects: bool,
 }
 
@@ -42,8 +44,8 @@ impl Hand {
             Err(Error::Refused { refusal, .. }) if refusal.is_unsupported() => false,
             Err(error) => return Err(error),
         };
-        let (index, held) = (Index::default(), BTreeSet::new());
-        Ok(Hand { socket, index, instance: None, table: None, held, writes: 0, nexthop_objects })
+        let (index, held, keyring) = (Index::default(), BTreeSet::new(), Keyring::default());
+        Ok(Hand { socket, index, instance: None, table: None, held, writes: 0, keyring, nexthop_objects })
     }
 
     /// Whether the kernel has next-hop objects (Linux 5.3 and later). `ip nexthop`

@@ -26,6 +26,7 @@ pub mod sysctl;
 pub mod tag;
 pub mod traces;
 pub mod tun;
+pub mod wireguard;
 
 pub use error::{Error, Refusal, Result};
 pub use hand::Hand;

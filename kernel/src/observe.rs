@@ -89,6 +89,7 @@ impl Hand {
         // From a list at once: sorting it and building the map is a third of the work of inserting one by one.
         state.neighbours = neighbours.into_iter().collect();
         state.fdb = forwarding.into_iter().collect();
+        self.tunnels(&mut state)?;
         for path in &scope.sysctls {
             // A device's own settings guard against rare harm. Where a container may not write them, as under flannel's
             // own manifest, they are nothing that could be brought about: forwarding alone is worth being missed.
@@ -246,10 +247,10 @@ fn owned_nexthop(entry: &nexthop::Entry, links: &Links, index: &Index) -> Option
 
 fn owned_route(entry: &route::Entry, scope: &Scope, links: &Links) -> Option<(RouteKey, Route)> {
     let tagged = entry.protocol == PROTOCOL;
-    if entry.blackhole {
+    if let Some(via) = entry.nowhere {
         // It has no device (IPv6 says `lo`): the network tells whose it is.
         let ours = tagged && scope.networks.iter().any(|net| net.contains(&entry.key.destination));
-        return ours.then_some((entry.key, Route { via: Via::Blackhole, tag: Tag::Ours }));
+        return ours.then_some((entry.key, Route { via, tag: Tag::Ours }));
     }
     if entry.protocol == route::KERNEL {
         return None;
@@ -258,8 +259,12 @@ fn owned_route(entry: &route::Entry, scope: &Scope, links: &Links) -> Option<(Ro
         Some(nexthop) => (links.named(nexthop.link)?, Via::Object(*nexthop)),
         None => {
             let seen = links.at(entry.link?)?;
-            let gateway = entry.gateway.filter(|_| entry.object.is_none());
-            (seen, gateway.map_or(Via::Unknown, |gateway| Via::Gateway(Nexthop { link: seen.name, gateway })))
+            let via = match (entry.object, entry.gateway) {
+                (None, Some(gateway)) => Via::Gateway(Nexthop { link: seen.name, gateway }),
+                (None, None) => Via::Device(seen.name),
+                (Some(_), _) => Via::Unknown,
+            };
+            (seen, via)
         }
     };
     let via = if entry.plain { via } else { Via::Unknown };

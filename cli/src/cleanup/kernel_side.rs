@@ -81,13 +81,15 @@ impl KernelSide {
     fn burden(&self, link: LinkName) -> String {
         let through = |route: &&Route| match route.via {
             Via::Object(nexthop) | Via::Gateway(nexthop) => nexthop.link == link,
-            Via::Blackhole | Via::Unknown => false,
+            Via::Device(device) => device == link,
+            Via::Blackhole | Via::Unreachable | Via::Unknown => false,
         };
         let counts = [
             (self.there.routes.values().filter(through).count(), "route", "routes"),
             (self.there.nexthops.keys().filter(|key| key.link == link).count(), "next hop", "next hops"),
             (self.there.neighbours.keys().filter(|key| key.link == link).count(), "neighbour", "neighbours"),
             (self.there.fdb.keys().filter(|key| key.link == link).count(), "forwarding entry", "forwarding entries"),
+            (self.there.peers.keys().filter(|key| key.link == link).count(), "WireGuard peer", "WireGuard peers"),
         ];
         let counted = counts.iter().filter(|(count, ..)| *count > 0);
         let words = counted.map(|(count, one, more)| format!("{count} {}", if *count == 1 { one } else { more }));
@@ -121,6 +123,7 @@ fn link_under(change: &Change) -> Option<LinkName> {
     match change {
         Change::RouteDelete(_, Route { via: Via::Object(nexthop) | Via::Gateway(nexthop), .. })
         | Change::NexthopDelete(nexthop) => Some(nexthop.link),
+        Change::RouteDelete(_, Route { via: Via::Device(link), .. }) => Some(*link),
         _ => None,
     }
 }

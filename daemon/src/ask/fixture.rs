@@ -78,6 +78,8 @@ impl MemoryKernel {
             Change::NeighbourDelete(key, _) => drop(state.neighbours.remove(&key)),
             Change::FdbSet(key, entry) => drop(state.fdb.insert(key, entry)),
             Change::FdbDelete(key, _) => drop(state.fdb.remove(&key)),
+            Change::PeerSet { key, to, .. } => drop(state.peers.insert(key, *to)),
+            Change::PeerDelete(key) => drop(state.peers.remove(&key)),
         }
     }
 }

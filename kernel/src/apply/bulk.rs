@@ -29,6 +29,8 @@ pub(super) fn takes(change: &Change) -> bool {
             | Change::LinkDelete(_)
             | Change::SysctlSet(..)
             | Change::RulesetSet(_)
+            | Change::PeerSet { .. }
+            | Change::PeerDelete(_)
     )
 }
 
@@ -250,7 +252,9 @@ impl Writer<'_> {
         match via {
             Via::Object(nexthop) => self.index.id(nexthop).map(Target::Object).ok_or_else(|| no_object(nexthop)),
             Via::Gateway(nexthop) => Ok(Target::Gateway(self.link(nexthop.link)?, nexthop.gateway)),
+            Via::Device(link) => Ok(Target::Device(self.link(link)?)),
             Via::Blackhole => Ok(Target::Blackhole),
+            Via::Unreachable => Ok(Target::Unreachable),
             Via::Unknown => {
                 let words = "a route of a kind that we do not make cannot be set".to_owned();
                 Err(Refusal { errno: libc::EOPNOTSUPP, words: Some(words) })
@@ -266,8 +270,10 @@ impl Writer<'_> {
             (Tag::Adopted, Via::Object(nexthop)) => {
                 Only { object: Some(self.index.id(nexthop).ok_or_else(|| no_object(nexthop))?), ..Only::default() }
             }
-            (Tag::Adopted, Via::Gateway(nexthop)) => Only { link: Some(self.link(nexthop.link)?), ..Only::default() },
-            (Tag::Adopted, Via::Blackhole | Via::Unknown) => {
+            (Tag::Adopted, Via::Gateway(Nexthop { link, .. }) | Via::Device(link)) => {
+                Only { link: Some(self.link(link)?), ..Only::default() }
+            }
+            (Tag::Adopted, Via::Blackhole | Via::Unreachable | Via::Unknown) => {
                 for link in self.scope.links.iter().filter_map(|name| self.index.link(*name)).collect::<Vec<_>>() {
                     let only = Only { link: Some(link), ..Only::default() };
                     self.push(at, (route::DELETE, 0), |body| route::delete(body, key, only));

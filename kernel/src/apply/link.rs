@@ -4,11 +4,12 @@ use backends::LinkName;
 use backends::state::{Link, LinkKind, Scope, Tag};
 
 use crate::codec::link::{Attributed, Entry};
-use crate::codec::{MAKE, link as codec, vxlan};
+use crate::codec::{MAKE, link as codec, vxlan, wireguard};
 use crate::error::{Error, Refusal, Result};
 use crate::hand::Hand;
 use crate::netlink::{Body, Request};
 use crate::observe::owner_of_link;
+use crate::wireguard::NO_WIREGUARD;
 
 /// What a kernel lacks that does not know the kind.
 const NO_VXLAN: &str = "VXLAN: it needs the module vxlan, or CONFIG_VXLAN built in";
@@ -17,19 +18,27 @@ const NO_VXLAN: &str = "VXLAN: it needs the module vxlan, or CONFIG_VXLAN built 
 /// is ours by its name, and is adopted next time.
 pub(super) fn make(hand: &mut Hand, scope: &Scope, name: LinkName, link: &Link) -> Result<()> {
     let doing = format!("making the link {name}");
-    let LinkKind::Vxlan(wanted) = &link.kind else {
-        return Err(Error::Malformed { doing, what: "only VXLAN devices are made" });
+    let (made, feature) = match &link.kind {
+        LinkKind::Vxlan(wanted) => {
+            let underlay =
+                wanted.underlay.map(|underlay| find(hand, underlay, &doing, |entry| entry.index)).transpose()?;
+            let make = |body: &mut Body<'_>| vxlan::make(body, name, (link, wanted), underlay);
+            (write(hand, (codec::NEW, MAKE), &doing, make), NO_VXLAN)
+        }
+        LinkKind::WireGuard(_) => {
+            (write(hand, (codec::NEW, MAKE), &doing, |body| wireguard::make(body, name, link)), NO_WIREGUARD)
+        }
+        LinkKind::Other(_) => return Err(Error::Malformed { doing, what: "devices of this kind are not made" }),
     };
-    let underlay = wanted.underlay.map(|underlay| find(hand, underlay, &doing, |entry| entry.index)).transpose()?;
-    let made = write(hand, (codec::NEW, MAKE), &doing, |body| vxlan::make(body, name, (link, wanted), underlay));
     let known = match made {
         Ok(()) => Attributed::default(),
         Err(Error::Refused { refusal, .. }) if refusal.errno == libc::EEXIST => {
             stands(hand, scope, (name, link), refusal)?;
-            Attributed { mac: Some(link.mac), mtu: Some(link.mtu), alias: None }
+            let mac = matches!(link.kind, LinkKind::Vxlan(_)).then_some(link.mac);
+            Attributed { mac, mtu: Some(link.mtu), alias: None }
         }
         Err(Error::Refused { doing, refusal }) if refusal.is_unsupported() => {
-            return Err(Error::Unsupported { doing, feature: NO_VXLAN, refusal });
+            return Err(Error::Unsupported { doing, feature, refusal });
         }
         Err(error) => return Err(error),
     };
@@ -37,6 +46,9 @@ pub(super) fn make(hand: &mut Hand, scope: &Scope, name: LinkName, link: &Link) 
     let alias = Attributed { alias: Some(&scope.alias), ..known };
     write(hand, (codec::NEW, 0), &doing, |body| codec::set(body, index, alias))?;
     generate(hand, index, link, &doing)?;
+    if let LinkKind::WireGuard(wanted) = &link.kind {
+        hand.set_tunnel((index, &doing), None, wanted)?;
+    }
     set_flags(hand, index, link, &doing)?;
     hand.index.note_link(name, index);
     Ok(())
@@ -51,6 +63,8 @@ fn stands(hand: &mut Hand, scope: &Scope, (name, link): (LinkName, &Link), refus
             (LinkKind::Vxlan(there), LinkKind::Vxlan(wanted)) => {
                 there.can_become(wanted) && there.local == wanted.local
             }
+            // Port and key are only settings to it.
+            (LinkKind::Other(kind), LinkKind::WireGuard(_)) => kind == wireguard::NAME,
             _ => false,
         };
         alike && owner_of_link(entry, name, scope).is_some()
@@ -76,6 +90,11 @@ pub(super) fn change(hand: &mut Hand, scope: &Scope, name: LinkName, (from, to):
     {
         let underlay = after.underlay.map(|underlay| find(hand, underlay, &doing, |entry| entry.index)).transpose()?;
         write(hand, (codec::NEW, 0), &doing, |body| vxlan::change(body, index, (before, after), underlay))?;
+    }
+    if let (LinkKind::WireGuard(before), LinkKind::WireGuard(after)) = (&from.kind, &to.kind)
+        && before != after
+    {
+        hand.set_tunnel((index, &doing), Some(before), after)?;
     }
     let changed = Attributed {
         mac: (from.mac != to.mac).then_some(to.mac),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use backends::PROTOCOL;
-use backends::state::RouteKey;
+use backends::state::{RouteKey, Via};
 use ipam::Family;
 use ipnet::IpNet;
 
@@ -36,8 +36,12 @@ pub enum Target {
     Object(u32),
     /// A gateway on a link of this index.
     Gateway(u32, IpAddr),
+    /// A link of this index, without a gateway.
+    Device(u32),
     /// Nowhere.
     Blackhole,
+    /// Nowhere, and the sender is told.
+    Unreachable,
 }
 
 /// A route as the kernel lists it.
@@ -47,8 +51,8 @@ pub struct Entry {
     pub key: RouteKey,
     /// Who made it.
     pub protocol: u8,
-    /// Whether it drops everything.
-    pub blackhole: bool,
+    /// How it leads nowhere.
+    pub nowhere: Option<Via>,
     /// The next-hop object that it uses.
     pub object: Option<u32>,
     /// Index of the device.
@@ -93,7 +97,11 @@ impl Entry {
         let entry = Entry {
             key: RouteKey { destination: IpNet::new(destination, length).ok()?.trunc(), metric },
             protocol,
-            blackhole: kind == libc::RTN_BLACKHOLE,
+            nowhere: match kind {
+                libc::RTN_BLACKHOLE => Some(Via::Blackhole),
+                libc::RTN_UNREACHABLE => Some(Via::Unreachable),
+                _ => None,
+            },
             object,
             link,
             gateway,
@@ -160,9 +168,12 @@ pub fn set(body: &mut Body<'_>, key: RouteKey, target: Target) {
     let (kind, flags) = match target {
         Target::Object(_) => (libc::RTN_UNICAST, 0),
         Target::Gateway(..) => (libc::RTN_UNICAST, ONLINK),
+        Target::Device(_) => (libc::RTN_UNICAST, 0),
         Target::Blackhole => (libc::RTN_BLACKHOLE, 0),
+        Target::Unreachable => (libc::RTN_UNREACHABLE, 0),
     };
-    head(body, key, (PROTOCOL, kind, flags));
+    let scope = if matches!(target, Target::Device(_)) { libc::RT_SCOPE_LINK } else { libc::RT_SCOPE_UNIVERSE };
+    head(body, key, (PROTOCOL, kind, flags), scope);
     match target {
         Target::Object(id) => body.u32(OBJECT, id),
         Target::Gateway(link, gateway) => {
@@ -173,7 +184,8 @@ pub fn set(body: &mut Body<'_>, key: RouteKey, target: Target) {
                 via(body, gateway);
             }
         }
-        Target::Blackhole => {}
+        Target::Device(link) => body.u32(libc::RTA_OIF, link),
+        Target::Blackhole | Target::Unreachable => {}
     }
 }
 
@@ -190,7 +202,8 @@ pub struct Only {
 
 /// `ip route delete DESTINATION metric M proto P …`
 pub fn delete(body: &mut Body<'_>, key: RouteKey, only: Only) {
-    head(body, key, (only.protocol, libc::RTN_UNSPEC, 0));
+    // To a deletion, of any type, this means any scope.
+    head(body, key, (only.protocol, libc::RTN_UNSPEC, 0), libc::RT_SCOPE_NOWHERE);
     if let Some(link) = only.link {
         body.u32(libc::RTA_OIF, link);
     }
@@ -199,10 +212,8 @@ pub fn delete(body: &mut Body<'_>, key: RouteKey, only: Only) {
     }
 }
 
-fn head(body: &mut Body<'_>, key: RouteKey, (protocol, kind, flags): (u8, u8, u32)) {
+fn head(body: &mut Body<'_>, key: RouteKey, (protocol, kind, flags): (u8, u8, u32), scope: u8) {
     let net = key.destination;
-    // To a deletion, of any type, RT_SCOPE_NOWHERE means any scope; what is added has a gateway, so it is universe.
-    let scope = if kind == libc::RTN_UNSPEC { libc::RT_SCOPE_NOWHERE } else { libc::RT_SCOPE_UNIVERSE };
     let [f0, f1, f2, f3] = flags.to_ne_bytes();
     body.fixed(&[
         family(net.addr()),

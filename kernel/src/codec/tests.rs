@@ -163,7 +163,7 @@ fn what_is_written_is_read_as_it_was_meant() {
         let bytes = written(route::NEW, |body| route::set(body, key(text), route::Target::Gateway(4, gateway)));
         let entry = read(&bytes, route::Entry::read);
         assert_eq!((entry.key, entry.gateway, entry.link, entry.plain), (key(text), Some(gateway), Some(4), true));
-        assert_eq!((entry.protocol, entry.blackhole, entry.object), (84, false, None));
+        assert_eq!((entry.protocol, entry.nowhere, entry.object), (84, None, None));
         let bytes = written(address::NEW, |body| address::add(body, 4, key(text).destination));
         let entry = read(&bytes, address::Entry::read);
         assert_eq!((entry.net, entry.link, entry.protocol), (key(text).destination, 4, 84));

@@ -27,6 +27,8 @@ pub enum Protocol {
     Route,
     /// nftables and conntrack: `NETLINK_NETFILTER`.
     Netfilter,
+    /// Families of messages that have no protocol of their own, WireGuard's for one: `NETLINK_GENERIC`.
+    Generic,
     /// Sockets: `NETLINK_SOCK_DIAG`.
     Sockets,
 }
@@ -62,6 +64,7 @@ impl Socket {
         let number = match protocol {
             Protocol::Route => libc::NETLINK_ROUTE,
             Protocol::Netfilter => libc::NETLINK_NETFILTER,
+            Protocol::Generic => libc::NETLINK_GENERIC,
             Protocol::Sockets => libc::NETLINK_SOCK_DIAG,
         };
         // SAFETY: socket(2) takes three numbers and no memory of ours.

@@ -170,13 +170,16 @@ impl Book {
     }
 
     fn via(&self, entry: &route::Entry) -> Via {
-        if entry.blackhole {
-            return Via::Blackhole;
+        if let Some(via) = entry.nowhere {
+            return via;
         }
         let link = entry.link.and_then(|index| self.links.get(&index));
         let via = match entry.object {
             Some(id) => self.nexthops.get(&id).map(|nexthop| Via::Object(*nexthop)),
-            None => link.zip(entry.gateway).map(|(known, gateway)| Via::Gateway(Nexthop { link: known.name, gateway })),
+            None => link.map(|Known { name, .. }| match entry.gateway {
+                Some(gateway) => Via::Gateway(Nexthop { link: *name, gateway }),
+                None => Via::Device(*name),
+            }),
         };
         via.filter(|_| entry.plain).unwrap_or(Via::Unknown)
     }

@@ -2,8 +2,12 @@
 
 use backends::LinkName;
 use backends::ruleset::Ruleset;
-use backends::state::{Fdb, FdbKey, KernelState, Link, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Tag, Via};
+use backends::state::{
+    Fdb, FdbKey, KernelState, Link, LinkKind, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Tag, Via,
+};
 use ipnet::IpNet;
+
+use crate::codec::wireguard;
 
 /// What changed. `now` is what is there now and could be ours; `None` when that is gone, or somebody else's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +81,7 @@ impl Notice {
         let ours = |link: &LinkName| desired.links.contains_key(link);
         match self {
             Notice::Link { name, now } => match desired.links.get(name) {
-                Some(link) => now.as_deref() == Some(link),
+                Some(link) => now.as_deref().is_some_and(|now| agrees(now, link)),
                 None => now.as_ref().is_none_or(|link| link.tag != Tag::Ours),
             },
             Notice::Address { link, net, now } => {
@@ -87,6 +91,7 @@ impl Notice {
             Notice::Nexthop { nexthop, now } => desired.nexthops.get(nexthop) == now.as_ref() || !ours(&nexthop.link),
             Notice::Route { key, now } => match (desired.routes.get(key), now) {
                 (None, Some(Route { via: Via::Object(nexthop) | Via::Gateway(nexthop), .. })) => !ours(&nexthop.link),
+                (None, Some(Route { via: Via::Device(link), .. })) => !ours(link),
                 (desired, now) => desired == now.as_ref(),
             },
             Notice::Neighbour { key, now } => desired.neighbours.get(key) == now.as_ref() || !ours(&key.link),
@@ -103,6 +108,16 @@ impl Notice {
     /// Whether the choice of the uplink may have to be another one now.
     pub fn concerns_uplink(&self) -> bool {
         matches!(self, Notice::Uplink | Notice::Overrun)
+    }
+}
+
+/// Of a WireGuard device its notices say no more than that it is one.
+fn agrees(now: &Link, desired: &Link) -> bool {
+    match (&now.kind, &desired.kind) {
+        (LinkKind::Other(kind), LinkKind::WireGuard(_)) if kind == wireguard::NAME => {
+            *now == Link { kind: now.kind.clone(), ..desired.clone() }
+        }
+        _ => now == desired,
     }
 }
 

@@ -53,6 +53,7 @@ impl ModelKernel {
         self.flush(name);
         self.ours.addresses.retain(|(link, _), _| *link != name);
         self.ours.fdb.retain(|key, _| key.link != name);
+        self.ours.peers.retain(|key, _| key.link != name);
         self.ours.sysctls.retain(|path, _| !path.split('/').any(|part| part == name.as_str()));
     }
 
@@ -62,7 +63,8 @@ impl ModelKernel {
         self.ours.neighbours.retain(|key, _| key.link != name);
         self.ours.routes.retain(|_, route| match route.via {
             Via::Object(nexthop) | Via::Gateway(nexthop) => nexthop.link != name,
-            Via::Blackhole | Via::Unknown => true,
+            Via::Device(link) => link != name,
+            Via::Blackhole | Via::Unreachable | Via::Unknown => true,
         });
     }
 
@@ -109,7 +111,8 @@ impl ModelKernel {
                         return Err("no such nexthop".into());
                     }
                     Via::Object(nexthop) | Via::Gateway(nexthop) => self.up(nexthop.link)?,
-                    Via::Blackhole | Via::Unknown => {}
+                    Via::Device(link) => self.up(link)?,
+                    Via::Blackhole | Via::Unreachable | Via::Unknown => {}
                 }
                 self.ours.routes.insert(*key, *route);
             }
@@ -129,6 +132,13 @@ impl ModelKernel {
             }
             Change::FdbDelete(key, _) => {
                 ours.fdb.remove(key);
+            }
+            Change::PeerSet { key, to, .. } => {
+                ours.links.get(&key.link).ok_or("no such device")?;
+                ours.peers.insert(*key, (**to).clone());
+            }
+            Change::PeerDelete(key) => {
+                ours.peers.remove(key);
             }
         }
         Ok(())
