@@ -12,6 +12,7 @@ pub mod etcd;
 mod events;
 mod known;
 pub mod kubernetes;
+mod rollout;
 mod subnet_key;
 pub mod talk;
 pub mod terms;
@@ -21,7 +22,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipam::table::Record;
-use ipam::{BackendData, Family, Lease, NodeName, Pool, Stack};
+use ipam::{BackendData, Family, Lease, NodeName, Pool, Rollout, Stack};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,8 @@ pub struct Claim {
     pub published: Stack<Published>,
     /// The subnets held before (from subnet.env or the state file): taken again when free.
     pub previous: Option<Stack<IpNet>>,
+    /// Which ways of carrying packets this node has.
+    pub rollout: Option<Rollout>,
 }
 
 impl Claim {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Family, Mac, NodeName, Stack};
+use crate::{Family, Mac, NodeName, Rollout, Stack};
 
 /// What identifies a lease in its store: an etcd key below the prefix, a file name, a Node object's uid.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,6 +84,10 @@ pub struct Lease {
     pub since: u64,
     /// Per family: subnet, address, backend data.
     pub endpoints: Stack<Endpoint>,
+    /// Which ways of carrying packets the node has, and how far it is from one to another. `None` of one that does not say:
+    /// flannel's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Box<Rollout>>,
 }
 
 impl Lease {

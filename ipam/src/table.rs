@@ -4,6 +4,8 @@
 //! (a tunnel's route must never replace the one to our own pods). Garbage leaves the node as it was last good.
 //! The table does not know what a lease is good for; see `backends`.
 
+mod stances;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{Endpoint, Family, Lease, LeaseKey};
+pub use stances::Stance;
+use stances::Stances;
 
 /// One thing that a store says of one key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,6 +77,7 @@ pub struct LeaseTable {
     /// How many claims there are of each (family, prefix length): which ancestors are worth looking up.
     lengths: BTreeMap<(Family, u8), usize>,
     garbage: BTreeMap<LeaseKey, String>,
+    stances: Stances,
     own: Option<LeaseKey>,
 }
 
@@ -220,6 +225,11 @@ impl LeaseTable {
         Some(format!("its subnet {subnet} overlaps {whose} lease, {} of node {}, which stands", winner, older.node))
     }
 
+    /// What the other nodes' leases say of their ways of carrying packets: each thing once.
+    pub fn stances(&self) -> impl Iterator<Item = &Stance> {
+        self.stances.without(self.own.as_ref().and_then(|own| self.get(own)))
+    }
+
     /// Keys that hold no lease, with the reason.
     pub fn garbage(&self) -> impl Iterator<Item = (&LeaseKey, &str)> {
         self.garbage.iter().map(|(key, reason)| (key, reason.as_str()))
@@ -242,11 +252,13 @@ impl LeaseTable {
             self.claims.insert((*subnet, lease.key.clone()));
             *self.lengths.entry((Family::of_net(subnet), subnet.prefix_len())).or_default() += 1;
         }
+        self.stances.add(&lease);
         self.entries.insert(lease.key.clone(), Entry { lease: Arc::new(lease), shadow: Box::default() });
     }
 
     fn remove(&mut self, key: &LeaseKey) {
         let Some(Entry { lease, .. }) = self.entries.remove(key) else { return };
+        self.stances.remove(&lease);
         for subnet in lease.subnets().values() {
             self.claims.remove(&(*subnet, key.clone()));
             let length = (Family::of_net(subnet), subnet.prefix_len());

@@ -119,6 +119,7 @@ pub fn lease(node: &str, number: u8) -> Lease {
             v4: endpoint(format!("10.244.{number}.0/24"), format!("192.0.2.{number}"), data(4)),
             v6: endpoint(format!("fd00:10:244:{number}::/64"), format!("2001:db8::{number}"), data(6)),
         },
+        rollout: None,
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use backends::fingerprint::Fingerprint;
+
 use super::flags::Wrong;
 use super::settings::KubernetesSettings;
 use super::written::{Entry, Written};
@@ -118,7 +120,18 @@ impl Default for AnnotationPrefix {
     }
 }
 
+/// What annotations that are our own begin with.
+pub const OWN_DOMAIN: &str = "towpath.network/";
+
 impl AnnotationPrefix {
+    /// The key of an annotation of our own: another network's is another.
+    pub fn own_key(&self, name: &str) -> String {
+        if *self == AnnotationPrefix::default() {
+            return format!("{OWN_DOMAIN}{name}");
+        }
+        format!("{OWN_DOMAIN}{name}-{}", Fingerprint::of([self.as_str()]).short())
+    }
+
     /// The key of an annotation.
     pub fn key(&self, name: &str) -> String {
         format!("{}{name}", self.0)

@@ -28,7 +28,7 @@ impl Node {
                 Some(Published { public: *public, data })
             })?;
             let pools = network.pools.filter_map(|family, pool| published.has(family).then(|| pool.clone()))?;
-            Some(Claim { node: self.identity.name.clone(), pools, published, previous: self.previous })
+            Some(Claim { node: self.identity.name.clone(), pools, published, previous: self.previous, rollout: None })
         };
         claim().map_or(Wish::Watch, Wish::Hold)
     }

@@ -34,7 +34,13 @@ fn lease(number: u16) -> Lease {
     };
     let endpoints = if number.is_multiple_of(2) { Stack::V4(v4) } else { Stack::Dual { v4, v6 } };
     let node = NodeName::new(&format!("node-{number}")).unwrap();
-    Lease { key: LeaseKey::new(&format!("k,\n\"checksum\":\"{number}")), node, since: u64::from(number), endpoints }
+    Lease {
+        key: LeaseKey::new(&format!("k,\n\"checksum\":\"{number}")),
+        node,
+        since: u64::from(number),
+        endpoints,
+        rollout: None,
+    }
 }
 
 fn state(leases: u16) -> LastKnown {

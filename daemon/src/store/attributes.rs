@@ -1,17 +1,17 @@
 //! What a node publishes beside its subnets, in flannel's JSON: read from anybody, written as flannel writes it byte for
-//! byte, with one member more (`Node`) at the end, which flannel's decoder skips.
+//! byte, with two members more (`Node`, `Rollout`) at the end, which flannel's decoder skips.
 //!
 //! It does not know where the JSON is kept.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipam::{BackendData, Endpoint, Family, Mac, NodeName, Stack};
+use ipam::{BackendData, Endpoint, Family, Mac, NodeName, Rollout, Stack};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::subnet_key::cut;
-use super::{Claim, Published};
+use super::{Claim, Published, rollout};
 
 /// A lease is a few hundred bytes; what is larger than this is not read.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -38,6 +38,9 @@ pub struct Attributes {
     /// Ours: who publishes this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeName>,
+    /// Ours: which ways of carrying packets it has (`rollout`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Value>,
 }
 
 impl Attributes {
@@ -59,6 +62,7 @@ impl Attributes {
             backend_data: data(Family::V4),
             backend_v6_data: data(Family::V6),
             node: Some(claim.node.clone()),
+            rollout: claim.rollout.as_ref().and_then(rollout::write),
         }
     }
 
@@ -100,28 +104,38 @@ impl Attributes {
                 Family::V4 => (&self.backend_data, &mut v4),
                 Family::V6 => (&self.backend_v6_data, &mut v6),
             };
-            *slot = Some(Endpoint { subnet: *subnet, public, data: self.read(data.as_ref())? });
+            *slot = Some(Endpoint { subnet: *subnet, public, data: read(&self.backend_type, data.as_ref())? });
         }
         Stack::from_options(v4, v6).ok_or_else(|| "it has no public address".to_owned())
     }
 
-    fn read(&self, data: Option<&Value>) -> Result<BackendData, String> {
-        if self.backend_type != "vxlan" {
-            return Ok(BackendData::Other(cut(&self.backend_type).into()));
-        }
-        let member = |name| data.and_then(|data| data.get(name));
-        let vni = member("VNI").and_then(Value::as_u64).and_then(|vni| u32::try_from(vni).ok());
-        let vni = vni.filter(|vni| *vni < 1 << 24).ok_or("its VNI is not a number below 16777216")?;
-        let mac = member("VtepMAC").and_then(Value::as_str).ok_or("its VtepMAC is missing")?;
-        let mac: Mac = mac.parse().map_err(|error| format!("its VtepMAC is wrong: {error}"))?;
-        if !mac.is_unicast() {
-            return Err(format!("its VtepMAC {mac} is not a unicast address"));
-        }
-        Ok(BackendData::Vxlan { vni, mac })
+    /// Which ways of carrying packets it has, if it says so.
+    pub fn rollout(&self, endpoints: &Stack<Endpoint>) -> Option<Box<Rollout>> {
+        rollout::parse(self.rollout.as_ref(), endpoints)
     }
 }
 
-fn written(data: &BackendData) -> Option<Value> {
+/// The data of a backend.
+///
+/// # Errors
+/// A clause that says what is wrong.
+pub fn read(backend_type: &str, data: Option<&Value>) -> Result<BackendData, String> {
+    if backend_type != "vxlan" {
+        return Ok(BackendData::Other(cut(backend_type).into()));
+    }
+    let member = |name| data.and_then(|data| data.get(name));
+    let vni = member("VNI").and_then(Value::as_u64).and_then(|vni| u32::try_from(vni).ok());
+    let vni = vni.filter(|vni| *vni < 1 << 24).ok_or("its VNI is not a number below 16777216")?;
+    let mac = member("VtepMAC").and_then(Value::as_str).ok_or("its VtepMAC is missing")?;
+    let mac: Mac = mac.parse().map_err(|error| format!("its VtepMAC is wrong: {error}"))?;
+    if !mac.is_unicast() {
+        return Err(format!("its VtepMAC {mac} is not a unicast address"));
+    }
+    Ok(BackendData::Vxlan { vni, mac })
+}
+
+/// The same as JSON, where there is any.
+pub fn written(data: &BackendData) -> Option<Value> {
     match data {
         BackendData::Vxlan { vni, mac } => Some(json!({ "VNI": vni, "VtepMAC": mac.to_string() })),
         BackendData::Other(_) => None,

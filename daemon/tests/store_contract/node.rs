@@ -207,6 +207,7 @@ pub fn claim(number: u16) -> Claim {
         pools: Stack::V4(pool4()),
         published: Stack::V4(Published { public: public(number), data: data(number) }),
         previous: None,
+        rollout: None,
     }
 }
 

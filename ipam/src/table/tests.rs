@@ -9,7 +9,7 @@ fn lease(key: &str, since: u64, subnet: &str) -> Lease {
     let data = BackendData::Other("alloc".into());
     let node = NodeName::new(key).expect("a name");
     let endpoints = Stack::V4(Endpoint { subnet, public, data });
-    Lease { key: LeaseKey::new(key), node, since, endpoints }
+    Lease { key: LeaseKey::new(key), node, since, endpoints, rollout: None }
 }
 
 fn standing(table: &LeaseTable) -> Vec<String> {

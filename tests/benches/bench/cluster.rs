@@ -27,7 +27,8 @@ pub fn lease(i: u32) -> Lease {
     let data = BackendData::Vxlan { vni: 1, mac };
     let node = NodeName::new(&format!("peer-{i}")).expect("a name");
     let key = LeaseKey::new(&format!("{}-24", subnet.addr()));
-    Lease { key, node, since: u64::from(i), endpoints: Stack::V4(Endpoint { subnet: subnet.into(), public, data }) }
+    let endpoints = Stack::V4(Endpoint { subnet: subnet.into(), public, data });
+    Lease { key, node, since: u64::from(i), endpoints, rollout: None }
 }
 
 /// A node with so many peers: what it should hold without and with them.

@@ -54,7 +54,7 @@ fn lease(subnet: u8, mac: u8, public: u8, vni: u64) -> Lease {
     let public = IpAddr::from([192, 0, 2, public]);
     let endpoints = Stack::V4(Endpoint { subnet: net.into(), public, data });
     let node = NodeName::new(&format!("n{subnet}")).expect("a name");
-    Lease { key: LeaseKey::new(&subnet.to_string()), node, since: u64::from(mac), endpoints }
+    Lease { key: LeaseKey::new(&subnet.to_string()), node, since: u64::from(mac), endpoints, rollout: None }
 }
 
 impl Moment {

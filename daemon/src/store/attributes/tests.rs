@@ -20,7 +20,7 @@ fn claim(published: Stack<Published>) -> Claim {
         Family::V4 => pool("10.244.0.0/16", 24),
         Family::V6 => pool("fd00:1::/48", 64),
     });
-    Claim { node: NodeName::new("worker-1").unwrap(), pools, published, previous: None }
+    Claim { node: NodeName::new("worker-1").unwrap(), pools, published, previous: None, rollout: None }
 }
 
 fn four() -> Published {

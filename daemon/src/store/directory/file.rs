@@ -75,7 +75,8 @@ impl LeaseFile {
         }
         fit(&subnets, networks)?;
         let endpoints = self.attributes.endpoints(&subnets)?;
-        Ok(Lease { key: key.clone(), node: self.node.clone(), since: self.acquired.seconds(), endpoints })
+        let rollout = self.attributes.rollout(&endpoints);
+        Ok(Lease { key: key.clone(), node: self.node.clone(), since: self.acquired.seconds(), endpoints, rollout })
     }
 }
 

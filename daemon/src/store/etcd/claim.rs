@@ -230,7 +230,8 @@ impl Office<'_> {
         }
         let endpoints = wanted.endpoints(&own.subnets).map_err(|reason| Refusal::Unpublishable { reason })?;
         let since = u64::try_from(own.value.create_revision()).unwrap_or(0);
-        let lease = Lease { key: own.key.clone(), node: claim.node.clone(), since, endpoints };
+        let rollout = wanted.rollout(&endpoints);
+        let lease = Lease { key: own.key.clone(), node: claim.node.clone(), since, endpoints, rollout };
         Ok(Some(Held { lease, written, renew, restored }))
     }
 
@@ -279,7 +280,8 @@ impl Office<'_> {
             };
             let since = u64::try_from(written).unwrap_or(0);
             if others.iter().flat_map(Stack::values).all(|other| subnets.values().all(|net| !overlap(net, other))) {
-                let lease = Lease { key, node: claim.node.clone(), since, endpoints };
+                let rollout = wanted.rollout(&endpoints);
+                let lease = Lease { key, node: claim.node.clone(), since, endpoints, rollout };
                 return Ok(Held { lease, written, renew, restored: None });
             }
             // An older lease has the same IPv6 subnet, or one of another length: ours makes way.

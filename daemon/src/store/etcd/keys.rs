@@ -84,7 +84,8 @@ pub fn lease(key: &LeaseKey, value: &KeyValue, networks: Option<&Stack<IpNet>>) 
     let endpoints = attributes.endpoints(&subnets)?;
     let node = attributes.publisher().ok_or("it says neither whose it is nor where that is")?;
     let since = u64::try_from(value.create_revision()).unwrap_or(0);
-    Ok(Lease { key: key.clone(), node, since, endpoints })
+    let rollout = attributes.rollout(&endpoints);
+    Ok(Lease { key: key.clone(), node, since, endpoints, rollout })
 }
 
 #[cfg(test)]

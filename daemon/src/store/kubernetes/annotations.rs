@@ -16,7 +16,7 @@ use crate::config::kube::AnnotationPrefix;
 use crate::store::attributes::{Attributes, MAX_BYTES, fit};
 use crate::store::subnet_key::cut;
 use crate::store::utc::Utc;
-use crate::store::{Claim, Instructions};
+use crate::store::{Claim, Instructions, rollout};
 
 /// Says that a node belongs to the network; others are none of ours.
 const MEMBER: &str = "kube-subnet-manager";
@@ -26,7 +26,10 @@ const PUBLIC: [&str; 2] = ["public-ip", "public-ipv6"];
 const OVERWRITE: [&str; 2] = ["public-ip-overwrite", "public-ipv6-overwrite"];
 const INSTRUCTED: [&str; 2] = ["node-public-ip", "node-public-ipv6"];
 
-/// What the keys that concern us end with, whatever their prefix.
+/// Our own, under our own prefix: which ways of carrying packets a node has.
+const ROLLOUT: &str = "rollout";
+
+/// What the keys that concern us end with, whatever their prefix. Ours may have a few letters more.
 pub const NAMES: [&str; 10] = [
     MEMBER,
     BACKEND_TYPE,
@@ -95,7 +98,10 @@ fn lease(node: &Object, prefix: &AnnotationPrefix, networks: Option<&Stack<IpNet
     if !wrong.is_empty() {
         tracing::debug!("node {name} is reached by one family only: {}", wrong.join("; "));
     }
-    Ok(Some(Lease { key: LeaseKey::new(&node.metadata.uid), node: name, since: age(node), endpoints }))
+    let told = node.annotation(&prefix.own_key(ROLLOUT)).filter(|text| text.len() <= MAX_BYTES);
+    let told: Option<Value> = told.and_then(|text| serde_json::from_str(text).ok());
+    let rollout = rollout::parse(told.as_ref(), &endpoints);
+    Ok(Some(Lease { key: LeaseKey::new(&node.metadata.uid), node: name, since: age(node), endpoints, rollout }))
 }
 
 fn subnets_in_order(subnets: &Stack<IpNet>) -> [(Family, Option<IpNet>); 2] {
@@ -144,7 +150,7 @@ fn attributes(backend_type: &str, (family, public): (Family, IpAddr), data: Opti
         IpAddr::V6(address) => (None, Some(address)),
     };
     let backend_type = backend_type.to_owned();
-    Attributes { public_ip, public_ipv6, backend_type, backend_data, backend_v6_data, node: None }
+    Attributes { public_ip, public_ipv6, backend_type, backend_data, backend_v6_data, node: None, rollout: None }
 }
 
 /// An address of a family as an annotation has it. A v4-mapped one is none of IPv6: nothing can be sent to it.
@@ -178,13 +184,15 @@ pub fn desired(claim: &Claim, node: &Object, prefix: &AnnotationPrefix) -> BTree
         put(of(BACKEND_DATA, family), published.map(|published| written(&published.data)));
         put(of(PUBLIC, family), published.map(|published| overwrite.unwrap_or(published.public).to_string()));
     }
+    let told = claim.rollout.as_ref().and_then(rollout::write);
+    all.insert(prefix.own_key(ROLLOUT), told.map(|told| told.to_string()));
     all
 }
 
 /// No annotation of ours, with what an operator wrote left as it is.
 pub fn withdrawn(prefix: &AnnotationPrefix) -> BTreeMap<String, Option<String>> {
     let ours = [MEMBER, BACKEND_TYPE].into_iter().chain(BACKEND_DATA).chain(PUBLIC);
-    ours.map(|name| (prefix.key(name), None)).collect()
+    ours.map(|name| prefix.key(name)).chain([prefix.own_key(ROLLOUT)]).map(|key| (key, None)).collect()
 }
 
 /// What of it does not stand there yet.
@@ -199,7 +207,14 @@ pub fn own(claim: &Claim, node: &Object, (subnets, prefix): (Stack<IpNet>, &Anno
         let public = overwrite(node, prefix, family).unwrap_or(published.public);
         Some(Endpoint { subnet: *subnet, public, data: published.data.clone() })
     })?;
-    Some(Lease { key: LeaseKey::new(&node.metadata.uid), node: claim.node.clone(), since: age(node), endpoints })
+    let rollout = claim.rollout.clone().map(Box::new);
+    Some(Lease {
+        key: LeaseKey::new(&node.metadata.uid),
+        node: claim.node.clone(),
+        since: age(node),
+        endpoints,
+        rollout,
+    })
 }
 
 /// Flannel writes the members in this order and without blanks; at start it takes all that follows the first `:"` for the

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::annotations::NAMES;
+use crate::config::kube::OWN_DOMAIN;
 
 /// The condition that this store keeps.
 pub const CONDITION: &str = "NetworkUnavailable";
@@ -151,7 +152,7 @@ fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Annotat
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut kept = Vec::new();
             while let Some(key) = map.next_key::<String>()? {
-                if key == INITIAL_END || NAMES.iter().any(|name| key.ends_with(name)) {
+                if key == INITIAL_END || key.starts_with(OWN_DOMAIN) || NAMES.iter().any(|name| key.ends_with(name)) {
                     kept.push((key.into(), map.next_value()?));
                 } else {
                     map.next_value::<IgnoredAny>()?;

@@ -134,6 +134,7 @@ fn claim() -> Claim {
         pools: Stack::V4(pool),
         published: Stack::V4(Published { public: "192.0.2.1".parse().unwrap(), data }),
         previous: None,
+        rollout: None,
     }
 }
 
@@ -154,6 +155,24 @@ fn a_claim_is_written_byte_for_byte_as_flannel_writes_it() {
     assert_eq!(removed.values().collect::<Vec<_>>(), [&None, &None]);
     let all = missing(withdrawn(&prefix()), &before);
     assert_eq!(all.len(), 6);
+}
+
+#[test]
+fn what_is_ours_stands_under_our_own_name_and_is_read_back() {
+    let carrier = |text| ipam::Carrier::new(text).unwrap();
+    let rollout = ipam::Rollout {
+        target: carrier("host-gw"),
+        ready: false,
+        ..ipam::Rollout::settled(carrier("vxlan vni=1 port=8472"), 7)
+    };
+    let claim = Claim { rollout: Some(rollout), ..claim() };
+    let mut there = node(&["10.244.1.0/24"], &FLANNEL);
+    let (key, value) = missing(desired(&claim, &there, &prefix()), &there).pop_first().unwrap();
+    let json = r#"{"Carrier":"vxlan vni=1 port=8472","Clock":7,"Ready":false,"Target":"host-gw"}"#;
+    assert_eq!((key.as_str(), value.as_deref()), ("towpath.network/rollout", Some(json)));
+    there.metadata.annotations.push((key.into(), json.into()));
+    assert_eq!(lease_of(&there), own(&claim, &there, (subnets(&there).unwrap().unwrap(), &prefix())).unwrap());
+    assert!(withdrawn(&prefix()).contains_key("towpath.network/rollout"));
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn claim() -> Claim {
         pools: Stack::V4(pool),
         published: Stack::V4(Published { public: "192.0.2.1".parse().unwrap(), data }),
         previous: None,
+        rollout: None,
     }
 }
 
