@@ -8,6 +8,7 @@
 mod batch;
 mod chain;
 mod expression;
+pub mod gate;
 pub(crate) mod guard;
 pub mod leftovers;
 mod listing;

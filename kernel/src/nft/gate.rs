@@ -1,0 +1,335 @@
+//! [`gates`]: other programs' chains at the forward hook that let pods' packets fall. A packet that one base chain drops has
+//! fallen, whoever accepts it in another (nft(8), `accept`), so our own table cannot help; what can is named with the gate.
+//!
+//! Read are the base chains of the hook whose policy is drop, or whose last rule drops or rejects whatever is left (firewalld).
+//! A gate is open for a network when a rule in it, or in a chain that it leads to, names the network or one of the pods'
+//! interfaces, or has no condition at all and accepts. What a set or a map says is not read. Nothing is ever changed here.
+//!
+//! The chains of the older iptables (`iptables-legacy`) are not seen: no netlink speaks of them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use ipam::Family;
+use ipnet::IpNet;
+
+use super::chain::{CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, HOOK_NUMBER};
+use super::{Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE};
+use crate::error::{Error, Result};
+use crate::netlink::{Attributes, Protocol, Request, Socket};
+
+/// `NF_INET_FORWARD`; `NF_DROP` and `NF_ACCEPT`; `NFT_JUMP` and `NFT_GOTO`.
+const FORWARD: u32 = 2;
+const DROP: i32 = 0;
+const ACCEPT: i32 = 1;
+const JUMPS: [i32; 2] = [-3, -4];
+/// `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`
+const EXPRESSION_NAME: u16 = 1;
+const EXPRESSION_DATA: u16 = 2;
+/// `NFTA_CMP_OP`, `NFTA_CMP_DATA`, `NFTA_DATA_VALUE`; `NFT_CMP_EQ`
+const CMP_OP: u16 = 2;
+const CMP_DATA: u16 = 3;
+const DATA_VALUE: u16 = 1;
+const EQUAL: u32 = 0;
+/// `NFTA_IMMEDIATE_DATA`, `NFTA_DATA_VERDICT`, `NFTA_VERDICT_CODE`, `NFTA_VERDICT_CHAIN`
+const IMMEDIATE_DATA: u16 = 2;
+const DATA_VERDICT: u16 = 2;
+const VERDICT_CODE: u16 = 1;
+const VERDICT_CHAIN: u16 = 2;
+/// `NFTA_TARGET_NAME`
+const TARGET_NAME: u16 = 1;
+/// Chains that are followed from one base chain.
+const MOST: usize = 256;
+
+const DOING: &str = "looking for firewalls that drop what is forwarded";
+
+/// A chain that lets forwarded packets of one of our networks fall.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gate {
+    /// `ip`, `ip6` or `inet`.
+    pub family: &'static str,
+    /// The table.
+    pub table: String,
+    /// The chain.
+    pub chain: String,
+    /// Whose packets fall.
+    pub network: IpNet,
+    /// What drops them.
+    pub by: End,
+    keeper: Keeper,
+}
+
+/// What a gate's chain ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// `policy drop`
+    Policy,
+    /// A rule without conditions.
+    LastRule,
+}
+
+/// Who keeps a chain, as far as its name and rules say: what is written past them is lost with their next reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Keeper {
+    Firewalld,
+    Ufw,
+    Docker,
+    Iptables,
+    Nobody,
+}
+
+/// The gates that are closed for these networks; `names` are the interfaces that pods' packets pass.
+///
+/// # Errors
+/// When the kernel refuses to list. One without nftables has no gates.
+pub fn gates(networks: &[IpNet], names: &[&str]) -> Result<Vec<Gate>> {
+    let mut socket = match Socket::open(Protocol::Netfilter) {
+        Err(Error::System { source, .. }) if source.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
+            return Ok(Vec::new());
+        }
+        socket => socket?,
+    };
+    let mut closed = Vec::new();
+    for base in bases(&mut socket)? {
+        let affected: Vec<&IpNet> = networks.iter().filter(|net| base.covers(Family::of_net(net))).collect();
+        if affected.is_empty() {
+            continue;
+        }
+        let mut walk = Walk { socket: &mut socket, base: &base, keeper: Keeper::of_table(&base), rules: Vec::new() };
+        let Some(end) = walk.end()? else { continue };
+        let keeper = walk.keeper;
+        let shut = affected.into_iter().filter(|net| !walk.rules.iter().any(|rule| rule.lets(net, names)));
+        closed.extend(shut.map(|network| Gate {
+            family: base.family_name(),
+            table: base.table.clone(),
+            chain: base.name.clone(),
+            network: *network,
+            by: end,
+            keeper,
+        }));
+    }
+    closed.sort();
+    Ok(closed)
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Gate { family, table, chain, network, by, keeper } = self;
+        let end = match by {
+            End::Policy => "its policy is drop",
+            End::LastRule => "its last rule drops what is left",
+        };
+        write!(f, "the chain {chain} of table {family} {table} drops pods' packets of {network} ({end}): ")?;
+        let iptables = if *family == "ip6" { "ip6tables" } else { "iptables" };
+        let ip = if network.addr().is_ipv4() { "ip" } else { "ip6" };
+        match keeper {
+            Keeper::Firewalld => {
+                write!(f, "firewall-cmd --permanent --zone=trusted --add-source={network} && firewall-cmd --reload")
+            }
+            Keeper::Ufw => write!(f, "ufw route allow from {network} && ufw route allow to {network}"),
+            Keeper::Docker => write!(
+                f,
+                "{iptables} -I DOCKER-USER -s {network} -j ACCEPT && {iptables} -I DOCKER-USER -d {network} -j ACCEPT"
+            ),
+            Keeper::Iptables => write!(
+                f,
+                "{iptables} -I {chain} -s {network} -j ACCEPT && {iptables} -I {chain} -d {network} -j ACCEPT"
+            ),
+            Keeper::Nobody => write!(
+                f,
+                "nft insert rule {family} {table} {chain} {ip} saddr {network} accept && nft insert rule {family} {table} \
+                 {chain} {ip} daddr {network} accept"
+            ),
+        }
+    }
+}
+
+impl Keeper {
+    fn of_table(base: &Base) -> Keeper {
+        match (base.table.as_str(), base.name.as_str()) {
+            ("firewalld", _) => Keeper::Firewalld,
+            // The name that iptables gives it, over nftables.
+            ("filter", "FORWARD") if base.family != libc::NFPROTO_INET as u8 => Keeper::Iptables,
+            _ => Keeper::Nobody,
+        }
+    }
+
+    /// What a chain that iptables' leads to tells.
+    fn or_of_chain(self, chain: &str) -> Keeper {
+        match self {
+            Keeper::Iptables if chain == "DOCKER-USER" => Keeper::Docker,
+            Keeper::Iptables | Keeper::Docker if chain.starts_with("ufw-") || chain.starts_with("ufw6-") => Keeper::Ufw,
+            keeper => keeper,
+        }
+    }
+}
+
+/// A base chain at the forward hook.
+struct Base {
+    family: u8,
+    table: String,
+    name: String,
+    drops: bool,
+}
+
+impl Base {
+    fn family_name(&self) -> &'static str {
+        match i32::from(self.family) {
+            libc::NFPROTO_IPV4 => "ip",
+            libc::NFPROTO_IPV6 => "ip6",
+            _ => "inet",
+        }
+    }
+
+    fn covers(&self, family: Family) -> bool {
+        let only = match family {
+            Family::V4 => libc::NFPROTO_IPV4,
+            Family::V6 => libc::NFPROTO_IPV6,
+        };
+        [only, libc::NFPROTO_INET].contains(&self.family.into())
+    }
+}
+
+fn bases(socket: &mut Socket) -> Result<Vec<Base>> {
+    let request = Request { kind: Kind::GetChain.number(), flags: 0, doing: DOING };
+    // Of all families: NFPROTO_UNSPEC.
+    let answers = match socket.dump(&request, |body| body.fixed(&[0; 4])) {
+        // What nfnetlink_rcv_msg says when nobody registered for the subsystem.
+        Err(Error::Refused { refusal, .. }) if refusal.errno == libc::EINVAL || refusal.is_unsupported() => {
+            return Ok(Vec::new());
+        }
+        answers => answers?,
+    };
+    let read = |message: crate::netlink::Message<'_>| {
+        let chain = message.attributes(4);
+        let forward = chain.get(CHAIN_HOOK)?.nested().get(HOOK_NUMBER)?.be32()? == FORWARD;
+        let drops = chain.get(CHAIN_POLICY).and_then(|policy| policy.be32()).map(u32::cast_signed) == Some(DROP);
+        let family = *message.body.first()?;
+        let known = [libc::NFPROTO_IPV4, libc::NFPROTO_IPV6, libc::NFPROTO_INET].contains(&family.into());
+        let (table, name) = (chain.get(CHAIN_TABLE)?.text()?.to_owned(), chain.get(CHAIN_NAME)?.text()?.to_owned());
+        (forward && known).then_some(Base { family, table, name, drops })
+    };
+    Ok(answers.filter_map(read).collect())
+}
+
+/// A base chain's rules, and those of the chains that it leads to.
+struct Walk<'a> {
+    socket: &'a mut Socket,
+    base: &'a Base,
+    keeper: Keeper,
+    rules: Vec<Rule>,
+}
+
+impl Walk<'_> {
+    /// What lets fall whatever nothing accepts, if anything does; then `rules` are all there are.
+    fn end(&mut self) -> Result<Option<End>> {
+        let first = self.chain(&self.base.name)?;
+        let end = match first.last() {
+            _ if self.base.drops => End::Policy,
+            Some(last) if last.is_bare && last.drops => End::LastRule,
+            _ => return Ok(None),
+        };
+        let mut seen = BTreeSet::from([self.base.name.clone()]);
+        let mut ahead = first;
+        while let Some(rule) = ahead.pop() {
+            if let Some(next) = rule.leads_to.clone().filter(|_| seen.len() < MOST)
+                && seen.insert(next.clone())
+            {
+                self.keeper = self.keeper.or_of_chain(&next);
+                // What is behind a condition has it too.
+                let behind = |next: Rule| Rule { is_bare: next.is_bare && rule.is_bare, ..next };
+                ahead.extend(self.chain(&next)?.into_iter().map(behind));
+            }
+            self.rules.push(rule);
+        }
+        Ok(Some(end))
+    }
+
+    fn chain(&mut self, name: &str) -> Result<Vec<Rule>> {
+        let request = Request { kind: Kind::GetRule.number(), flags: 0, doing: DOING };
+        let answers = match self.socket.dump(&request, |body| {
+            body.fixed(&[self.base.family, 0, 0, 0]);
+            body.text(RULE_TABLE, &self.base.table);
+            body.text(RULE_CHAIN, name);
+        }) {
+            // It went while we looked.
+            Err(Error::Refused { refusal, .. }) if refusal.errno == libc::ENOENT => return Ok(Vec::new()),
+            answers => answers?,
+        };
+        let rules = answers.map(|message| message.attributes(4)).filter(|rule| {
+            // Kernels before 4.x list all chains, whatever is asked for.
+            rule.get(RULE_CHAIN).and_then(|chain| chain.text()) == Some(name)
+        });
+        Ok(rules.map(Rule::read).collect())
+    }
+}
+
+/// What of a rule tells whether it lets pods' packets through.
+#[derive(Default)]
+struct Rule {
+    /// What is compared with, for equality.
+    values: Vec<Vec<u8>>,
+    /// No condition at all.
+    is_bare: bool,
+    drops: bool,
+    accepts: bool,
+    leads_to: Option<String>,
+}
+
+impl Rule {
+    fn read(rule: Attributes<'_>) -> Rule {
+        let mut read = Rule { is_bare: true, ..Rule::default() };
+        let list = rule.get(RULE_EXPRESSIONS).map(|list| list.nested()).unwrap_or_default();
+        for expression in list.filter(|element| element.kind == LIST_ELEMENT).map(|element| element.nested()) {
+            let name = expression.get(EXPRESSION_NAME);
+            let data = expression.get(EXPRESSION_DATA).map(|data| data.nested()).unwrap_or_default();
+            match name.as_ref().and_then(|name| name.text()).unwrap_or_default() {
+                "counter" | "log" | "notrack" => {}
+                "reject" => read.drops = true,
+                "immediate" => read.verdict(data),
+                // An iptables target that nft has no word for.
+                "target" => {
+                    let target = data.get(TARGET_NAME);
+                    read.drops = target.as_ref().and_then(|name| name.text()) == Some("REJECT");
+                }
+                "cmp" => {
+                    read.is_bare = false;
+                    let equal = data.get(CMP_OP).and_then(|operator| operator.be32()) == Some(EQUAL);
+                    let value = data.get(CMP_DATA).and_then(|data| data.nested().get(DATA_VALUE));
+                    read.values.extend(value.filter(|_| equal).map(|value| value.bytes.to_vec()));
+                }
+                _ => read.is_bare = false,
+            }
+        }
+        read
+    }
+
+    fn verdict(&mut self, data: Attributes<'_>) {
+        let Some(verdict) = data.get(IMMEDIATE_DATA).and_then(|data| data.nested().get(DATA_VERDICT)) else { return };
+        let code = verdict.nested().get(VERDICT_CODE).and_then(|code| code.be32()).map(u32::cast_signed);
+        self.drops = code == Some(DROP);
+        self.accepts = code == Some(ACCEPT);
+        if code.is_some_and(|code| JUMPS.contains(&code)) {
+            self.leads_to = verdict.nested().get(VERDICT_CHAIN).and_then(|chain| chain.text()).map(str::to_owned);
+        }
+    }
+
+    /// Whether it looks like one that somebody wrote to let these packets through.
+    fn lets(&self, network: &IpNet, names: &[&str]) -> bool {
+        if self.drops {
+            return false;
+        }
+        let address: Vec<u8> = match network.network() {
+            std::net::IpAddr::V4(address) => address.octets().to_vec(),
+            std::net::IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        let short = usize::from(network.prefix_len()).div_ceil(8);
+        // A prefix that ends with an octet is compared by the octets before it, any other under a mask.
+        let names_network = |value: &Vec<u8>| *value == address || address.get(..short) == Some(value.as_slice());
+        let names_link = |value: &Vec<u8>| {
+            let text = value.split(|octet| *octet == 0).next().unwrap_or_default();
+            names.iter().any(|name| name.as_bytes() == text)
+        };
+        (self.is_bare && self.accepts) || self.values.iter().any(|value| names_network(value) || names_link(value))
+    }
+}
