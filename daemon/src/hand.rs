@@ -2,12 +2,15 @@
 
 use backends::cluster::RouteStyle;
 use backends::state::Scope;
-use backends::{KernelState, Outcome, Plan, Uplink};
+use backends::{KernelState, LinkName, Outcome, Plan, Uplink};
 use kernel::notices::Notices;
 
 use crate::config::{Instance, InterfaceWish};
 use crate::reconcile::{Kernel, WantedUplink};
 use crate::uplink::{self, Facts};
+
+/// The bridge that the usual CNI configuration names.
+const BRIDGE: &str = "cni0";
 
 /// The kernel of the namespace in which the daemon runs.
 pub struct Hand {
@@ -55,5 +58,16 @@ impl Kernel for Hand {
         let public = wanted.public.or(self.wish.public);
         let wish = InterfaceWish { public, ..self.wish.clone() };
         uplink::choose(&wish, facts, &wanted.families).map_err(|error| error.to_string())
+    }
+
+    fn gates(&mut self, scope: &Scope) -> Vec<String> {
+        let names: Vec<&str> = scope.links.iter().map(LinkName::as_str).chain([BRIDGE]).collect();
+        match kernel::nft::gate::gates(&scope.networks, &names) {
+            Ok(gates) => gates.iter().map(ToString::to_string).collect(),
+            Err(error) => {
+                tracing::debug!("{error}");
+                Vec::new()
+            }
+        }
     }
 }

@@ -27,6 +27,7 @@ pub struct Occurrences {
     kernel: Option<String>,
     peers: Vec<String>,
     installation: Vec<String>,
+    gates: Vec<String>,
     /// Since when the store is away.
     away: Option<Moment>,
     /// When drift was found, of late.
@@ -46,7 +47,7 @@ impl Occurrences {
         self.weigh_store(reconciler, now, &mut new);
         self.weigh_kernel(reconciler, now, &mut new);
         self.weigh_peers(reconciler, &mut new);
-        self.weigh_installation(reconciler, &mut new);
+        self.weigh_neighbours(reconciler, &mut new);
         new
     }
 
@@ -111,14 +112,18 @@ impl Occurrences {
         self.peers = faults;
     }
 
-    fn weigh_installation(&mut self, reconciler: &Reconciler, new: &mut Vec<Occurrence>) {
-        let troubles = &reconciler.record.installation;
-        if *troubles != self.installation {
-            let unsaid = troubles.iter().filter(|trouble| !self.installation.contains(trouble));
-            new.extend(unsaid.map(|trouble| warning("CNIInstallation", trouble.clone())));
-            self.installation.clone_from(troubles);
-        }
+    fn weigh_neighbours(&mut self, reconciler: &Reconciler, new: &mut Vec<Occurrence>) {
+        let record = &reconciler.record;
+        said_once(&mut self.installation, &record.installation, "CNIInstallation", new);
+        said_once(&mut self.gates, &record.gates, "ForwardingBlocked", new);
     }
+}
+
+/// Of several troubles that last each is said when it begins.
+fn said_once(said: &mut Vec<String>, troubles: &Vec<String>, reason: &'static str, new: &mut Vec<Occurrence>) {
+    let unsaid = troubles.iter().filter(|trouble| !said.contains(trouble));
+    new.extend(unsaid.map(|trouble| warning(reason, trouble.clone())));
+    said.clone_from(troubles);
 }
 
 /// A trouble that lasts is said when it begins or has another reason.

@@ -33,6 +33,11 @@ pub trait Kernel {
     /// # Errors
     /// One sentence: what was looked for and what there is.
     fn uplink(&mut self, wanted: &WantedUplink) -> Result<Uplink, String>;
+
+    /// What is none of ours and lets pods' packets fall: one sentence each, with the command that opens it. A model has none.
+    fn gates(&mut self, _scope: &Scope) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What the uplink must have, beside what the daemon's own settings say.
@@ -215,5 +220,6 @@ impl Reconciler {
             self.trigger.failed()
         }
         self.record.looked(cause, &plan, outcome, now);
+        self.record.gates(kernel.gates(scope));
     }
 }

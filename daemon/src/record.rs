@@ -77,6 +77,8 @@ pub struct Record {
     pub drifts: u64,
     /// What is wrong with peers' leases, by key.
     pub complaints: BTreeMap<LeaseKey, String>,
+    /// Other programs' firewalls that let pods' packets fall: one sentence each.
+    pub gates: Vec<String>,
     /// What is wrong with the plugin and the configuration that the container runtime is given: one sentence each.
     pub installation: Vec<String>,
     /// What cannot be written to disk now: one sentence each.
@@ -168,6 +170,15 @@ impl Record {
             tracing::error!("the kernel's state cannot be read: {reason}");
             self.blind = Some(reason.to_owned());
         }
+    }
+
+    /// Other programs' firewalls were looked at.
+    pub fn gates(&mut self, gates: Vec<String>) {
+        gates.iter().filter(|gate| !self.gates.contains(gate)).for_each(|gate| tracing::warn!("{gate}"));
+        if gates.is_empty() && !self.gates.is_empty() {
+            tracing::info!("no other program's firewall drops pods' packets any more");
+        }
+        self.gates = gates;
     }
 
     /// A file was written, or could not be.

@@ -14,6 +14,7 @@ mod churn;
 mod flannel;
 mod foreign;
 mod garbage;
+mod gates;
 mod interface;
 mod neighbours;
 mod network;
