@@ -8,30 +8,89 @@ use ipam::{Endpoint, Family, Lease, Stack};
 use ipnet::IpNet;
 
 use crate::masquerade::{self, Firewall};
+use crate::on_link::OnLink;
 use crate::state::{KernelState, LinkName, Route, RouteKey, Tag, Via};
 use crate::vxlan::{self, VxlanSettings};
+use crate::{direct, host_gw};
 
 /// How pods' packets are carried to other nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// In UDP, by the kernel's VXLAN devices.
     Vxlan(VxlanSettings),
+    /// As they are, over the uplink's own link.
+    HostGw,
+    /// Not by us: somebody else, a cloud's routes mostly, brings them.
+    Alloc,
 }
 
 impl Backend {
-    /// The name in net-conf.json and in leases.
+    /// The name in net-conf.json.
     pub fn name(&self) -> &'static str {
         match self {
             Backend::Vxlan(_) => "vxlan",
+            Backend::HostGw => host_gw::NAME,
+            Backend::Alloc => "alloc",
+        }
+    }
+
+    /// The name in leases, as flannel writes it: alloc has none there.
+    pub fn published_name(&self) -> &'static str {
+        match self {
+            Backend::Alloc => "",
+            _ => self.name(),
         }
     }
 
     /// The devices that this backend makes.
-    pub fn devices(&self) -> &Stack<LinkName> {
+    pub fn devices(&self) -> impl Iterator<Item = &LinkName> {
+        self.tunnels().into_iter().flat_map(Stack::values)
+    }
+
+    /// The device that carries a family's packets.
+    pub fn device(&self, family: Family) -> Option<&LinkName> {
+        self.tunnels()?.get(family)
+    }
+
+    fn tunnels(&self) -> Option<&Stack<LinkName>> {
         match self {
-            Backend::Vxlan(settings) => settings.devices(),
+            Backend::Vxlan(settings) => Some(settings.devices()),
+            Backend::HostGw | Backend::Alloc => None,
         }
     }
+
+    /// Octets of payload that a family's packets may have on their way over an uplink that carries so many.
+    pub fn mtu(&self, family: Family, uplink: u32) -> u32 {
+        match self {
+            Backend::Vxlan(settings) => settings.device_mtu(family, uplink),
+            Backend::HostGw | Backend::Alloc => uplink,
+        }
+    }
+
+    /// Whether peers may reach this node by an address that its uplink does not have (a NAT stands before it).
+    pub fn passes_nat(&self) -> bool {
+        !matches!(self, Backend::HostGw)
+    }
+
+    /// Whether some of what it makes lies on the uplink itself, which is not ours.
+    pub fn uses_uplink(&self) -> bool {
+        match self {
+            Backend::Vxlan(settings) => settings.direct_routing,
+            Backend::HostGw => true,
+            Backend::Alloc => false,
+        }
+    }
+}
+
+/// Which way packets to one family of a peer leave this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Through the backend's device.
+    Tunnel,
+    /// Over the uplink to the peer's own address.
+    Direct,
+    /// By somebody else's routes.
+    Foreign,
 }
 
 /// The interface that reaches the other nodes.
@@ -45,6 +104,8 @@ pub struct Uplink {
     pub local: Stack<IpAddr>,
     /// The address that peers are told to send to: `local` unless a NAT stands before the node.
     pub public: Stack<IpAddr>,
+    /// The addresses that it reaches without a gateway.
+    pub on_link: OnLink,
 }
 
 /// How routes to peers are written.
@@ -104,7 +165,11 @@ impl Cluster {
     pub fn base(&self) -> KernelState {
         let mut state = match &self.backend {
             Backend::Vxlan(settings) => vxlan::base(self, settings),
+            Backend::HostGw | Backend::Alloc => KernelState::default(),
         };
+        if self.backend.uses_uplink() {
+            direct::base(self, &mut state);
+        }
         state.ruleset = Some(masquerade::ruleset(self));
         for (family, subnet) in self.own.subnets().iter() {
             let forwarding = match family {
@@ -125,24 +190,41 @@ impl Cluster {
         let mut state = KernelState::default();
         let mut unusable = Vec::new();
         for (family, endpoint) in lease.endpoints.iter() {
-            let added = match self.refusal(endpoint) {
-                Some(reason) => Err(reason),
-                None => match &self.backend {
-                    Backend::Vxlan(settings) => vxlan::add_peer(self, settings, endpoint, &mut state),
-                },
-            };
-            if let Err(reason) = added {
-                unusable.push(Unusable { family, reason });
+            match self.way(endpoint) {
+                Ok(Way::Tunnel) => self.add_tunnelled(endpoint, &mut state),
+                Ok(Way::Direct) => direct::add_peer(self, endpoint, &mut state),
+                Ok(Way::Foreign) => {}
+                Err(reason) => unusable.push(Unusable { family, reason }),
             }
         }
         (state, unusable)
     }
 
+    /// Which way packets to one family of a peer go.
+    ///
+    /// # Errors
+    /// One sentence: why there is none, and what to do.
+    pub fn way(&self, peer: &Endpoint) -> Result<Way, String> {
+        if let Some(reason) = self.refusal(peer) {
+            return Err(reason);
+        }
+        match &self.backend {
+            Backend::Vxlan(settings) => vxlan::way(self, settings, peer),
+            Backend::HostGw => host_gw::way(self, peer),
+            Backend::Alloc => Ok(Way::Foreign),
+        }
+    }
+
+    fn add_tunnelled(&self, peer: &Endpoint, state: &mut KernelState) {
+        match &self.backend {
+            Backend::Vxlan(settings) => vxlan::add_peer(self, settings, peer, state),
+            Backend::HostGw | Backend::Alloc => {}
+        }
+    }
+
     /// The MTU of pods: the least of what the families' devices carry (flannel writes it as `FLANNEL_MTU`).
     pub fn pod_mtu(&self) -> u32 {
-        let mtu = |family| match &self.backend {
-            Backend::Vxlan(settings) => settings.device_mtu(family, self.uplink.mtu),
-        };
+        let mtu = |family| self.backend.mtu(family, self.uplink.mtu);
         self.own.endpoints.families().map(mtu).min().unwrap_or(self.uplink.mtu)
     }
 
@@ -163,4 +245,9 @@ impl Cluster {
         }
         None
     }
+}
+
+/// Why a peer that publishes another backend is not reached.
+pub(crate) fn other_backend(theirs: &str, ours: &str) -> String {
+    format!("it publishes backend `{theirs}`, this node runs `{ours}`; they must be the same")
 }

@@ -5,9 +5,12 @@
 
 pub mod cluster;
 pub mod diff;
+mod direct;
 pub mod fingerprint;
+pub mod host_gw;
 pub mod instance;
 pub mod masquerade;
+pub mod on_link;
 pub mod plan;
 pub mod render;
 pub mod ruleset;
@@ -15,7 +18,8 @@ pub mod state;
 pub mod sum;
 pub mod vxlan;
 
-pub use cluster::{Backend, Cluster, Uplink};
+pub use cluster::{Backend, Cluster, Uplink, Way};
 pub use instance::Instance;
+pub use on_link::OnLink;
 pub use plan::{Change, Failure, Outcome, Plan};
 pub use state::{KernelState, LinkName, PROTOCOL, Scope};

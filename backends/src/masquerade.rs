@@ -44,6 +44,7 @@ pub(crate) fn ruleset(cluster: &Cluster) -> Ruleset {
     let mut chains = Vec::new();
     match &cluster.backend {
         Backend::Vxlan(settings) => chains.extend(tunnel_chains(settings.port)),
+        Backend::HostGw | Backend::Alloc => {}
     }
     if cluster.firewall.forward == Forward::Accept {
         let rules = cluster.networks.values().flat_map(|net| [Match::Source(*net), Match::Destination(*net)]);

@@ -3,7 +3,7 @@
 //!
 //! Contributions are disjoint in their keys. Where two are not (two peers that publish one VTEP MAC), the elder's
 //! stands and the overlap is reported; while there is one, sums are made anew from scratch, so that nothing depends
-//! on the order of arrival.
+//! on the order of arrival. Only a next hop may be several leases': it says nothing of any of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use ipam::{Lease, LeaseKey, LeaseTable};
 use crate::cluster::{Cluster, Unusable};
 use crate::diff::diff;
 use crate::plan::Plan;
-use crate::state::KernelState;
+use crate::state::{KernelState, Nexthop};
 
 /// The desired state of the whole node, and which leases add nothing (or not all) to it, with the reason.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Desired {
     counted: BTreeMap<LeaseKey, Arc<Lease>>,
     unusable: BTreeMap<LeaseKey, Vec<Unusable>>,
     overlapping: BTreeSet<LeaseKey>,
+    /// How many leases beside the first use a next hop: a node that was set up anew, and its former lease.
+    shared: BTreeMap<Nexthop, usize>,
 }
 
 impl Desired {
@@ -36,6 +38,7 @@ impl Desired {
             counted: BTreeMap::new(),
             unusable: BTreeMap::new(),
             overlapping: BTreeSet::new(),
+            shared: BTreeMap::new(),
         };
         let mut elders_first: Vec<_> = table.leases().collect();
         elders_first.sort_by_key(|lease| lease.seniority());
@@ -106,7 +109,7 @@ impl Desired {
             self.unusable.remove(key);
             if let Some(lease) = self.counted.remove(key) {
                 let (contribution, _) = self.cluster.contribution(&lease);
-                subtract(&mut self.state, &contribution);
+                self.subtract(&contribution);
                 add(&mut before, &contribution);
             }
         }
@@ -116,9 +119,12 @@ impl Desired {
             }
         }
         if self.overlapping.is_empty() {
+            // Another lease's next hop stays, whoever of the two came first.
+            after.nexthops.extend(before.nexthops.iter().filter(|(key, _)| self.state.nexthops.contains_key(key)));
             return diff(&before, &after);
         }
-        // The one that came now may be the elder: begin again, from what the kernel was told before.
+        // The one that came now may be the elder: begin again, from what the kernel was told before. (A next hop that it has
+        // for another lease's sake may be made once more by this: that changes nothing.)
         subtract(&mut self.state, &after);
         add(&mut self.state, &before);
         self.renew(table)
@@ -142,15 +148,36 @@ impl Desired {
             self.overlapping.insert(key.clone());
             return None;
         }
-        add(&mut self.state, &contribution);
+        self.count(&contribution);
         self.counted.insert(key.clone(), lease);
         Some(contribution)
+    }
+
+    fn count(&mut self, contribution: &KernelState) {
+        for nexthop in contribution.nexthops.keys().filter(|key| self.state.nexthops.contains_key(key)) {
+            *self.shared.entry(*nexthop).or_default() += 1;
+        }
+        add(&mut self.state, contribution);
+    }
+
+    fn subtract(&mut self, contribution: &KernelState) {
+        let mut gone = contribution.clone();
+        gone.nexthops.retain(|nexthop, _| match self.shared.get_mut(nexthop) {
+            None => true,
+            Some(count) => {
+                *count -= 1;
+                if *count == 0 {
+                    self.shared.remove(nexthop);
+                }
+                false
+            }
+        });
+        subtract(&mut self.state, &gone);
     }
 }
 
 fn overlaps(state: &KernelState, contribution: &KernelState) -> bool {
-    contribution.nexthops.keys().any(|key| state.nexthops.contains_key(key))
-        || contribution.routes.keys().any(|key| state.routes.contains_key(key))
+    contribution.routes.keys().any(|key| state.routes.contains_key(key))
         || contribution.neighbours.keys().any(|key| state.neighbours.contains_key(key))
         || contribution.fdb.keys().any(|key| state.fdb.contains_key(key))
         || contribution.peers.keys().any(|key| state.peers.contains_key(key))

@@ -8,7 +8,7 @@ use ipam::{BackendData, Endpoint, Family, Mac, Stack};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-use crate::cluster::{Cluster, RouteStyle};
+use crate::cluster::{Cluster, RouteStyle, Way, other_backend};
 use crate::state::{
     Fdb, FdbKey, KernelState, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Tag, Via,
     Vxlan,
@@ -33,6 +33,8 @@ pub struct VxlanSettings {
     pub gbp: bool,
     /// Whether the devices learn MACs.
     pub learning: bool,
+    /// Whether peers on the uplink's own link are reached without the tunnel (`DirectRouting`).
+    pub direct_routing: bool,
 }
 
 /// A network identifier that cannot be used.
@@ -66,7 +68,8 @@ impl VxlanSettings {
         let devices = families.filter_map(|family, _| name(family).ok());
         let complete = |devices: &Stack<LinkName>| devices.families().count() == families.families().count();
         let devices = devices.filter(complete).ok_or(VniError::NameTooLong { vni, most })?;
-        Ok(VxlanSettings { vni, devices, port: DEFAULT_PORT, mtu: None, gbp: false, learning: false })
+        let port = DEFAULT_PORT;
+        Ok(VxlanSettings { vni, devices, port, mtu: None, gbp: false, learning: false, direct_routing: false })
     }
 
     /// The network identifier.
@@ -128,18 +131,18 @@ pub(crate) fn base(cluster: &Cluster, settings: &VxlanSettings) -> KernelState {
     state
 }
 
-/// What one family of a peer adds.
-pub(crate) fn add_peer(
-    cluster: &Cluster,
-    settings: &VxlanSettings,
-    peer: &Endpoint,
-    state: &mut KernelState,
-) -> Result<(), String> {
-    let family = Family::of_net(&peer.subnet);
-    let mac = peer_mac(cluster, settings, peer)?;
-    let Some(link) = settings.devices.get(family).copied() else {
-        return Err(format!("the network has no {family} part"));
-    };
+/// The way to one family of a peer. What comes by the other way is taken in any case: the device is there, and it asks for no
+/// entry of the sender.
+pub(crate) fn way(cluster: &Cluster, settings: &VxlanSettings, peer: &Endpoint) -> Result<Way, String> {
+    peer_mac(cluster, settings, peer)?;
+    let direct = settings.direct_routing && cluster.uplink.on_link.has(peer.public);
+    Ok(if direct { Way::Direct } else { Way::Tunnel })
+}
+
+/// What one family of a peer adds that is reached through the tunnel.
+pub(crate) fn add_peer(cluster: &Cluster, settings: &VxlanSettings, peer: &Endpoint, state: &mut KernelState) {
+    let BackendData::Vxlan { mac, .. } = peer.data else { return };
+    let Some(link) = settings.devices.get(Family::of_net(&peer.subnet)).copied() else { return };
     let gateway = peer.subnet.network();
     let nexthop = Nexthop { link, gateway };
     let via = match cluster.routes {
@@ -152,15 +155,13 @@ pub(crate) fn add_peer(
     state.neighbours.insert(NeighbourKey { link, address: gateway }, Neighbour { mac, tag: Tag::Ours });
     state.fdb.insert(FdbKey { link, mac }, Fdb { remote: peer.public, tag: Tag::Ours });
     state.routes.insert(RouteKey::new(peer.subnet), Route { via, tag: Tag::Ours });
-    Ok(())
 }
 
 /// The peer's VTEP MAC, if it is one that we can send to.
 fn peer_mac(cluster: &Cluster, settings: &VxlanSettings, peer: &Endpoint) -> Result<Mac, String> {
     let family = Family::of_net(&peer.subnet);
     let BackendData::Vxlan { vni, mac } = peer.data else {
-        let theirs = peer.data.backend_type();
-        return Err(format!("it publishes backend `{theirs}`, this node runs `vxlan`; they must be the same"));
+        return Err(other_backend(peer.data.backend_type(), "vxlan"));
     };
     if vni != settings.vni {
         return Err(format!("its VNI is {vni}, this node's is {}; they must be the same", settings.vni));
@@ -170,6 +171,9 @@ fn peer_mac(cluster: &Cluster, settings: &VxlanSettings, peer: &Endpoint) -> Res
         return Err(format!(
             "it publishes this node's own VTEP MAC {mac}; delete its lease, or its device and restart it"
         ));
+    }
+    if !settings.devices.has(family) {
+        return Err(format!("the network has no {family} part"));
     }
     match peer.public {
         IpAddr::V4(_) if family == Family::V6 => {

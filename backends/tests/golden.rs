@@ -23,9 +23,16 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 struct Situation {
     networks: Stack<IpNet>,
+    #[serde(default = "vxlan")]
+    backend: String,
+    #[serde(default)]
     vni: u64,
     #[serde(default)]
     port: Option<u16>,
+    #[serde(default)]
+    direct_routing: bool,
+    #[serde(default)]
+    on_link: Vec<IpNet>,
     uplink: (LinkName, u32, Stack<IpAddr>),
     masquerade: String,
     forward: bool,
@@ -35,15 +42,30 @@ struct Situation {
     peers: Vec<Lease>,
 }
 
+fn vxlan() -> String {
+    "vxlan".to_owned()
+}
+
 impl Situation {
     fn read(folder: &Path) -> Situation {
         let text = std::fs::read_to_string(folder.join("cluster.json")).expect("cluster.json");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
     }
 
+    fn backend(&self) -> Backend {
+        match self.backend.as_str() {
+            "host-gw" => Backend::HostGw,
+            "alloc" => Backend::Alloc,
+            _ => {
+                let mut settings = VxlanSettings::new(self.vni, &self.networks).expect("a VNI");
+                settings.port = self.port.unwrap_or(settings.port);
+                settings.direct_routing = self.direct_routing;
+                Backend::Vxlan(settings)
+            }
+        }
+    }
+
     fn cluster(&self) -> Cluster {
-        let mut settings = VxlanSettings::new(self.vni, &self.networks).expect("a VNI");
-        settings.port = self.port.unwrap_or(settings.port);
         let (link, mtu, local) = self.uplink;
         let masquerade = match self.masquerade.as_str() {
             "off" => Masquerade::Off,
@@ -52,8 +74,8 @@ impl Situation {
         };
         Cluster {
             networks: self.networks,
-            backend: Backend::Vxlan(settings),
-            uplink: Uplink { link, mtu, local, public: local },
+            backend: self.backend(),
+            uplink: Uplink { link, mtu, local, public: local, on_link: self.on_link.iter().copied().collect() },
             own: self.own.clone(),
             firewall: Firewall { masquerade, forward: if self.forward { Forward::Accept } else { Forward::Untouched } },
             routes: if self.nexthop_objects { RouteStyle::Objects } else { RouteStyle::Gateways },
@@ -97,7 +119,7 @@ fn every_situation_gives_the_state_written_beside_it() {
         assert_eq!(is, should_be, "{}", folder.display());
         seen += 1;
     }
-    assert!(seen >= 5, "only {seen} situations");
+    assert!(seen >= 9, "only {seen} situations");
 }
 
 #[test]
@@ -126,6 +148,6 @@ fn a_second_look_changes_nothing_and_peers_come_in_any_order() {
             assert_eq!(*stepwise.state(), situation.cluster().base());
         }
         let from_nothing = diff(&KernelState::default(), whole.state());
-        assert!(from_nothing.changes.len() >= whole.state().routes.len() * 3);
+        assert!(from_nothing.changes.len() >= whole.state().routes.len() + whole.state().nexthops.len());
     }
 }

@@ -57,7 +57,9 @@ impl Kernel for Hand {
         let facts = Facts { inventory: &inventory, reach: reach.flatten() };
         let public = wanted.public.or(self.wish.public);
         let wish = InterfaceWish { public, ..self.wish.clone() };
-        uplink::choose(&wish, facts, &wanted.families).map_err(|error| error.to_string())
+        let uplink = uplink::choose(&wish, facts, &wanted.families).map_err(|error| error.to_string())?;
+        let on_link = kernel::inventory::on_link(uplink.link, &wanted.pods).map_err(|error| error.to_string())?;
+        Ok(Uplink { on_link, ..uplink })
     }
 
     fn gates(&mut self, scope: &Scope) -> Vec<String> {

@@ -1,18 +1,17 @@
 //! [`Node`]: all that this daemon knows — network, uplink, own lease, all leases — and what follows from it: the wish to the
-//! store (`claim`), the cluster for the backends, what other programs are told. Which configuration of the network is taken is
-//! in `network`.
+//! store (`claim`), the cluster for the backends and what other programs are told (`cluster`). Which configuration of the network
+//! is taken is in `network`.
 //!
 //! Facts come in by `on_…`; nothing here does anything. The kernel's side of it is `reconcile`'s.
 
 mod claim;
+mod cluster;
 mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use backends::masquerade::Masquerade;
-use backends::state::Scope;
-use backends::{Cluster, LinkName, Uplink};
+use backends::{LinkName, Uplink};
 use ipam::table::Record;
 use ipam::{Lease, LeaseKey, LeaseTable, Mac, NodeName, Stack};
 use ipnet::IpNet;
@@ -21,7 +20,6 @@ use crate::identity::Identity;
 use crate::netconf::{Division, Network};
 use crate::state_file::LastKnown;
 use crate::store::{Event, Instructions};
-use crate::subnet_file::SubnetFile;
 use crate::trigger::Moment;
 
 /// Something that lasts and that an operator must know, since when.
@@ -192,6 +190,7 @@ impl Node {
                 if self.uplink.as_ref() != Some(&uplink) {
                     self.uplink = Some(uplink);
                     self.changed = true;
+                    self.take_offered(now);
                 }
             }
             Err(reason) => {
@@ -340,52 +339,6 @@ impl Node {
     /// Whether all leases are known.
     pub fn peers_known(&self) -> bool {
         self.peers_known
-    }
-
-    /// The kernel objects that are this daemon's; `None` until the network is known.
-    pub fn scope(&self) -> Option<Scope> {
-        let network = self.network.as_ref()?;
-        let sysctls = self.cluster().map(|cluster| cluster.base().sysctls.into_keys().collect());
-        Some(Scope {
-            alias: self.identity.instance.alias.clone(),
-            table: self.identity.instance.table.clone(),
-            links: network.backend.devices().values().copied().collect(),
-            networks: network.networks.values().copied().collect(),
-            sysctls: sysctls.unwrap_or_default(),
-        })
-    }
-
-    /// What the backends look at; `None` while anything is missing, and then the kernel is left as it is.
-    pub fn cluster(&self) -> Option<Cluster> {
-        let (network, uplink, own) = (self.network.as_ref()?, self.uplink.as_ref()?, self.own.as_ref()?);
-        if !self.peers_known {
-            return None;
-        }
-        // Told for what was asked before: the answer to what is asked now is on its way.
-        let outside =
-            |(family, net): (_, &IpNet)| own.endpoints.get(family).is_some_and(|it| !net.contains(&it.subnet));
-        if self.assigned() && network.networks.iter().any(outside) {
-            return None;
-        }
-        let in_network = |family, endpoint: &ipam::Endpoint| network.networks.has(family).then(|| endpoint.clone());
-        let own = Lease { endpoints: own.endpoints.filter_map(in_network)?, ..own.clone() };
-        Some(Cluster {
-            networks: network.networks,
-            backend: network.backend.clone(),
-            uplink: uplink.clone(),
-            own,
-            firewall: self.identity.firewall,
-            routes: self.identity.routes,
-            own_subnet_route: self.identity.own_subnet_route,
-        })
-    }
-
-    /// What other programs on the node are told.
-    pub fn subnet_file(&self, cluster: &Cluster) -> Option<SubnetFile> {
-        let subnets = cluster.own.subnets();
-        let networks = cluster.networks.filter_map(|family, network| subnets.has(family).then_some(*network))?;
-        let masquerade = self.identity.firewall.masquerade != Masquerade::Off;
-        Some(SubnetFile { networks, subnets, mtu: cluster.pod_mtu(), masquerade, pods: self.identity.pods })
     }
 
     /// What the state file shall remember.

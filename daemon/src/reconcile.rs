@@ -9,6 +9,7 @@ use backends::state::{Scope, Tag};
 use backends::sum::Desired;
 use backends::{Cluster, KernelState, Outcome, Plan, Uplink};
 use ipam::{Family, Stack};
+use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -47,6 +48,10 @@ pub struct WantedUplink {
     pub families: Vec<Family>,
     /// Public addresses that the store has for this node: they override those of the settings.
     pub public: Option<Stack<IpAddr>>,
+    /// The networks of the pods: routes into them say nothing of what is on the uplink's link.
+    pub pods: Vec<IpNet>,
+    /// The backend that it is for.
+    pub backend: &'static str,
 }
 
 /// Brings the kernel to what the node's facts say, and keeps it there.
@@ -138,14 +143,19 @@ impl Reconciler {
     /// The uplink as it is now.
     fn follow_uplink(&mut self, kernel: &mut impl Kernel, now: Moment, due: bool) {
         let Some(network) = self.node.network() else { return };
-        let families = network.networks.families().collect();
-        let wanted = WantedUplink { families, public: self.node.instructed().copied() };
+        let wanted = WantedUplink {
+            families: network.networks.families().collect(),
+            public: self.node.instructed().copied(),
+            pods: network.networks.values().copied().collect(),
+            backend: network.backend.name(),
+        };
         // A network that gets another family needs an uplink in it, and will not wait for the next look.
         let due = due || self.uplink_wanted != wanted || self.node.uplink().is_none();
         if !std::mem::take(&mut self.uplink_due) && !due {
             return;
         }
         let found = kernel.uplink(&wanted);
+        let found = found.and_then(|uplink| self.node.suits_backend(&uplink).map(|()| uplink));
         self.uplink_wanted = wanted;
         self.record.uplink(&found, self.node.uplink());
         let was_missing = self.node.uplink_trouble.is_some();

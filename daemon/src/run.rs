@@ -239,6 +239,11 @@ impl Daemon {
         for notice in seen {
             if notice.concerns_uplink() {
                 self.reconciler.look_at_uplink();
+                // What we put on it goes with its carrier or its address, and the kernel does not say so of next hops
+                // (`nexthop_flush_dev`).
+                if self.reconciler.desired().is_some_and(|desired| desired.cluster().backend.uses_uplink()) {
+                    self.reconciler.look_again();
+                }
             }
             if self.reconciler.desired().is_some_and(|desired| !notice.agrees(desired.state())) {
                 self.reconciler.look_again();
@@ -248,7 +253,7 @@ impl Daemon {
 
     fn turn(&mut self, outlets: &mut Outlets) -> Result<(), RunError> {
         if let Some(network) = self.reconciler.node.network() {
-            self.locks.hold(network.backend.devices().values())?;
+            self.locks.hold(network.backend.devices())?;
         }
         let now = self.now();
         let looks = self.reconciler.record.looks;

@@ -82,9 +82,9 @@ pub struct NetworkStatus {
     /// How packets are carried: `vxlan`.
     pub backend: &'static str,
     /// VXLAN network identifier.
-    pub vni: u32,
+    pub vni: Option<u32>,
     /// UDP port of the tunnel.
-    pub port: u16,
+    pub port: Option<u16>,
     /// Why what the store says now cannot be used; what stands here is the last that could.
     pub trouble: Option<TroubleStatus>,
 }
@@ -213,14 +213,11 @@ impl Status {
 
 fn network(node: &Node, trouble: Option<TroubleStatus>) -> Option<NetworkStatus> {
     let network = node.network()?;
-    let Backend::Vxlan(vxlan) = &network.backend;
-    Some(NetworkStatus {
-        cidrs: listed(&network.networks),
-        backend: network.backend.name(),
-        vni: vxlan.vni(),
-        port: vxlan.port,
-        trouble,
-    })
+    let (vni, port) = match &network.backend {
+        Backend::Vxlan(vxlan) => (Some(vxlan.vni()), Some(vxlan.port)),
+        Backend::HostGw | Backend::Alloc => (None, None),
+    };
+    Some(NetworkStatus { cidrs: listed(&network.networks), backend: network.backend.name(), vni, port, trouble })
 }
 
 fn uplink(node: &Node, trouble: Option<TroubleStatus>) -> Option<UplinkStatus> {

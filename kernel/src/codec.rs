@@ -12,6 +12,7 @@ pub mod nexthop;
 pub mod pod;
 pub mod queue;
 pub mod route;
+pub mod rule;
 pub mod tuning;
 pub mod vxlan;
 pub mod wireguard;

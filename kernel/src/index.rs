@@ -8,9 +8,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use backends::LinkName;
 use backends::state::{FdbKey, Nexthop};
 
-/// Where our ids lie: 24 bits below this one. The kernel and other programs count from 1.
-const FIRST_ID: u32 = 0x5400_0000;
-const IDS: u32 = 1 << 24;
+/// Where ids of ours lie, whatever instance's: 30 bits above this one. The kernel and other programs count from 1.
+const FIRST_ID: u32 = 1 << 30;
+/// Of those, how many an instance has for itself. Which 17 bits say, and whose they are the 13 above.
+const IDS: u32 = 1 << 17;
+const INSTANCES: u32 = 1 << 13;
 
 /// Numbers by name, and back.
 #[derive(Debug, Default)]
@@ -25,21 +27,28 @@ pub(crate) struct Index {
     doubles: Vec<(Nexthop, u32)>,
     /// Forwarding entries that stand without our tag on links of ours.
     untagged: HashSet<FdbKey>,
-    /// Where the search for a free id goes on.
+    /// The first id of this instance's.
+    first: u32,
+    /// Where the search for a free id goes on, from there.
     next: u32,
 }
 
 impl Index {
-    /// An empty one for an instance: where it looks for ids first depends on its name, so that two that start at the
-    /// same time do not choose the same.
+    /// An empty one for an instance. Its ids follow from its name, so that what it puts on a link that is not its own says
+    /// whose it is.
     pub(crate) fn of(instance: &str) -> Index {
         let hash = instance.bytes().fold(0x811c_9dc5_u32, |h, byte| (h ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        Index { next: hash % IDS, ..Index::default() }
+        Index { first: FIRST_ID + hash % INSTANCES * IDS, ..Index::default() }
     }
 
     /// A link's index.
     pub(crate) fn link(&self, name: LinkName) -> Option<u32> {
         self.links.get(&name).copied()
+    }
+
+    /// The name of the link with an index: a search.
+    pub(crate) fn name(&self, index: u32) -> Option<LinkName> {
+        self.links.iter().find(|(_, known)| **known == index).map(|(name, _)| *name)
     }
 
     /// Notes a link.
@@ -66,9 +75,9 @@ impl Index {
         }
     }
 
-    /// Whether an id is one that we would choose.
+    /// Whether an id is one that this instance would choose.
     pub(crate) fn is_own_id(&self, id: u32) -> bool {
-        (FIRST_ID..FIRST_ID + IDS).contains(&id)
+        (self.first..self.first + IDS).contains(&id)
     }
 
     /// The id of a next hop of ours.
@@ -76,18 +85,16 @@ impl Index {
         self.ids.get(&nexthop).copied()
     }
 
-    /// The id of a next hop: the one that it has, or a free one that is its own from now on.
-    pub(crate) fn id_or_new(&mut self, nexthop: Nexthop) -> u32 {
+    /// The id of a next hop: the one that it has, or a free one that is its own from now on; `None` when all are taken.
+    pub(crate) fn id_or_new(&mut self, nexthop: Nexthop) -> Option<u32> {
         if let Some(id) = self.id(nexthop) {
-            return id;
+            return Some(id);
         }
-        // 2^24 ids are never all in use: each would be a kernel object of 200 octets, 3 GB.
-        while self.taken.contains(&(FIRST_ID + self.next)) {
-            self.next = (self.next + 1) % IDS;
-        }
-        let id = FIRST_ID + self.next;
+        let turns = (0..IDS).map(|turn| (self.next + turn) % IDS);
+        self.next = turns.into_iter().find(|turn| !self.taken.contains(&(self.first + turn)))?;
+        let id = self.first + self.next;
         self.note_object(id, Some(nexthop));
-        id
+        Some(id)
     }
 
     /// Forgets a next hop; gives all ids that it had.

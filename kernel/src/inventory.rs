@@ -1,6 +1,10 @@
 //! What the node has: links, their addresses, default routes. The facts from which the uplink is chosen, and whether we
 //! may change anything at all. Plain values; the choice itself is the daemon's.
 
+mod on_link;
+
+pub use on_link::on_link;
+
 use std::net::IpAddr;
 
 use backends::LinkName;

@@ -25,8 +25,9 @@ use crate::nft::{self, Table};
 use book::Book;
 use settings::Settings;
 
-/// `RTNLGRP_LINK`, `_NEIGH`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, `_IPV4_NETCONF`, `_IPV6_NETCONF`.
-const GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
+/// `RTNLGRP_LINK`, `_NEIGH`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, `_IPV6_RULE`,
+/// `_IPV4_NETCONF`, `_IPV6_NETCONF`.
+const GROUPS: [u32; 10] = [1, 3, 5, 7, 8, 9, 11, 19, 24, 25];
 /// `RTNLGRP_NEXTHOP`, since Linux 5.3.
 const NEXTHOP_GROUP: u32 = 32;
 /// `NFNLGRP_NFTABLES`

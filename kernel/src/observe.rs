@@ -2,7 +2,8 @@
 //!
 //! Ours is what lies on a link with our alias and carries our tag (protocol 84; on forwarding entries `extern_learn`,
 //! because the vxlan driver drops the protocol), blackholes in our networks that carry it, our nftables table and the
-//! sysctls asked for. A link of one of our names without our alias is an earlier flannel's: what lasts on it is listed as
+//! sysctls asked for. On a link that is nobody's, as the uplink, ours are next hops that carry the tag and have an id of this
+//! instance's range, routes through them, and routes with the tag into our networks. A link of one of our names without our alias is an earlier flannel's: what lasts on it is listed as
 //! [`Tag::Adopted`], unless it carries our tag. Everything else is not seen, so nobody downstream can touch it.
 //!
 //! One dump a kind, filtered by the kernel, and one pass over each; nothing is allocated per entry but the result.
@@ -10,6 +11,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use backends::instance::ALIAS_PREFIX;
 use backends::state::{
     Fdb, FdbKey, KernelState, Link, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Scope, Tag, Via,
 };
@@ -29,6 +31,8 @@ pub(crate) struct Links {
     seen: Vec<Seen>,
     /// The next hops of ours by id: what routes name them by.
     objects: HashMap<u32, Nexthop>,
+    /// Links with the alias of another instance: nothing on them is ours.
+    others: Vec<u32>,
 }
 
 /// A link of the scope.
@@ -53,6 +57,14 @@ impl Links {
 
     fn named(&self, name: LinkName) -> Option<&Seen> {
         self.seen.iter().find(|seen| seen.name == name)
+    }
+
+    /// Whose an object on the link of this index is. A link that is nobody's has only what the object itself says is ours.
+    fn owner(&self, index: u32, (tagged, ours): (bool, bool)) -> Option<Tag> {
+        match self.at(index) {
+            Some(seen) => seen.owner(tagged),
+            None => (tagged && ours && !self.others.contains(&index)).then_some(Tag::Ours),
+        }
     }
 }
 
@@ -114,9 +126,17 @@ impl Hand {
         let mut links = survey_links(&mut self.socket, scope, (&mut index, &mut state.links))?;
         if self.nexthop_objects() {
             let mut nexthops = Vec::new();
+            let mut name = None;
             for entry in list(&mut self.socket, (nexthop::GET, "listing next-hop objects"), nexthop::all)? {
                 let Some(entry) = nexthop::Entry::read(&entry) else { continue };
-                let ours = owned_nexthop(&entry, &links, &index);
+                let ours = owned_nexthop(&entry, &links, &index).and_then(|(link, gateway, tag)| {
+                    // Thousands of them lie on one link.
+                    let (_, link) = name.filter(|(known, _)| *known == link).or_else(|| {
+                        name = Some((link, index.name(link)?));
+                        name
+                    })?;
+                    Some((Nexthop { link, gateway }, tag))
+                });
                 index.note_object(entry.id, ours.map(|(nexthop, _)| nexthop));
                 links.objects.extend(ours.map(|(nexthop, _)| (entry.id, nexthop)));
                 nexthops.extend(ours);
@@ -139,7 +159,7 @@ impl Hand {
                 let request = (route::GET, "listing the routes of table main");
                 for entry in list(&mut self.socket, request, |body| route::of_family(body, family, *which))? {
                     let Some(entry) = route::Entry::read(&entry) else { continue };
-                    routes.extend(owned_route(&entry, scope, links));
+                    routes.extend(owned_route(&entry, scope, (links, &self.index)));
                 }
             }
         }
@@ -202,11 +222,14 @@ fn survey_links(
     scope: &Scope,
     (index, states): (&mut Index, &mut BTreeMap<LinkName, Link>),
 ) -> Result<Links> {
-    let mut links = Vec::new();
+    let (mut links, mut others) = (Vec::new(), Vec::new());
     let messages = list(socket, (link::GET, "listing links"), link::all)?;
     for entry in messages.filter_map(|message| link::Entry::read(&message)) {
         let Some(name) = entry.name else { continue };
         index.note_link(name, entry.index);
+        if entry.alias.is_some_and(|alias| alias.starts_with(ALIAS_PREFIX) && alias != scope.alias) {
+            others.push(entry.index);
+        }
         if let Some(tag) = owner_of_link(&entry, name, scope) {
             links.push((name, tag, entry));
         }
@@ -224,7 +247,7 @@ fn survey_links(
         let link = Link { kind, mac, mtu: entry.mtu, up: entry.up, link_local: entry.link_local, tag };
         states.insert(name, link);
     }
-    Ok(Links { seen, objects: HashMap::new() })
+    Ok(Links { seen, objects: HashMap::new(), others })
 }
 
 /// Whose a link is: ours by its alias, whatever its name; to be adopted by its name; or nobody's.
@@ -238,37 +261,44 @@ pub(crate) fn owner_of_link(entry: &link::Entry<'_>, name: LinkName, scope: &Sco
     }
 }
 
-fn owned_nexthop(entry: &nexthop::Entry, links: &Links, index: &Index) -> Option<(Nexthop, Tag)> {
-    let seen = links.at(entry.link?)?;
+fn owned_nexthop(entry: &nexthop::Entry, links: &Links, index: &Index) -> Option<(u32, IpAddr, Tag)> {
+    let (link, own_id) = (entry.link?, index.is_own_id(entry.id));
     // `ip nexthop replace` by hand takes the protocol away, but on our link only we choose such an id.
-    let tag = seen.owner(entry.protocol == PROTOCOL || index.is_own_id(entry.id))?;
-    Some((Nexthop { link: seen.name, gateway: entry.gateway? }, tag))
+    let tagged = entry.protocol == PROTOCOL || (own_id && links.at(link).is_some());
+    Some((link, entry.gateway?, links.owner(link, (tagged, own_id))?))
 }
 
-fn owned_route(entry: &route::Entry, scope: &Scope, links: &Links) -> Option<(RouteKey, Route)> {
+fn owned_route(entry: &route::Entry, scope: &Scope, (links, index): (&Links, &Index)) -> Option<(RouteKey, Route)> {
     let tagged = entry.protocol == PROTOCOL;
+    let inside = || scope.networks.iter().any(|net| net.contains(&entry.key.destination));
     if let Some(via) = entry.nowhere {
         // It has no device (IPv6 says `lo`): the network tells whose it is.
-        let ours = tagged && scope.networks.iter().any(|net| net.contains(&entry.key.destination));
+        let ours = tagged && inside();
         return ours.then_some((entry.key, Route { via, tag: Tag::Ours }));
     }
     if entry.protocol == route::KERNEL {
         return None;
     }
-    let (seen, via) = match entry.object.and_then(|id| links.objects.get(&id)) {
-        Some(nexthop) => (links.named(nexthop.link)?, Via::Object(*nexthop)),
+    let (tag, via) = match entry.object {
+        // Whose it is says the object, wherever it lies; one that is not ours is a sign that the route is not either.
+        Some(id) => match links.objects.get(&id) {
+            Some(nexthop) => {
+                let seen = links.named(nexthop.link);
+                let tag = seen.map_or(tagged.then_some(Tag::Ours), |seen| seen.owner(tagged));
+                (tag?, Via::Object(*nexthop))
+            }
+            None => (links.at(entry.link?)?.owner(tagged)?, Via::Unknown),
+        },
         None => {
-            let seen = links.at(entry.link?)?;
-            let via = match (entry.object, entry.gateway) {
-                (None, Some(gateway)) => Via::Gateway(Nexthop { link: seen.name, gateway }),
-                (None, None) => Via::Device(seen.name),
-                (Some(_), _) => Via::Unknown,
-            };
-            (seen, via)
+            let index_of_link = entry.link?;
+            let tag = links.owner(index_of_link, (tagged, tagged && inside()))?;
+            let link = links.at(index_of_link).map(|seen| seen.name).or_else(|| index.name(index_of_link))?;
+            let via = entry.gateway.map_or(Via::Device(link), |gateway| Via::Gateway(Nexthop { link, gateway }));
+            (tag, via)
         }
     };
     let via = if entry.plain { via } else { Via::Unknown };
-    seen.owner(tagged).map(|tag| (entry.key, Route { via, tag }))
+    Some((entry.key, Route { via, tag }))
 }
 
 /// A dump; what is gone (a link, since it was listed) or was never made (a table) is empty.

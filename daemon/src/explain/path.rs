@@ -53,7 +53,7 @@ fn to_own_pod(address: IpAddr, lease: &Lease, desired: Option<&Desired>) -> Path
     let family = Family::of(address);
     let mut needs = desired.map(|desired| base(desired.cluster(), family)).unwrap_or_default();
     let is_vtep = lease.subnet(family).is_some_and(|subnet| subnet.network() == address);
-    let device = desired.and_then(|desired| desired.cluster().backend.devices().get(family));
+    let device = desired.and_then(|desired| desired.cluster().backend.device(family));
     let sentence = match device.filter(|_| is_vtep) {
         Some(device) => {
             needs.ruleset = None;
@@ -106,8 +106,8 @@ fn way(needs: &KernelState, lease: &Lease, family: Family) -> Option<String> {
         let entry = needs.fdb.get(&FdbKey { link, mac: neighbour.mac })?;
         Some(format!(", in VXLAN to {}", entry.remote))
     };
-    let tunnelled = tunnelled().unwrap_or_default();
-    Some(format!("route {} via {gateway} dev {link}{tunnelled}", key.destination))
+    let how = tunnelled().unwrap_or_else(|| ", as they are, on the link that both nodes are on".to_owned());
+    Some(format!("route {} via {gateway} dev {link}{how}", key.destination))
 }
 
 fn unclaimed(address: IpAddr, family: Family, reconciler: &Reconciler) -> String {
@@ -154,9 +154,8 @@ impl std::fmt::Display for Named<'_> {
 /// What this node itself needs for packets of one family.
 fn base(cluster: &Cluster, family: Family) -> KernelState {
     let mut state = cluster.base();
-    let devices = cluster.backend.devices();
-    let device = devices.get(family);
-    let concerns = |path: &str| match devices.values().find(|link| names(path, link)) {
+    let device = cluster.backend.device(family);
+    let concerns = |path: &str| match cluster.backend.devices().find(|link| names(path, link)) {
         Some(link) => Some(link) == device,
         None => path.starts_with(if family == Family::V4 { "net/ipv4/" } else { "net/ipv6/" }),
     };
@@ -174,7 +173,7 @@ fn names(path: &str, device: &LinkName) -> bool {
 
 /// And what one peer's lease adds for that family. A blackhole under our own pods' routes is none of the peer's.
 fn with(mut state: KernelState, added: KernelState, cluster: &Cluster, family: Family) -> KernelState {
-    let device = cluster.backend.devices().get(family);
+    let device = cluster.backend.device(family);
     state.routes = added.routes;
     state.routes.retain(|key, _| Family::of_net(&key.destination) == family);
     state.nexthops = added.nexthops;

@@ -9,8 +9,11 @@ use super::vxlan;
 use crate::config::Mistake;
 use crate::spelling;
 
+/// Those that can be chosen, the usual one first.
+const AVAILABLE: [&str; 3] = ["vxlan", "host-gw", "alloc"];
+
 /// Flannel's other backends, each of which a later release may bring.
-const LATER: [&str; 8] = ["alloc", "extension", "host-gw", "ipip", "ipsec", "tencent-vpc", "udp", "wireguard"];
+const LATER: [&str; 6] = ["extension", "ipip", "ipsec", "tencent-vpc", "udp", "wireguard"];
 
 /// Reads it; `None` after a mistake.
 pub(super) fn read(value: Option<&Value>, families: Stack<()>, findings: &mut Findings) -> Option<Backend> {
@@ -26,7 +29,7 @@ pub(super) fn read(value: Option<&Value>, families: Stack<()>, findings: &mut Fi
         }
     };
     let mut backend = Object::new("Backend.", fields, findings);
-    let fix = "write \"vxlan\", the one that exists now";
+    let fix = format!("write \"{}\"", AVAILABLE.join("\" or \""));
     let known = backend.holds("Type");
     let Some(name) = backend.text("Type") else {
         if !known {
@@ -36,15 +39,23 @@ pub(super) fn read(value: Option<&Value>, families: Stack<()>, findings: &mut Fi
     };
     match name.to_lowercase().as_str() {
         "vxlan" => vxlan::settings(&mut backend, families),
+        "host-gw" => without_options(&mut backend, Backend::HostGw),
+        "alloc" => without_options(&mut backend, Backend::Alloc),
         later if LATER.contains(&later) => {
             backend.mistake("Type", name, ("this backend is not in this release", fix));
             None
         }
         other => {
-            let near = spelling::nearest(other, ["vxlan"]).map(|near| format!("; did you mean {near}?"));
+            let near = spelling::nearest(other, AVAILABLE).map(|near| format!("; did you mean {near}?"));
             let why = format!("there is no such backend{}", near.unwrap_or_default());
             backend.mistake("Type", name, (why, fix));
             None
         }
     }
+}
+
+/// A backend of which there is nothing more to say.
+fn without_options(object: &mut Object<'_, '_>, backend: Backend) -> Option<Backend> {
+    object.finish();
+    Some(backend)
 }

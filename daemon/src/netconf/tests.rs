@@ -27,7 +27,7 @@ fn with(fields: &str) -> String {
 }
 
 fn vxlan(network: &Network) -> &VxlanSettings {
-    let Backend::Vxlan(settings) = &network.backend;
+    let Backend::Vxlan(settings) = &network.backend else { panic!("{:?}", network.backend) };
     settings
 }
 
@@ -44,7 +44,7 @@ fn one_key_is_enough() {
     assert_eq!(pool(&network, Family::V4), "10.244.0.0/16 24 10.244.1.0/24 10.244.255.0/24");
     let settings = vxlan(&network);
     assert_eq!((settings.vni(), settings.port, settings.mtu), (1, 8472, None));
-    assert!(!settings.gbp && !settings.learning && network.warnings.is_empty());
+    assert!(!settings.gbp && !settings.learning && !settings.direct_routing && network.warnings.is_empty());
     assert_eq!(settings.devices().to_string(), "flannel.1");
 }
 
@@ -55,15 +55,23 @@ fn every_key_says_what_it_means() {
             "Network": "10.0.0.0/8", "SubnetLen": 20, "SubnetMin": "10.10.0.0", "SubnetMax": "10.99.0.0",
             "IPv6Network": "fd00::/40", "IPv6SubnetLen": 56, "IPv6SubnetMin": "fd00:0:0:100::", "IPv6SubnetMax": "fd00:0:8::",
             "Backend": {"Type": "VXLAN", "VNI": 4096, "Port": 4789, "MTU": 9000, "GBP": true, "Learning": true,
-                        "DirectRouting": false, "Name": "flannel.4096", "MacPrefix": "0E-2A"}}"#,
+                        "DirectRouting": true, "Name": "flannel.4096", "MacPrefix": "0E-2A"}}"#,
     );
     assert_eq!(network.networks.to_string(), "10.0.0.0/8 fd00::/40");
     assert_eq!(pool(&network, Family::V4), "10.0.0.0/8 20 10.10.0.0/20 10.99.0.0/20");
     assert_eq!(pool(&network, Family::V6), "fd00::/40 56 fd00:0:0:100::/56 fd00:0:8::/56");
     let settings = vxlan(&network);
     assert_eq!((settings.vni(), settings.port, settings.mtu), (4096, 4789, Some(9000)));
-    assert!(settings.gbp && settings.learning);
+    assert!(settings.gbp && settings.learning && settings.direct_routing);
     assert_eq!(network.warnings, [""; 0]);
+}
+
+#[test]
+fn a_backend_is_known_by_its_name_in_any_case() {
+    for (name, backend) in [("Host-GW", Backend::HostGw), ("host-gw", Backend::HostGw), ("ALLOC", Backend::Alloc)] {
+        let network = good(&with(&format!(r#""Backend": {{"Type": "{name}"}}"#)));
+        assert_eq!((network.backend, network.warnings), (backend, Vec::<String>::new()));
+    }
 }
 
 #[test]
@@ -125,10 +133,7 @@ fn what_harms_nothing_is_a_warning() {
             with(r#""Backend": {"Type": "vxlan", "Prot": 1}"#),
             "Backend.Prot is not a known key and says nothing; did you mean Backend.Port?",
         ),
-        (
-            with(r#""Backend": {"Type": "vxlan", "DirectRouting": true}"#),
-            "this release reaches every peer through the tunnel",
-        ),
+        (with(r#""Backend": {"Type": "host-gw", "Port": 1}"#), "Backend.Port is not a known key and says nothing"),
         (with(r#""IPv6Network": "fd00::/48""#), "IPv6Network is not used, because EnableIPv6 is not true"),
         (
             r#"{"Network": "10.244.3.4/16"}"#.to_owned(),
@@ -171,11 +176,11 @@ fn each_wrong_key_is_named_with_its_value_the_reason_and_the_fix() {
         (r#""SubnetMax": "fd00::""#, "it is not an IPv4 address"),
         (r#""SubnetMin": "10.244.9.0", "SubnetMax": "10.244.8.0""#, "it is above SubnetMax (10.244.8.0)"),
         (r#""Backend": "vxlan""#, r#"Backend = "vxlan": it is a text, not an object; write {"Type": "vxlan"}"#),
-        (r#""Backend": {}"#, "Backend.Type: it is missing; write \"vxlan\", the one that exists now"),
+        (r#""Backend": {}"#, "Backend.Type: it is missing; write \"vxlan\" or \"host-gw\" or"),
         (r#""Backend": {"Type": 1}"#, "Backend.Type = \"1\": it is a number"),
         (r#""Backend": {"Type": ""}"#, "there is no such backend"),
         (r#""Backend": {"Type": "vxlna"}"#, "there is no such backend; did you mean vxlan?"),
-        (r#""Backend": {"Type": "Host-GW"}"#, "this backend is not in this release; write \"vxlan\""),
+        (r#""Backend": {"Type": "IPsec"}"#, "this backend is not in this release; write \"vxlan\" or"),
     ];
     let options = [
         (

@@ -22,11 +22,7 @@ pub(super) fn settings(backend: &mut Object<'_, '_>, families: Stack<()>) -> Opt
     }
     let gbp = backend.boolean("GBP").unwrap_or(false);
     let learning = backend.boolean("Learning").unwrap_or(false);
-    if backend.boolean("DirectRouting").unwrap_or(false) {
-        let sentence = "Backend.DirectRouting: this release reaches every peer through the tunnel, also those on the \
-                        same link; what they send directly is accepted";
-        backend.warn(sentence.to_owned());
-    }
+    let direct_routing = backend.boolean("DirectRouting").unwrap_or(false);
     backend.finish();
     let vni = vni.unwrap_or(DEFAULT_VNI);
     // 0 is "the kernel's own" in flannel's file, and the kernel's own is this.
@@ -35,6 +31,7 @@ pub(super) fn settings(backend: &mut Object<'_, '_>, families: Stack<()>) -> Opt
         Ok(mut settings) => {
             (settings.port, settings.mtu) = (port, mtu);
             (settings.gbp, settings.learning) = (gbp, learning);
+            settings.direct_routing = direct_routing;
             Some(Backend::Vxlan(settings))
         }
         Err(error) => {

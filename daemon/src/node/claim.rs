@@ -41,7 +41,10 @@ impl Node {
     /// A VTEP keeps the MAC that its lease says (peers have it as permanent), else the one its device has, else it gets
     /// one that follows from the node's name.
     fn published_data(&self, network: &Network, macs: &BTreeMap<LinkName, Mac>, family: Family) -> Option<BackendData> {
-        let Backend::Vxlan(settings) = &network.backend;
+        let settings = match &network.backend {
+            Backend::Vxlan(settings) => settings,
+            other => return Some(BackendData::Other(other.published_name().into())),
+        };
         let device = settings.devices().get(family)?;
         let leased = || match self.own_or_last()?.endpoints.get(family)?.data {
             BackendData::Vxlan { mac, .. } => Some(mac),

@@ -1,5 +1,6 @@
 //! Which configuration of the network counts: the last that can be read and that suits the subnet which this node has.
 
+use backends::Uplink;
 use ipam::{Lease, Stack};
 use ipnet::IpNet;
 
@@ -61,8 +62,10 @@ impl Node {
         }
     }
 
-    /// Where nodes do not choose their subnets, a network without the one that this node has is of no use to it.
+    /// A backend that does not pass the NAT before this node is of no use to it; and where nodes do not choose their subnets,
+    /// neither is a network without the one that it has.
     fn suits(&self, network: &Network) -> Result<(), String> {
+        self.uplink.as_ref().map_or(Ok(()), |uplink| passes(network, uplink))?;
         let last = || self.last_known.as_ref().and_then(|last| last.own.as_ref());
         let Some(own) = self.own.as_ref().or_else(last).filter(|_| self.assigned()) else { return Ok(()) };
         let outside = |(family, net): (_, &IpNet)| {
@@ -78,6 +81,14 @@ impl Node {
         ))
     }
 
+    /// Whether an uplink is of use to the network's backend.
+    ///
+    /// # Errors
+    /// One sentence: why it is not, and what to do.
+    pub fn suits_backend(&self, uplink: &Uplink) -> Result<(), String> {
+        self.network.as_ref().map_or(Ok(()), |network| passes(network, uplink))
+    }
+
     /// The networks in use, of which the own subnets are; after a restart, those used last.
     fn networks_of(&self, own: &Lease) -> Option<Stack<IpNet>> {
         let last = || {
@@ -87,4 +98,16 @@ impl Node {
         let networks = self.network.as_ref().map(|network| network.networks).or_else(last)?;
         networks.filter_map(|family, net| own.endpoints.has(family).then_some(*net))
     }
+}
+
+/// Whether peers reach this uplink by the network's backend.
+fn passes(network: &Network, uplink: &Uplink) -> Result<(), String> {
+    let other = uplink.public.iter().find(|(family, public)| uplink.local.get(*family) != Some(*public));
+    let Some((family, public)) = other.filter(|_| !network.backend.passes_nat()) else { return Ok(()) };
+    let local = uplink.local.get(family).map(ToString::to_string).unwrap_or_default();
+    let (backend, link) = (network.backend.name(), uplink.link);
+    Err(format!(
+        "peers would be told {public}, but {link} has {local}: a NAT stands between, which the backend {backend} does not pass; \
+         leave the public address out (--public-ip, or the annotation of the Node), or choose the backend vxlan"
+    ))
 }

@@ -88,7 +88,9 @@ impl<T: fmt::Display> fmt::Display for Comma<'_, T> {
 impl fmt::Display for NetworkStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let NetworkStatus { cidrs, backend, vni, port, .. } = self;
-        line(f, "network", format_args!("{} by {backend}, VNI {vni}, UDP port {port}", Comma(cidrs)))?;
+        let vni = vni.map(|vni| format!(", VNI {vni}")).unwrap_or_default();
+        let port = port.map(|port| format!(", UDP port {port}")).unwrap_or_default();
+        line(f, "network", format_args!("{} by {backend}{vni}{port}", Comma(cidrs)))?;
         since(f, self.trouble.as_ref())
     }
 }

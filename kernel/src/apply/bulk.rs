@@ -2,7 +2,7 @@
 //!
 //! Three goes at most: all; what the kernel did not know a number of, with new numbers; routes whose place is taken.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use backends::PROTOCOL;
@@ -10,7 +10,7 @@ use backends::plan::Change;
 use backends::state::{KernelState, LinkName, Nexthop, Route, RouteKey, Scope, Tag, Via};
 use ipam::Family;
 
-use super::Course;
+use super::{Course, link_of};
 use crate::codec::route::{Only, Target, Which};
 use crate::codec::{APPEND, MAKE, REPLACE, address, neighbour, nexthop, route};
 use crate::error::{Refusal, Result};
@@ -92,7 +92,8 @@ impl Course<'_> {
 
     /// Puts our routes into the place of those with the same key that are ours to replace, and only of those.
     fn take_over(&mut self, taken: Vec<usize>) {
-        let reach = match reach(self.hand, self.scope) {
+        let sets = taken.iter().filter_map(|at| link_of(&self.changes[*at]));
+        let reach = match reach(self.hand, self.scope, sets.collect()) {
             Ok(reach) => reach,
             Err(error) => return taken.into_iter().for_each(|at| self.fail(at, &error)),
         };
@@ -157,16 +158,23 @@ fn meaning(change: &Change, refusal: &Refusal) -> Meaning {
     }
 }
 
-/// The keys of all routes that a scope may replace: those that it lists, and any on its links, whoever made them.
-fn reach(hand: &mut Hand, scope: &Scope) -> Result<HashSet<RouteKey>> {
+/// The keys of all routes that a scope may replace: those that it lists, any on its links, whoever made them, and on the other
+/// links that routes are wanted through those that flannel may have left there (`via` a gateway, protocol `boot`, into our
+/// networks): with the same destination they say the same.
+fn reach(hand: &mut Hand, scope: &Scope, through: BTreeSet<LinkName>) -> Result<HashSet<RouteKey>> {
     let links = hand.survey(scope, &mut KernelState::default())?;
     let mut keys: HashSet<RouteKey> = hand.routes(scope, &links)?.into_keys().collect();
-    for index in links.indices() {
+    let own: BTreeSet<u32> = links.indices().collect();
+    let all: BTreeSet<u32> =
+        through.iter().filter_map(|name| hand.index.link(*name)).chain(own.iter().copied()).collect();
+    let inside = |key: &RouteKey| scope.networks.iter().any(|net| net.contains(&key.destination));
+    let left = |entry: &route::Entry| entry.protocol == route::BOOT && entry.gateway.is_some() && inside(&entry.key);
+    for index in all {
         for family in Family::ALL {
             let request = (route::GET, "listing the routes of table main");
             let routes = list(&mut hand.socket, request, |body| route::of_family(body, family, Which::Through(index)))?;
-            let through = |entry: &route::Entry| entry.link == Some(index);
-            keys.extend(routes.filter_map(|entry| route::Entry::read(&entry)).filter(through).map(|entry| entry.key));
+            let mine = |entry: &route::Entry| entry.link == Some(index) && (own.contains(&index) || left(entry));
+            keys.extend(routes.filter_map(|entry| route::Entry::read(&entry)).filter(mine).map(|entry| entry.key));
         }
     }
     Ok(keys)
@@ -202,7 +210,7 @@ impl Writer<'_> {
             }
             Change::NexthopAdd(nexthop) => {
                 let link = self.link(nexthop.link)?;
-                let id = self.index.id_or_new(*nexthop);
+                let id = self.index.id_or_new(*nexthop).ok_or_else(no_id)?;
                 self.push(at, (nexthop::NEW, MAKE), |body| nexthop::make(body, id, link, nexthop.gateway));
             }
             Change::NexthopDelete(nexthop) => {
@@ -294,6 +302,12 @@ impl Writer<'_> {
         *self.writes += 1;
         self.batch.push(at, kind, body);
     }
+}
+
+fn no_id() -> Refusal {
+    let words =
+        "all next-hop ids of this instance are in use; see `ip nexthop show proto 84`, and delete what nobody uses";
+    Refusal { errno: libc::ENOSPC, words: Some(words.to_owned()) }
 }
 
 fn no_object(Nexthop { link, gateway }: Nexthop) -> Refusal {

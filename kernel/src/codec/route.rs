@@ -19,6 +19,8 @@ pub const GET: u16 = libc::RTM_GETROUTE;
 
 /// `RTPROT_KERNEL`: routes that the kernel makes by itself.
 pub const KERNEL: u8 = libc::RTPROT_KERNEL;
+/// `RTPROT_BOOT`: routes of those that say nothing of themselves, as `ip route add` and flannel do.
+pub const BOOT: u8 = libc::RTPROT_BOOT;
 /// `RTNH_F_ONLINK`: the gateway is on the link although no prefix there says so.
 pub(super) const ONLINK: u32 = 4;
 /// `RTA_NH_ID`, `RTA_VIA`.
@@ -44,6 +46,9 @@ pub enum Target {
     Unreachable,
 }
 
+/// By which a route leads elsewhere than to its destination, beside a gateway.
+const DETOURS: [u16; 3] = [VIA, libc::RTA_MULTIPATH, libc::RTA_ENCAP];
+
 /// A route as the kernel lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -61,6 +66,8 @@ pub struct Entry {
     pub gateway: Option<IpAddr>,
     /// Whether it is unicast and says no more than object, device and gateway.
     pub plain: bool,
+    /// Whether it is unicast and leads through one device to the destination itself.
+    pub direct: bool,
 }
 
 impl Entry {
@@ -81,7 +88,7 @@ impl Entry {
             libc::AF_INET6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             _ => return None,
         };
-        let (mut table, mut metric, mut extras) = (u32::from(table), 0, false);
+        let (mut table, mut metric, mut extras, mut detour) = (u32::from(table), 0, false, false);
         let (mut object, mut link, mut gateway) = (None, None, None);
         for attribute in message.attributes(12) {
             match attribute.kind {
@@ -91,9 +98,13 @@ impl Entry {
                 libc::RTA_OIF => link = attribute.u32(),
                 libc::RTA_GATEWAY => gateway = attribute.address(),
                 OBJECT => object = attribute.u32(),
-                kind => extras |= kind == VIA || EXTRAS.contains(&kind),
+                kind => {
+                    extras |= kind == VIA || EXTRAS.contains(&kind);
+                    detour |= DETOURS.contains(&kind);
+                }
             }
         }
+        let unicast = kind == libc::RTN_UNICAST;
         let entry = Entry {
             key: RouteKey { destination: IpNet::new(destination, length).ok()?.trunc(), metric },
             protocol,
@@ -105,7 +116,8 @@ impl Entry {
             object,
             link,
             gateway,
-            plain: kind == libc::RTN_UNICAST && !extras,
+            plain: unicast && !extras,
+            direct: unicast && !detour && gateway.is_none() && object.is_none(),
         };
         Some((table, entry))
     }
@@ -118,6 +130,8 @@ pub enum Which {
     Any,
     /// Those of every table.
     InAnyTable,
+    /// Those of the table of this number.
+    Of(u32),
     /// Those that carry our tag.
     Tagged,
     /// Those through the device of this index.
@@ -131,10 +145,15 @@ pub fn of_family(body: &mut Body<'_>, family: Family, which: Which) {
         Family::V6 => libc::AF_INET6 as u8,
     };
     let protocol = if which == Which::Tagged { PROTOCOL } else { 0 };
-    let table = if which == Which::InAnyTable { libc::RT_TABLE_UNSPEC } else { libc::RT_TABLE_MAIN };
+    let table = match which {
+        Which::InAnyTable | Which::Of(_) => libc::RT_TABLE_UNSPEC,
+        Which::Any | Which::Tagged | Which::Through(_) => libc::RT_TABLE_MAIN,
+    };
     body.fixed(&[family, 0, 0, 0, table, protocol, 0, 0, 0, 0, 0, 0]);
-    if let Which::Through(link) = which {
-        body.u32(libc::RTA_OIF, link);
+    match which {
+        Which::Through(link) => body.u32(libc::RTA_OIF, link),
+        Which::Of(table) => body.u32(libc::RTA_TABLE, table),
+        Which::Any | Which::InAnyTable | Which::Tagged => {}
     }
 }
 

@@ -1,15 +1,16 @@
 //! [`Book`]: turns the kernel's messages into [`Notice`]s, and keeps what is needed for that: the names behind link
 //! indices and next-hop ids.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use backends::state::{Fdb, FdbKey, Link, Neighbour, NeighbourKey, Nexthop, Route, Tag, Via};
 use backends::{LinkName, PROTOCOL};
 use ipam::Mac;
+use ipnet::IpNet;
 
 use super::Notice;
-use crate::codec::{address, link, neighbour, nexthop, route, vxlan};
+use crate::codec::{address, link, neighbour, nexthop, route, rule, vxlan};
 use crate::error::{Error, Result};
 use crate::netlink::{Body, Header, Message, Request, Socket};
 
@@ -33,8 +34,19 @@ struct Known {
     name: LinkName,
     link: Link,
     carrier: bool,
-    /// Whether it ever had an address that others can reach: only then it can be an uplink.
-    addressed: bool,
+    /// The prefixes of the addresses that it ever had and that others can reach: only with one it can be an uplink.
+    nets: BTreeSet<IpNet>,
+}
+
+impl Known {
+    fn may_be_uplink(&self) -> bool {
+        !self.nets.is_empty() && self.link.tag != Tag::Ours
+    }
+
+    /// Whether an address of it makes this destination one on the link; a lone address makes none.
+    fn surrounds(&self, destination: &IpNet) -> bool {
+        self.nets.iter().any(|net| net.prefix_len() != net.max_prefix_len() && net.contains(destination))
+    }
 }
 
 impl Book {
@@ -76,6 +88,7 @@ impl Book {
             nexthop::NEW | nexthop::DELETE => self.nexthop(message, seen),
             route::NEW | route::DELETE => self.route(message, seen),
             neighbour::NEW | neighbour::DELETE => self.neighbour(message, seen),
+            rule::NEW | rule::DELETE => seen.push(Notice::Uplink),
             _ => {}
         }
         if message.port == self.own_port {
@@ -94,12 +107,13 @@ impl Book {
         }
         let before = self.links.remove(&entry.index);
         let after = if message.header.kind == link::NEW { self.known(&entry) } else { None };
-        let after = after.map(|known| Known { addressed: before.as_ref().is_some_and(|b| b.addressed), ..known });
+        let nets = || before.as_ref().map(|before| before.nets.clone()).unwrap_or_default();
+        let after = after.map(|known| Known { nets: nets(), ..known });
         if before == after {
             self.links.extend(after.map(|known| (entry.index, known)));
             return;
         }
-        let foreign = |known: &Known| known.addressed && known.link.tag != Tag::Ours;
+        let foreign = |known: &Known| known.may_be_uplink();
         if before.as_ref().is_some_and(foreign) || after.as_ref().is_some_and(foreign) {
             seen.push(Notice::Uplink);
         }
@@ -120,7 +134,7 @@ impl Book {
             link_local: entry.link_local,
             tag: if entry.alias == Some(self.alias.as_str()) { Tag::Ours } else { Tag::Adopted },
         };
-        Some(Known { name: entry.name?, link, carrier: entry.carrier, addressed: false })
+        Some(Known { name: entry.name?, link, carrier: entry.carrier, nets: BTreeSet::new() })
     }
 
     fn address(&mut self, message: &Message<'_>, seen: &mut Vec<Notice>) {
@@ -129,7 +143,9 @@ impl Book {
         let there = message.header.kind == address::NEW;
         if known.link.tag != Tag::Ours {
             if entry.scope == libc::RT_SCOPE_UNIVERSE {
-                known.addressed |= there;
+                if there {
+                    known.nets.insert(entry.net.trunc());
+                }
                 seen.push(Notice::Uplink);
             }
             return;
@@ -164,9 +180,18 @@ impl Book {
         if there && message.header.flags & libc::NLM_F_REPLACE as u16 != 0 {
             seen.push(Notice::Route { key: entry.key, now: None });
         }
-        if entry.key.destination.prefix_len() == 0 {
+        if self.decides_what_is_on_link(&entry) {
             seen.push(Notice::Uplink);
         }
+    }
+
+    /// Whether somebody's route may say by which link a peer is reached, and whether without a gateway. Not each does: pods'
+    /// routes come and go, and a routing daemon has thousands of its own.
+    fn decides_what_is_on_link(&self, entry: &route::Entry) -> bool {
+        let uplink = || entry.link.and_then(|index| self.links.get(&index)).is_some_and(Known::may_be_uplink);
+        entry.key.destination.prefix_len() == 0
+            || (entry.direct && uplink())
+            || self.links.values().any(|known| known.may_be_uplink() && known.surrounds(&entry.key.destination))
     }
 
     fn via(&self, entry: &route::Entry) -> Via {

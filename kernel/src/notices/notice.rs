@@ -1,5 +1,7 @@
 //! [`Notice`]: one thing that changed, and whether it is as desired.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use backends::LinkName;
 use backends::ruleset::Ruleset;
 use backends::state::{
@@ -68,8 +70,8 @@ pub enum Notice {
         /// As it is; `None` when it is gone.
         now: Option<Box<Ruleset>>,
     },
-    /// A link that is not ours changed that has an address, or such an address, or a default route: another uplink may
-    /// have to be chosen.
+    /// A link that is not ours changed that has an address, or such an address, or a route or rule that says how such a link is
+    /// used: another uplink may have to be chosen, and peers may have come onto its link or left it.
     Uplink,
     /// Some notices were lost.
     Overrun,
@@ -88,9 +90,15 @@ impl Notice {
                 let desired = desired.addresses.get(&(*link, *net));
                 desired == now.as_ref() || !ours(link)
             }
-            Notice::Nexthop { nexthop, now } => desired.nexthops.get(nexthop) == now.as_ref() || !ours(&nexthop.link),
+            // One of ours on the uplink is missed; one there that is not desired is another instance's.
+            Notice::Nexthop { nexthop, now } => match (desired.nexthops.get(nexthop), now) {
+                (None, Some(_)) => !ours(&nexthop.link),
+                (desired, now) => desired == now.as_ref(),
+            },
             Notice::Route { key, now } => match (desired.routes.get(key), now) {
-                (None, Some(Route { via: Via::Object(nexthop) | Via::Gateway(nexthop), .. })) => !ours(&nexthop.link),
+                (None, Some(Route { via: Via::Object(nexthop) | Via::Gateway(nexthop), .. })) => {
+                    !ours(&nexthop.link) && !leads_through(desired, nexthop.link)
+                }
                 (None, Some(Route { via: Via::Device(link), .. })) => !ours(link),
                 (desired, now) => desired == now.as_ref(),
             },
@@ -119,6 +127,13 @@ fn agrees(now: &Link, desired: &Link) -> bool {
         }
         _ => now == desired,
     }
+}
+
+/// Whether something of ours lies on a link that may not be ours, the uplink.
+fn leads_through(desired: &KernelState, link: LinkName) -> bool {
+    // The least key of all on this link.
+    let first = Nexthop { link, gateway: IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    desired.nexthops.range(first..).next().is_some_and(|(nexthop, _)| nexthop.link == link)
 }
 
 #[cfg(test)]

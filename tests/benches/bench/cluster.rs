@@ -42,7 +42,13 @@ pub fn desired(link: LinkName, local: IpAddr, peers: u32, routes: RouteStyle) ->
     let cluster = Cluster {
         networks,
         backend: Backend::Vxlan(VxlanSettings::new(1, &networks).expect("a VNI")),
-        uplink: Uplink { link, mtu: 1500, local: Stack::V4(local), public: Stack::V4(local) },
+        uplink: Uplink {
+            link,
+            mtu: 1500,
+            local: Stack::V4(local),
+            public: Stack::V4(local),
+            on_link: Default::default(),
+        },
         own,
         firewall: Firewall { masquerade: Masquerade::FullyRandom, forward: Forward::Accept },
         routes,

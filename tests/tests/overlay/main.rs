@@ -15,6 +15,7 @@ mod flannel;
 mod foreign;
 mod garbage;
 mod gates;
+mod host_gw;
 mod interface;
 mod neighbours;
 mod network;

@@ -60,7 +60,13 @@ fn lease(subnet: u8, mac: u8, public: u8, vni: u64) -> Lease {
 impl Moment {
     fn uplink(&self) -> Uplink {
         let local = Stack::V4(IpAddr::from([192, 0, 2, 100 + self.address]));
-        Uplink { link: LinkName::new("eth0").expect("a name"), mtu: self.mtu, local, public: local }
+        Uplink {
+            link: LinkName::new("eth0").expect("a name"),
+            mtu: self.mtu,
+            local,
+            public: local,
+            on_link: Default::default(),
+        }
     }
 
     fn desired(&self) -> KernelState {

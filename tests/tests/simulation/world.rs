@@ -139,7 +139,7 @@ impl Machine {
     fn new(i: u8, seed: u64) -> Machine {
         let link = LinkName::new("eth0").expect("a name");
         let local = addresses(i * 10);
-        let uplink = Uplink { link, mtu: 1500, local, public: local };
+        let uplink = Uplink { link, mtu: 1500, local, public: local, on_link: Default::default() };
         let untouched = foreign();
         let name = NodeName::new(&format!("n{i}")).expect("a name");
         let kernel = ModelKernel::new(uplink, untouched.clone(), seed);

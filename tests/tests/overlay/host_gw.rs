@@ -1,0 +1,159 @@
+//! host-gw: pods' packets as they are over the nodes' own link. What is ours lies on a device that is not.
+
+use anyhow::{Context, Result, ensure};
+use ipam::Stack;
+use netns_harness::{Daemon, Matrix, Node, Pod, Signal, wait_for};
+
+use crate::cluster::{Cluster, LIMIT, PREFIX, counted, subnets, told, wait_counted, wait_picture, wait_route};
+use crate::picture::Picture;
+
+const HOST_GW: &str = r#"{"Network": "10.244.0.0/16", "IPv6Network": "fd00:10:244::/48", "EnableIPv6": true,
+    "Backend": {"Type": "host-gw"}}"#;
+
+/// What somebody does, and the word with which the log says what was put back. `$net`, `$gw`, `$id` are a peer's pods, its
+/// address and the next hop to it.
+const FAULTS: &[(&str, &str)] = &[
+    ("ip nexthop del id $id", "nexthop"),
+    ("ip nexthop flush proto 84", "nexthop"),
+    ("ip -$f route del $net", "$net"),
+    ("ip -$f route replace $net via $gw dev eth0 proto static", "$net"),
+    ("ip -$f route replace blackhole $net", "$net"),
+    ("ip -$f route add $elsewhere via $gw dev eth0 proto 84", "$elsewhere"),
+    ("sysctl -qw net.ipv4.conf.eth0.rp_filter=1", "rp_filter"),
+];
+
+fn pods(cluster: &Cluster, daemons: &[Daemon]) -> Result<Vec<Pod>> {
+    daemons.iter().map(|daemon| cluster.pod(daemon, "web")).collect()
+}
+
+fn wait_talk(pods: &[Pod]) -> Result<()> {
+    let stations: Vec<_> = pods.iter().map(|pod| &**pod).collect();
+    wait_for("the pods to talk", LIMIT, || Matrix::measure(&stations)?.check())
+}
+
+#[test]
+fn pods_talk_in_both_families_and_a_restart_changes_nothing() -> Result<()> {
+    let mut cluster = Cluster::on_directory("hostgw", HOST_GW)?;
+    let daemons = cluster.join_all(["alpha", "beta", "gamma"])?;
+    let pods = pods(&cluster, &daemons)?;
+    wait_talk(&pods)?;
+    let [alpha, beta, _] = &daemons;
+    assert_eq!(told(alpha, "FLANNEL_MTU")?, "1500", "nothing is put around the packets");
+    let picture = Picture::of(alpha.node())?;
+    assert_eq!(picture.lines(&["flannel"]), Vec::<&str>::new(), "it needs no device");
+    assert_eq!(picture.lines(&["nexthop", "dev eth0", "proto 84"]).len(), 4, "one per peer and family");
+    published(&cluster)?;
+    alpha.kill()?;
+    alpha.restart()?;
+    alpha.wait_ready(LIMIT)?;
+    alpha.wait_log("leases", LIMIT)?;
+    ensure!(counted(alpha, "towpath_kernel_changes_total")? == 0.0, "changes: {}", alpha.log_tail(20));
+    wait_picture(alpha.node(), &picture)?;
+    each_is_put_back(alpha, beta, &picture)?;
+    wait_talk(&pods)
+}
+
+/// As flannel writes it: the type and no data.
+fn published(cluster: &Cluster) -> Result<()> {
+    for file in std::fs::read_dir(cluster.directory()?.join("leases"))? {
+        let text = std::fs::read_to_string(file?.path())?;
+        ensure!(text.contains("\"host-gw\"") && !text.contains("Data"), "{text}");
+    }
+    Ok(())
+}
+
+fn each_is_put_back(alpha: &Daemon, beta: &Daemon, picture: &Picture) -> Result<()> {
+    let (nets, addresses) = (subnets(beta)?, beta.node().addresses()?);
+    let elsewhere = Stack::Dual { v4: "10.244.254.0/24", v6: "fd00:10:244:fe00::/56" };
+    for (family, net) in nets.iter() {
+        let (Some(gateway), Some(elsewhere)) = (addresses.get(family), elsewhere.get(family)) else { continue };
+        for (fault, word) in FAULTS {
+            let list = alpha.node().run(["ip", "nexthop"])?;
+            let line = list.lines().find(|line| line.contains(&format!(" via {gateway} "))).context("a next hop")?;
+            let id = line.split_whitespace().nth(1).context("an id")?.to_owned();
+            let number = if gateway.is_ipv4() { "4" } else { "6" };
+            let words = [("$net", net.to_string()), ("$gw", gateway.to_string()), ("$id", id)];
+            let fill = |text: &str| {
+                let text = text.replace("$f", number).replace("$elsewhere", elsewhere);
+                words.iter().fold(text, |text, (word, value)| text.replace(word, value))
+            };
+            let (before, said) = (counted(alpha, "towpath_repairs_total")?, alpha.log().len());
+            alpha.signal(Signal::STOP)?;
+            alpha.node().run(["sh", "-ec", &fill(fault)])?;
+            alpha.signal(Signal::CONT)?;
+            let repaired = || {
+                wait_counted(alpha, "towpath_repairs_total", before)?;
+                wait_picture(alpha.node(), picture)?;
+                ensure!(alpha.log()[said..].contains(&fill(word)), "the log does not say what it was");
+                anyhow::Ok(())
+            };
+            repaired().with_context(|| format!("after `{}`: {}", fill(fault), alpha.log_tail(20)))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_uplink_that_flaps_or_changes_its_address_is_followed_at_once() -> Result<()> {
+    let mut cluster = Cluster::on_directory("hostgwlink", HOST_GW)?;
+    let daemons = cluster.join_all(["alpha", "beta"])?;
+    let pods = pods(&cluster, &daemons)?;
+    let [alpha, beta] = &daemons;
+    wait_talk(&pods)?;
+    let picture = Picture::of(alpha.node())?;
+    let wire = alpha.node().wire();
+    wire.unplug()?;
+    wire.plug()?;
+    wait_picture(alpha.node(), &picture).context("after the plug was pulled")?;
+    wire.down()?;
+    wire.up()?;
+    alpha.node().add_default_routes()?;
+    wait_picture(alpha.node(), &picture).context("after the link was down")?;
+    wait_talk(&pods)?;
+    let moved = Stack::Dual { v4: "192.0.2.200/24".parse()?, v6: "2001:db8::200/64".parse()? };
+    wire.readdress(&moved)?;
+    alpha.node().add_default_routes()?;
+    for (family, subnet) in subnets(alpha)?.iter() {
+        let gateway = moved.get(family).context("an address")?.addr().to_string();
+        wait_gateway(beta.node(), subnet, &gateway)?;
+    }
+    wait_talk(&pods)
+}
+
+fn wait_gateway(node: &Node, subnet: &ipnet::IpNet, gateway: &str) -> Result<()> {
+    let family = if subnet.addr().is_ipv4() { "-4" } else { "-6" };
+    wait_for(&format!("the route to {subnet} through {gateway}"), LIMIT, || {
+        let routes = node.run(["ip", family, "route", "show", "exact", &subnet.to_string()])?;
+        ensure!(routes.contains(&format!("via {gateway} ")), "{routes}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_peer_that_is_not_on_the_link_is_named_and_does_not_stop_the_others() -> Result<()> {
+    let mut cluster = Cluster::on_etcd("hostgwfar", HOST_GW)?;
+    let [alpha, beta] = cluster.join_all(["alpha", "beta"])?;
+    let far = r#"{"PublicIP":"198.51.100.7","BackendType":"host-gw","Node":"far"}"#;
+    cluster.etcd()?.ctl(&["put", &format!("{PREFIX}/subnets/10.244.77.0-24"), far])?;
+    let ctl = cluster.binaries.find("towpathctl")?;
+    wait_for("the far node to be named with the fix", LIMIT, || {
+        let socket = format!("--socket={}", alpha.status_socket().display());
+        let said = alpha.node().run([ctl.as_os_str(), "status".as_ref(), socket.as_ref()])?;
+        for word in ["far", "198.51.100.7 is not on the link of eth0", "DirectRouting"] {
+            ensure!(said.contains(word), "{said}");
+        }
+        Ok(())
+    })?;
+    for subnet in subnets(&beta)?.values() {
+        wait_route(alpha.node(), subnet)?;
+    }
+    // A router that is not asked: this node's own route says that it is next door.
+    alpha.node().ip("route add 198.51.100.7/32 dev eth0")?;
+    wait_route(alpha.node(), &"10.244.77.0/24".parse()?)?;
+    alpha.node().ip("route replace 198.51.100.7/32 via 192.0.2.1")?;
+    wait_for("the route to go with it", LIMIT, || {
+        let routes = alpha.node().run(["ip", "route", "show", "10.244.77.0/24"])?;
+        ensure!(routes.is_empty(), "{routes}");
+        Ok(())
+    })
+}
