@@ -267,7 +267,7 @@ impl Ledger {
         }
         let mut cooling = Cooling::parse(&self.directory.cooling(), now);
         addresses.iter().for_each(|address| cooling.push(*address, now));
-        self.directory.note_cooling(&cooling.to_text());
+        self.directory.note_cooling(cooling.to_text());
     }
 
     /// Removes addresses' files that are an owner's, and not by now somebody else's. Under the lock.

@@ -4,7 +4,6 @@
 //! The text is lines of seconds since 1970 and an address, in a file of our own that `host-local` passes by. It is a hint: when
 //! it is lost or wrong, an address is given again sooner, never twice.
 
-use std::collections::VecDeque;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,47 +14,56 @@ const COOLING: Duration = Duration::from_secs(60);
 /// More are not remembered: the oldest are the coolest.
 const MOST: usize = 512;
 
-/// Addresses with when they were given back, the oldest first.
+/// Addresses with when they were given back, the oldest first: the text itself. Half a thousand lines are read with each pod,
+/// so an address is looked for in them, and not each of them made one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cooling(VecDeque<(u64, IpAddr)>);
+pub(super) struct Cooling(String);
 
 impl Cooling {
     /// Reads what still cools. What cannot be read has cooled; so has what another clock wrote.
     pub(super) fn parse(text: &str, now: SystemTime) -> Cooling {
         let now = seconds(now);
-        let entry = |line: &str| {
-            let (when, address) = line.split_once(' ')?;
-            Some((when.parse::<u64>().ok()?, address.parse().ok()?))
+        let cools = |line: &&str| {
+            let when = line.split_once(' ').and_then(|(when, _)| when.parse().ok());
+            when.is_some_and(|when: u64| now.abs_diff(when) < COOLING.as_secs())
         };
-        let entries = text.lines().filter_map(entry);
-        Cooling(entries.filter(|(when, _)| now.abs_diff(*when) < COOLING.as_secs()).collect())
+        let mut lines = String::with_capacity(text.len());
+        for line in text.lines().filter(cools) {
+            lines.push_str(line);
+            lines.push('\n');
+        }
+        Cooling(lines)
     }
 
     pub(super) fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|(_, cooling)| *cooling == address)
+        self.0.contains(&end_of_line(address))
     }
 
     /// The addresses, the one that has cooled the longest first.
     pub(super) fn oldest_first(&self) -> impl Iterator<Item = IpAddr> {
-        self.0.iter().map(|(_, address)| *address)
+        self.0.lines().filter_map(|line| line.split_once(' ')?.1.parse().ok())
     }
 
     pub(super) fn push(&mut self, address: IpAddr, now: SystemTime) {
-        self.0.retain(|(_, cooling)| *cooling != address);
-        self.0.push_back((seconds(now), address));
-        while self.0.len() > MOST {
-            self.0.pop_front();
+        let end = end_of_line(address);
+        if self.0.contains(&end) {
+            self.0 = self.0.split_inclusive('\n').filter(|line| !line.ends_with(&end)).collect();
         }
+        // Cannot fail: a String takes everything.
+        write!(self.0, "{}{end}", seconds(now)).ok();
+        let surplus = self.0.lines().count().saturating_sub(MOST);
+        let forgotten: usize = self.0.split_inclusive('\n').take(surplus).map(str::len).sum();
+        self.0.drain(..forgotten);
     }
 
-    pub(super) fn to_text(&self) -> String {
-        let mut text = String::new();
-        for (when, address) in &self.0 {
-            // Cannot fail: a String takes everything.
-            writeln!(text, "{when} {address}").ok();
-        }
-        text
+    pub(super) fn to_text(&self) -> &str {
+        &self.0
     }
+}
+
+/// What an address's line has behind the seconds.
+fn end_of_line(address: IpAddr) -> String {
+    format!(" {address}\n")
 }
 
 fn seconds(time: SystemTime) -> u64 {
@@ -70,11 +78,15 @@ mod tests {
     #[test]
     fn an_address_cools_for_a_minute_and_garbage_not_at_all() {
         let now = UNIX_EPOCH + Duration::from_secs(1000);
-        let text = "900 10.0.0.1\n941 10.0.0.2\nx 10.0.0.3\n999 nobody\n1000 fd00::1\n9999 10.0.0.4\n1001 10.0.0.5\n99";
+        let text =
+            "900 10.0.0.1\n941 10.0.0.2\nx 10.0.0.3\n1000 fd00::1\n9999 10.0.0.4\n1001 10.0.0.5\n1001 nobody\n99";
         let mut cooling = Cooling::parse(text, now);
-        assert_eq!(cooling.to_text(), "941 10.0.0.2\n1000 fd00::1\n1001 10.0.0.5\n");
+        let addresses = |cooling: &Cooling| cooling.oldest_first().map(|a| a.to_string()).collect::<Vec<_>>();
+        assert_eq!(addresses(&cooling), ["10.0.0.2", "fd00::1", "10.0.0.5"]);
         cooling.push("10.0.0.2".parse().unwrap(), now);
-        assert_eq!(cooling.to_text(), "1000 fd00::1\n1001 10.0.0.5\n1000 10.0.0.2\n");
+        assert_eq!(addresses(&cooling), ["fd00::1", "10.0.0.5", "10.0.0.2"]);
+        cooling.push("0.0.0.2".parse().unwrap(), now);
+        assert!(cooling.to_text().ends_with("\n1000 10.0.0.2\n1000 0.0.0.2\n"));
         assert!(cooling.contains("fd00::1".parse().unwrap()) && !cooling.contains("10.0.0.1".parse().unwrap()));
     }
 

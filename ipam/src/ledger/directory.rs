@@ -58,9 +58,7 @@ pub(super) struct Lock {
 impl Lock {
     /// The marks that stand in it. What cannot be read is none.
     pub(super) fn marks(&self) -> Marks {
-        let mut text = Vec::new();
-        let read = (&self.file).take(MOST_NOTED).read_to_end(&mut text);
-        read.map(|_| Marks::parse(&String::from_utf8_lossy(&text))).unwrap_or_default()
+        noted(&self.file).map(|text| Marks::parse(&String::from_utf8_lossy(&text))).unwrap_or_default()
     }
 
     /// Writes the marks.
@@ -172,11 +170,12 @@ impl Directory {
 
     /// The note of what was given back a moment ago. One that cannot be read is as good as empty.
     pub(super) fn cooling(&self) -> String {
-        let mut text = String::new();
         let path = self.path.join(COOLING);
         let opened = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path);
-        let read = opened.and_then(|file| file.take(MOST_NOTED).read_to_string(&mut text));
-        if read.is_ok() { text } else { String::new() }
+        opened
+            .and_then(|file| noted(&file))
+            .and_then(|text| String::from_utf8(text).map_err(io::Error::other))
+            .unwrap_or_default()
     }
 
     /// Writes that note anew. Where it cannot be written, only the order of giving is lost.
@@ -244,6 +243,15 @@ impl LastGiven {
         self.text = text;
         Ok(())
     }
+}
+
+/// All that a file says. Into room for it at once: without that it is asked for in small pieces.
+fn noted(file: &File) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len().min(MOST_NOTED);
+    // One more, so that the end is seen.
+    let mut text = Vec::with_capacity(length as usize + 1);
+    file.take(MOST_NOTED).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Replaces what a file says. Not by emptying it first: ext4 takes that for a file that must not be lost, and writes it to

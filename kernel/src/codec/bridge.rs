@@ -118,10 +118,8 @@ pub fn set_promiscuous(body: &mut Body<'_>, index: u32) {
     link::head(body, index, (promiscuous, promiscuous));
 }
 
-/// `ip link set dev NAME alias TEXT type bridge_slave hairpin on|off isolated on|off`: by name, so that it can be sent
-/// with the message that makes the link.
-pub fn set_port(body: &mut Body<'_>, name: LinkName, alias: &str, (hairpin, isolation): (Hairpin, Isolation)) {
-    link::set_alias(body, name, alias);
+/// `… type bridge_slave hairpin on|off isolated on|off`
+pub fn port_terms(body: &mut Body<'_>, (hairpin, isolation): (Hairpin, Isolation)) {
     body.nest(link::INFO, |info| {
         info.text(PORT_KIND, "bridge");
         info.nest(PORT_DATA, |data| {

@@ -156,13 +156,6 @@ pub fn retire(body: &mut Body<'_>, index: u32, group: u32) {
     body.u32(libc::IFLA_GROUP, group);
 }
 
-/// `ip link set dev NAME alias TEXT`: by name, so that it can be sent with the message that makes the link.
-pub fn set_alias(body: &mut Body<'_>, name: LinkName, alias: &str) {
-    head(body, 0, (0, 0));
-    body.text(libc::IFLA_IFNAME, name.as_str());
-    body.bytes(libc::IFLA_IFALIAS, alias.as_bytes());
-}
-
 /// What of a link can be changed in place, whatever its kind. `None` is left as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributed<'a> {
@@ -183,10 +176,15 @@ pub fn set(body: &mut Body<'_>, index: u32, attributed: Attributed<'_>) {
     if let Some(mtu) = attributed.mtu {
         body.u32(libc::IFLA_MTU, mtu);
     }
-    if let Some(alias) = attributed.alias {
-        // Without the NUL: the kernel keeps the length (`dev_set_alias`).
-        body.bytes(libc::IFLA_IFALIAS, alias.as_bytes());
+    if let Some(text) = attributed.alias {
+        alias(body, text);
     }
+}
+
+/// `… alias TEXT`
+pub fn alias(body: &mut Body<'_>, text: &str) {
+    // Without the NUL: the kernel keeps the length (`dev_set_alias`).
+    body.bytes(libc::IFLA_IFALIAS, text.as_bytes());
 }
 
 /// `ip link set dev … up`, or `down`: `flags` is `IFF_UP` or 0.
@@ -207,10 +205,8 @@ pub fn set_address_generation(body: &mut Body<'_>, index: u32, link: &backends::
     address_generation(body, if link.link_local { GENERATE } else { GENERATE_NONE });
 }
 
-/// `ip link set dev NAME addrgenmode none`, by name, so that it can be sent with the message that makes the link.
-pub fn no_link_local(body: &mut Body<'_>, name: LinkName) {
-    head(body, 0, (0, 0));
-    body.text(libc::IFLA_IFNAME, name.as_str());
+/// `… addrgenmode none`. On a kernel without IPv6: EAFNOSUPPORT.
+pub fn no_link_local(body: &mut Body<'_>) {
     address_generation(body, GENERATE_NONE);
 }
 

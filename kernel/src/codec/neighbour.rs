@@ -20,6 +20,8 @@ const BRIDGE: u8 = libc::AF_BRIDGE as u8;
 const DETOURS: [u16; 4] = [libc::NDA_PORT, libc::NDA_VNI, libc::NDA_IFINDEX, 13];
 /// `NDA_PROTOCOL`: the tag on neighbours. The vxlan driver drops it; there NTF_EXT_LEARNED is the tag.
 const TAG: u16 = 12;
+/// `NTF_EXT_LEARNED`, which libc has for glibc alone.
+const LEARNED: u8 = 0x10;
 
 /// The key of the entry for frames that have none of their own (`vxlan_xmit`).
 const NO_MAC: Mac = Mac([0; 6]);
@@ -57,7 +59,7 @@ impl Entry {
                 kind => detour |= DETOURS.contains(&kind),
             }
         }
-        let learned = flags & libc::NTF_EXT_LEARNED != 0;
+        let learned = flags & LEARNED != 0;
         Some(Entry {
             link: u32::from_ne_bytes([i0, i1, i2, i3]),
             address,
@@ -123,7 +125,7 @@ pub fn delete(body: &mut Body<'_>, link: u32, address: IpAddr) {
 
 /// `bridge fdb replace MAC dev … dst REMOTE self permanent extern_learn`
 pub fn set_forwarding(body: &mut Body<'_>, link: u32, mac: Mac, remote: IpAddr) {
-    let flags = libc::NTF_SELF | libc::NTF_EXT_LEARNED;
+    let flags = libc::NTF_SELF | LEARNED;
     head(body, BRIDGE, link, (libc::NUD_PERMANENT | libc::NUD_NOARP, flags));
     body.mac(libc::NDA_LLADDR, mac);
     body.address(libc::NDA_DST, remote);

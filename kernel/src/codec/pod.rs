@@ -55,6 +55,10 @@ pub fn veth(
     let end = |body: &mut Body<'_>, end: End| {
         body.text(libc::IFLA_IFNAME, end.name.as_str());
         body.mac(libc::IFLA_ADDRESS, end.mac);
+        // As many as a veth uses that nobody asked for more. If it is not said, the kernel makes one for each processor, takes
+        // them away again, and waits for all processors each time (`veth_init_queues`, `synchronize_net`).
+        body.u32(libc::IFLA_NUM_TX_QUEUES, 1);
+        body.u32(libc::IFLA_NUM_RX_QUEUES, 1);
         if let Some(mtu) = mtu {
             body.u32(libc::IFLA_MTU, mtu);
         }
@@ -140,6 +144,11 @@ fn neighbour_head(body: &mut Body<'_>, (address, link): (IpAddr, u32), (state, f
 /// `sysctl -w net.ipv4.conf.LINK.KEY=VALUE` for several keys, in a message: `IPV4_DEVCONF_*` and value.
 pub fn set_inet(body: &mut Body<'_>, link: u32, settings: &[(u16, u32)]) {
     link::head(body, link, (0, 0));
+    inet(body, settings);
+}
+
+/// The same for a message that says more of the link.
+pub fn inet(body: &mut Body<'_>, settings: &[(u16, u32)]) {
     body.nest(libc::IFLA_AF_SPEC, |families| {
         families.nest(libc::AF_INET as u16, |inet| {
             inet.nest(INET_CONF, |conf| settings.iter().for_each(|(key, value)| conf.u32(*key, *value)));

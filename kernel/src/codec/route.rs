@@ -26,10 +26,12 @@ pub(super) const ONLINK: u32 = 4;
 /// `RTA_NH_ID`, `RTA_VIA`.
 const OBJECT: u16 = 30;
 const VIA: u16 = 18;
+/// `RTA_ENCAP`, which libc has for glibc alone.
+const ENCAPSULATION: u16 = 22;
 /// `RTM_F_CLONED`: a cached exception and no route.
 const CLONED: u32 = 0x200;
 /// What a route of ours never has: sources, several next hops, metrics, encapsulations.
-const EXTRAS: [u16; 4] = [libc::RTA_PREFSRC, libc::RTA_MULTIPATH, libc::RTA_METRICS, libc::RTA_ENCAP];
+const EXTRAS: [u16; 4] = [libc::RTA_PREFSRC, libc::RTA_MULTIPATH, libc::RTA_METRICS, ENCAPSULATION];
 
 /// Where a route leads, in the kernel's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ const ROOM: usize = 64 << 10;
 /// How often a list that changed while it was written is asked for again.
 const DUMP_ATTEMPTS: u32 = 20;
 /// Only a lost answer lets us wait at all: better an error than a daemon that hangs.
-const PATIENCE_SECS: libc::time_t = 30;
+const PATIENCE_SECS: i32 = 30;
 
 /// Which part of the kernel a socket talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Socket {
                 tolerate(set_option(&fd, (libc::SOL_SOCKET, plain), &BUFFER_OCTETS));
             }
         }
-        let patience = libc::timeval { tv_sec: PATIENCE_SECS, tv_usec: 0 };
+        let patience = libc::timeval { tv_sec: PATIENCE_SECS.into(), tv_usec: 0 };
         set_option(&fd, (libc::SOL_SOCKET, libc::SO_RCVTIMEO), &patience).map_err(|e| system(doing, e))?;
         let port = bind(&fd, doing)?;
         Ok(Socket { fd, port, sequence: 0, sent: Datagram::default(), received: Vec::new() })

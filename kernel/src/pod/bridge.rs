@@ -7,7 +7,7 @@ use ipam::{Family, Mac};
 use ipnet::IpNet;
 
 use super::exchange::Exchange;
-use super::host::{Found, Host};
+use super::host::{Found, Host, UP};
 use super::{Bridge, Others, PodError, Promiscuity, VlanFiltering, Vlans, ensure};
 use crate::codec::pod::Dad;
 use crate::codec::{self, address, bridge, link, pod};
@@ -29,6 +29,8 @@ pub struct BridgeSeen {
     pub mtu: u32,
     /// Administratively up.
     pub up: bool,
+    /// Up, with a port that is.
+    pub(super) running: bool,
     promiscuous: bool,
     /// Whether its address must be pinned: it had none of our gateways yet, so nobody may have done it.
     pub(super) unpinned: bool,
@@ -99,7 +101,8 @@ impl Host {
         }
         let (mac, own) = (found.mac.unwrap_or(wanted.mac), found.mac == Some(wanted.mac));
         let (up, promiscuous) = (found.up, found.promiscuous);
-        let seen = BridgeSeen { index: found.index, mac, mtu: found.mtu, up, promiscuous, unpinned: !made, made, own };
+        let (index, mtu, running) = (found.index, found.mtu, found.operation == UP);
+        let seen = BridgeSeen { index, mac, mtu, up, running, promiscuous, unpinned: !made, made, own };
         let others = if made || own { Vec::new() } else { self.others(wanted, seen.index)? };
         Ok((seen, others))
     }

@@ -99,6 +99,12 @@ impl Refusals {
         self
     }
 
+    /// Takes in what a later exchange of one message came to, as if that had been at this place.
+    pub(super) fn with(mut self, later: Refusals, place: usize) -> Refusals {
+        self.0.extend(later.0.into_iter().map(|(_, refusal)| (place, refusal)));
+        self
+    }
+
     /// The first refusal left as an error; `doing` begins its sentence.
     pub(super) fn into_result(self, doing: impl Fn(usize) -> String) -> Result<()> {
         match self.0.into_iter().next() {

@@ -12,10 +12,10 @@ use super::bridge::{Footing, Tended, VlanEnd};
 use super::burial::GROUP;
 use super::exchange::Exchange;
 use super::routed::let_answer;
-use super::{Inside, Laid, PodError, Port, Terms, Way, Wire, introduce};
+use super::{Hairpin, Inside, Isolation, Laid, PodError, Port, Terms, Way, Wire, introduce};
 use crate::codec::{self, bridge, link, neighbour, pod};
 use crate::error::{Error, Result};
-use crate::netlink::{Message, Protocol, Request, Socket};
+use crate::netlink::{Body, Message, Protocol, Request, Socket};
 use crate::netns::Netns;
 
 /// How long the kernel may take to bring up a link whose both ends are up. Since Linux 6.8 it is there when one looks.
@@ -24,7 +24,7 @@ const CARRIER_PATIENCE: Duration = Duration::from_secs(3);
 /// node has by default, one is sent only if the node itself remembers another pod by the address.
 const CROWD: u16 = 128;
 /// `IF_OPER_UP` (RFC 2863).
-const UP: u8 = 6;
+pub(super) const UP: u8 = 6;
 
 /// The node's side.
 #[derive(Debug)]
@@ -191,19 +191,29 @@ impl Host {
         let make = exchange.order((link::NEW, codec::MAKE), |body| {
             pod::veth(body, ends, (master, wire.mtu), netns.as_fd());
         });
-        // In the same datagram, so that nobody is killed between the link and its alias.
-        let mark = exchange.order((link::NEW, 0), |body| match master {
-            Some(_) => bridge::set_port(body, wire.host, &wire.alias, (terms.hairpin, terms.isolation)),
-            None => link::set_alias(body, wire.host, &wire.alias),
-        });
-        // A port needs no IPv6 address, and each would cost the node routes, groups and announcements. EAFNOSUPPORT: the
-        // kernel has none to give.
-        let mute = master.map(|_| exchange.order((link::NEW, 0), |body| link::no_link_local(body, wire.host)));
-        let raise = exchange.order((link::NEW, 0), |body| link::bring_up(body, wire.host));
+        // Looked at before it is brought up: the kernel then has noted that there is no carrier yet (`linkwatch_sync_dev`, since
+        // Linux 6.8). Otherwise the bridge takes the port for one that works, and soon for one that does not, and goes
+        // through all of its ports each time (`br_port_state_selection`), as IPv6 does through its routes.
         let look = exchange.question(link::GET, |body| link::by_name(body, wire.host));
+        // In the same datagram, so that nobody is killed between the link and its alias. In one message, since each has to
+        // wait for its turn where many pods begin at once.
+        let port = master.map(|_| (terms.hairpin, terms.isolation));
+        let raised = exchange.order((link::NEW, 0), |body| {
+            raise(body, wire, port);
+            // A port needs no IPv6 address, and each would cost the node routes, groups and announcements.
+            if port.is_some() {
+                link::no_link_local(body);
+            }
+        });
         let mut found = None;
-        let refusals = exchange.finish(|message| found = Found::read(message))?;
-        let refusals = refusals.tolerate(|place, _| Some(place) == mute);
+        let mut refusals = exchange.finish(|message| found = Found::read(message))?;
+        if refusals.errno(raised) == Some(libc::EAFNOSUPPORT) {
+            // The kernel has none to give.
+            refusals = refusals.tolerate(|place, _| place == raised);
+            let mut exchange = Exchange::new(&mut self.socket);
+            exchange.order((link::NEW, 0), |body| raise(body, wire, port));
+            refusals = refusals.with(exchange.finish(|_| {})?, raised);
+        }
         match (refusals.errno(make), footing) {
             (Some(libc::EEXIST), _) => return Err(taken(found, wire)),
             (Some(libc::EXFULL), Some(on)) => return Err(PodError::BridgeFull { name: on.wanted.name }),
@@ -217,8 +227,7 @@ impl Host {
             (place, ..) if place == make => {
                 format!("making the veth pair {} and {} in {}", wire.host, wire.pod, netns.path().display())
             }
-            (place, ..) if place == mark => format!("setting alias, hairpin and isolation of {}", wire.host),
-            (place, ..) if place == raise => format!("bringing up {}", wire.host),
+            (place, ..) if place == raised => format!("bringing up {}, with its alias", wire.host),
             (place, Some(tended), Some(on)) if place != look => tended.doing(place, on.wanted.name),
             _ => format!("looking for {}", wire.host),
         });
@@ -262,9 +271,11 @@ impl Host {
                     let mac = link::Attributed { mac: Some(seen.mac), ..link::Attributed::default() };
                     exchange.order((link::NEW, 0), |body| link::set(body, seen.index, mac));
                 }
-                exchange.question(link::GET, |body| link::by_name(body, wire.host));
-                // The first port that is up brings the bridge its carrier, and that has to arrive as well.
-                let looked = exchange.question(link::GET, |body| link::by_name(body, bridge.name));
+                let mut looked = exchange.question(link::GET, |body| link::by_name(body, wire.host));
+                if !seen.running {
+                    // The first port that is up brings the bridge its carrier, and that has to arrive as well.
+                    looked = exchange.question(link::GET, |body| link::by_name(body, bridge.name));
+                }
                 for address in inside.addresses.iter().map(IpNet::addr).filter(|_| talks) {
                     exchange.question(neighbour::GET, |body| neighbour::one(body, seen.index, address));
                     // What answered for a routed pod of this address before.
@@ -344,6 +355,15 @@ pub(super) fn delete(socket: &mut Socket, index: u32, name: LinkName) -> Result<
     exchange.order((link::DELETE, 0), |body| link::by_index(body, index));
     let refusals = exchange.finish(|_| {})?;
     refusals.tolerate(|_, errno| errno == libc::ENODEV).into_result(|_| format!("deleting the interface {name}"))
+}
+
+/// `ip link set dev NAME up alias TEXT type bridge_slave hairpin on|off isolated on|off`, the latter for a port.
+fn raise(body: &mut Body<'_>, wire: &Wire, port: Option<(Hairpin, Isolation)>) {
+    link::bring_up(body, wire.host);
+    link::alias(body, &wire.alias);
+    if let Some(port) = port {
+        bridge::port_terms(body, port);
+    }
 }
 
 /// The kernel says EEXIST for either name.
