@@ -21,9 +21,10 @@ help: ## List what can be made
 build: deps-build toolchain ## Release binaries into dist/bin: towpathd, towpathctl, and towpath (the plugin, static)
 	$(CARGO) build --release -p towpathd -p towpathctl
 	host=$$(rustc -vV | sed -n 's/^host: //p')
-	RUSTFLAGS="$${RUSTFLAGS:-} -C target-feature=+crt-static" $(CARGO) build --profile plugin --target "$$host" -p towpath
+	plugin=$$(.ci/plugin-target "$${host%%-*}")
+	RUSTFLAGS="$${RUSTFLAGS:-} -C target-feature=+crt-static" $(CARGO) build --profile plugin --target "$$plugin" -p towpath
 	mkdir -p dist/bin
-	install -m 755 target/release/towpathd target/release/towpathctl "target/$$host/plugin/towpath" dist/bin/
+	install -m 755 target/release/towpathd target/release/towpathctl "target/$$plugin/plugin/towpath" dist/bin/
 	if readelf -lW dist/bin/towpath | grep -q INTERP; then
 		echo "dist/bin/towpath is not static: it asks for a dynamic loader" >&2
 		exit 1
@@ -43,15 +44,18 @@ image: deps-build toolchain ## The container image, dist/image/towpath-amd64.tar
 	if [[ $(ARCH) == arm64 && $$(uname -m) != aarch64 ]]; then
 		command -v aarch64-linux-gnu-gcc >/dev/null || { echo "The linker for arm64 is missing. Run: apt-get install gcc-aarch64-linux-gnu" >&2; exit 1; }
 		export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
+		export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=aarch64-linux-gnu-gcc
 	fi
+	triple=$(TRIPLE)
+	plugin=$$(.ci/plugin-target "$${triple%%-*}")
 	# Nobody's home directory is part of what is built.
 	paths="--remap-path-prefix=$(CURDIR)=towpath --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo"
 	export RUSTFLAGS="$${RUSTFLAGS:-} -C target-feature=+crt-static $$paths"
-	static="--target-dir target/image --target $(TRIPLE)"
-	$(CARGO) build $$static --profile image -p towpathd -p towpathctl
-	$(CARGO) build $$static --profile plugin -p towpath
+	static="--target-dir target/image --target"
+	$(CARGO) build $$static $(TRIPLE) --profile image -p towpathd -p towpathctl
+	$(CARGO) build $$static "$$plugin" --profile plugin -p towpath
 	mkdir -p dist/image/$(ARCH)
-	install -m 755 target/image/$(TRIPLE)/{image/towpathd,image/towpathctl,plugin/towpath} dist/image/$(ARCH)/
+	install -m 755 target/image/$(TRIPLE)/image/{towpathd,towpathctl} "target/image/$$plugin/plugin/towpath" dist/image/$(ARCH)/
 	unset RUSTFLAGS
 	$(CARGO) run -q --release -p towpath-image -- --binaries dist/image/$(ARCH) --architecture $(ARCH) --output "$$TOWPATH_IMAGE"
 
