@@ -13,7 +13,7 @@ export TOWPATH_BIN_DIR := $(CURDIR)/dist/bin
 # The lock file is what was reviewed: nothing here changes it.
 CARGO := cargo --locked
 
-.PHONY: help build image demo test check audit bench clean deps deps-build toolchain fmt-check lint docs-check tidy lab-kubernetes lab-helm lab-kernel
+.PHONY: help build image demo test check audit fuzz bench clean deps deps-build toolchain fmt-check lint docs-check tidy lab-kubernetes lab-helm lab-kernel
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -70,6 +70,17 @@ check: fmt-check lint docs-check tidy ## Format, Clippy, documentation, bans and
 audit: toolchain ## Known vulnerabilities in what we are built from. Needs a network and cargo-deny
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing. Run: cargo install --locked cargo-deny" >&2; exit 1; }
 	cargo deny check
+
+# Each target for FUZZ_SECONDS; what it finds worth keeping it keeps in the corpus, which a test of every run reads again.
+FUZZ_SECONDS ?= 60
+
+fuzz: toolchain ## Feed the BGP codec with libFuzzer, FUZZ_SECONDS a target (60). Needs a nightly toolchain and cargo-fuzz
+	@command -v cargo-fuzz >/dev/null || { echo "cargo-fuzz is missing. Run: cargo install --locked cargo-fuzz" >&2; exit 1; }
+	rustup run nightly rustc -V >/dev/null || { echo "A nightly toolchain is missing. Run: rustup toolchain install nightly" >&2; exit 1; }
+	cd bgp
+	for target in $$(cargo +nightly fuzz list); do
+		cargo +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=5 -rss_limit_mb=1024
+	done
 
 bench: build deps $(if $(filter-out peers daemon plugin,$(or $(PART),all)),image lab-kubernetes) ## Speed and memory as ratios, the floor beside. PART=peers, daemon, plugin or kubernetes alone. Needs root
 	$(CARGO) bench -q -p promises --bench bench -- $(PART)

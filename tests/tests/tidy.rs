@@ -211,9 +211,10 @@ fn says_nothing(name: &str) -> bool {
 
 /// What a line of a document names between backticks and looks like a path of this repository.
 fn named_paths(line: &str) -> impl Iterator<Item = &str> {
-    const ROOMS: [&str; 11] = [
+    const ROOMS: [&str; 12] = [
         "ipam/",
         "backends/",
+        "bgp/",
         "kernel/",
         "daemon/",
         "cni/",
