@@ -13,6 +13,7 @@ pub mod masquerade;
 pub mod on_link;
 pub mod plan;
 pub mod render;
+pub mod rollout;
 pub mod ruleset;
 pub mod state;
 pub mod sum;
