@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 
 use crate::plan::{Change, Plan};
-use crate::state::{KernelState, Link, LinkKind, LinkName, Route, Tag, Via};
+use crate::state::{KernelState, Link, LinkKind, LinkName, Route, Tag};
 
 /// The changes that turn `from` into `to`. Empty when they are equal.
 pub fn diff(from: &KernelState, to: &KernelState) -> Plan {
@@ -44,9 +44,8 @@ impl Fate {
         for (name, link) in &from.links {
             match (to.links.get(name), &link.kind, link.tag) {
                 (None, _, Tag::Ours) => fate.removed.insert(*name),
-                (Some(_), LinkKind::Other(kind), Tag::Adopted) if !kind.starts_with("vxlan ") => {
-                    fate.blocked.insert(*name)
-                }
+                // A kind and a mode: of a kind of ours, so it was an earlier flannel's or ours.
+                (Some(_), LinkKind::Other(kind), Tag::Adopted) if !kind.contains(' ') => fate.blocked.insert(*name),
                 (Some(wanted), _, _) if !can_become(link, wanted) => fate.remade.insert(*name),
                 (Some(wanted), _, _) if link.mac != wanted.mac => fate.readdressed.insert(*name),
                 _ => false,
@@ -76,6 +75,7 @@ fn can_become(from: &Link, to: &Link) -> bool {
         (LinkKind::Vxlan(from), LinkKind::Vxlan(to)) => from.can_become(to),
         // Port and key are only settings to it.
         (LinkKind::WireGuard(_), LinkKind::WireGuard(_)) => true,
+        (LinkKind::Ipip(_), LinkKind::Ipip(_)) | (LinkKind::Ip6Tunnel, LinkKind::Ip6Tunnel) => true,
         _ => false,
     }
 }
@@ -169,8 +169,8 @@ fn per_peer(fate: &Fate, from: &KernelState, to: &KernelState) -> (Vec<Change>, 
         }
     }
     for (before, key, after) in union(&from.routes, &to.routes) {
-        let lasts = |route: &&Route| link_of(route).is_none_or(|link| fate.outlasts(link));
-        let may_use = |route: &&Route| link_of(route).is_none_or(|link| fate.may_use(link));
+        let lasts = |route: &&Route| route.via.link().is_none_or(|link| fate.outlasts(link));
+        let may_use = |route: &&Route| route.via.link().is_none_or(|link| fate.may_use(link));
         match (before.filter(lasts), after.filter(may_use)) {
             (before, Some(after)) if before != Some(after) => set.push(Change::RouteSet(*key, *after)),
             (Some(before), None) => deleted.push(Change::RouteDelete(*key, *before)),
@@ -179,15 +179,6 @@ fn per_peer(fate: &Fate, from: &KernelState, to: &KernelState) -> (Vec<Change>, 
     }
     deleted.reverse();
     (set, deleted)
-}
-
-/// The link that a route leaves by.
-fn link_of(route: &Route) -> Option<LinkName> {
-    match route.via {
-        Via::Object(nexthop) | Via::Gateway(nexthop) => Some(nexthop.link),
-        Via::Device(link) => Some(link),
-        Via::Blackhole | Via::Unreachable | Via::Unknown => None,
-    }
 }
 
 /// Both maps in one walk, in the order of their keys: each key with what is on either side.

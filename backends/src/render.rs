@@ -9,8 +9,8 @@ use std::fmt;
 use crate::plan::{Change, Plan};
 use crate::ruleset::{Chain, ChainKind, Ruleset};
 use crate::state::{
-    Fdb, FdbKey, KernelState, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Nexthop, PROTOCOL, PeerKey, Route,
-    RouteKey, Tag, Via,
+    Encapsulation, Fdb, FdbKey, Ipip, KernelState, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Nexthop,
+    PROTOCOL, PeerKey, Route, RouteKey, Tag, Via,
 };
 
 impl fmt::Display for Plan {
@@ -79,8 +79,7 @@ impl fmt::Display for KernelState {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // WireGuard's devices carry packets, not frames.
-        if !matches!(self.kind, LinkKind::WireGuard(_)) {
+        if self.kind.has_mac() {
             write!(f, "address {} ", self.mac)?;
         }
         write!(f, "mtu {} {}", self.mtu, if self.up { "up" } else { "down" })?;
@@ -88,6 +87,8 @@ impl fmt::Display for Link {
         match &self.kind {
             LinkKind::Other(kind) => write!(f, " type {kind}"),
             LinkKind::WireGuard(wireguard) => write!(f, " type wireguard {wireguard}"),
+            LinkKind::Ipip(ipip) => write!(f, " type ipip {ipip}"),
+            LinkKind::Ip6Tunnel => f.write_str(" type ip6tnl external mode ip6ip6 encaplimit none"),
             LinkKind::Vxlan(vxlan) => {
                 write!(f, " type vxlan id {} dstport {} local {}", vxlan.vni, vxlan.port, vxlan.local)?;
                 vxlan.underlay.iter().try_for_each(|underlay| write!(f, " dev {underlay}"))?;
@@ -123,6 +124,7 @@ fn link_set(f: &mut fmt::Formatter<'_>, name: LinkName, from: &Link, to: &Link) 
     f.write_str(if from.up == to.up { "" } else { " up" })?;
     match (&from.kind, &to.kind) {
         (LinkKind::WireGuard(from), LinkKind::WireGuard(to)) if from != to => write!(f, " type wireguard {to}"),
+        (LinkKind::Ipip(from), LinkKind::Ipip(to)) if from != to => write!(f, " type ipip {to}"),
         _ => Ok(()),
     }
 }
@@ -130,6 +132,13 @@ fn link_set(f: &mut fmt::Formatter<'_>, name: LinkName, from: &Link, to: &Link) 
 impl fmt::Display for Nexthop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "via {} dev {} onlink proto {PROTOCOL}", self.gateway, self.link)
+    }
+}
+
+impl fmt::Display for Ipip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rest = if self.plain { "ttl inherit tos 0 nopmtudisc" } else { "(with settings that are not ours)" };
+        write!(f, "local {} {rest}", self.local)
     }
 }
 
@@ -142,6 +151,9 @@ impl fmt::Display for RouteLine<'_> {
             Via::Object(nexthop) => write!(f, "{destination} nhid [{nexthop}]")?,
             Via::Gateway(Nexthop { link, gateway }) => write!(f, "{destination} via {gateway} dev {link} onlink")?,
             Via::Device(link) => write!(f, "{destination} dev {link} scope link")?,
+            Via::Encapsulated(Encapsulation { link, source, destination: outer }) => {
+                write!(f, "{destination} encap ip6 src {source} dst {outer} dev {link}")?;
+            }
             Via::Blackhole => write!(f, "blackhole {destination}")?,
             Via::Unreachable => write!(f, "unreachable {destination}")?,
             Via::Unknown => write!(f, "{destination} (by a way that is not ours)")?,

@@ -3,6 +3,7 @@
 //! Desired and observed states are this same type. Keys are names, prefixes and addresses, never interface indices or
 //! nexthop ids: those are the kernel's business and `kernel/` translates them at the edge.
 
+mod ipip;
 mod wireguard;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 
 use crate::ruleset::Ruleset;
 
+pub use ipip::{Encapsulation, Ipip};
 pub use wireguard::{Peer, PeerKey, Remote, WireGuard};
 
 /// The tag on everything we own: the route protocol (`rtm_protocol`, `nhm_protocol`, `NDA_PROTOCOL`, `IFA_PROTO`).
@@ -98,9 +100,23 @@ pub enum LinkKind {
     Vxlan(Vxlan),
     /// A WireGuard device. `ip link add … type wireguard`.
     WireGuard(WireGuard),
-    /// Something else of the same name: what the kernel calls it, and `vxlan MODE` for a VXLAN device in a mode that
-    /// ours never have and that it keeps for life (`external`, `group`, `l2miss` …). Never desired.
+    /// An IPv4-in-IPv4 tunnel device. `ip link add … type ipip`.
+    Ipip(Ipip),
+    /// An IPv6-in-IPv6 tunnel device that is told the outer addresses by routes. `ip link add … type ip6tnl external`.
+    Ip6Tunnel,
+    /// Something else of the same name: what the kernel calls it, and `vxlan MODE` for a device of a kind of ours in a mode
+    /// that ours never have and that it keeps for life (`external`, `group`, `remote` …). Never desired.
     Other(String),
+}
+
+impl LinkKind {
+    /// Whether its packets are frames, so that it has a link-layer address.
+    pub fn has_mac(&self) -> bool {
+        match self {
+            LinkKind::Vxlan(_) | LinkKind::Other(_) => true,
+            LinkKind::WireGuard(_) | LinkKind::Ipip(_) | LinkKind::Ip6Tunnel => false,
+        }
+    }
 }
 
 /// A VXLAN device's own attributes (`ip -d link show`).
@@ -134,7 +150,7 @@ impl Vxlan {
 pub struct Link {
     /// Kind and kind's attributes.
     pub kind: LinkKind,
-    /// Link-layer address.
+    /// Link-layer address; zeros where the kind has none.
     pub mac: Mac,
     /// Octets of payload: `mtu`.
     pub mtu: u32,
@@ -181,12 +197,26 @@ pub enum Via {
     Gateway(Nexthop),
     /// Out of a device, which finds the destination by itself: `ip route add … dev LINK scope link`.
     Device(LinkName),
+    /// Out of a device with an outer header that the route says.
+    Encapsulated(Encapsulation),
     /// Nowhere: `ip route add blackhole …`.
     Blackhole,
     /// Nowhere, and the sender is told so: `ip route add unreachable …`.
     Unreachable,
     /// Something that we never install, found under our tag: printed, and removed or replaced.
     Unknown,
+}
+
+impl Via {
+    /// The link that it leaves by.
+    pub fn link(&self) -> Option<LinkName> {
+        match self {
+            Via::Object(nexthop) | Via::Gateway(nexthop) => Some(nexthop.link),
+            Via::Device(link) => Some(*link),
+            Via::Encapsulated(encapsulation) => Some(encapsulation.link),
+            Via::Blackhole | Via::Unreachable | Via::Unknown => None,
+        }
+    }
 }
 
 /// A route of ours.

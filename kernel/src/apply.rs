@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use backends::plan::{Change, Failure, Outcome, Plan};
-use backends::state::{KernelState, LinkName, Route, Scope, Tag, Via};
+use backends::state::{KernelState, LinkName, Scope, Tag};
 
 use crate::error::{Error, Result};
 use crate::hand::Hand;
@@ -122,13 +122,10 @@ fn link_of(change: &Change) -> Option<LinkName> {
         | Change::AddressAdd(name, _)
         | Change::AddressDelete(name, _) => Some(*name),
         Change::NexthopAdd(nexthop) | Change::NexthopDelete(nexthop) => Some(nexthop.link),
-        Change::RouteSet(_, Route { via: Via::Object(nexthop) | Via::Gateway(nexthop), .. })
-        | Change::RouteDelete(_, Route { via: Via::Object(nexthop) | Via::Gateway(nexthop), .. }) => Some(nexthop.link),
+        Change::RouteSet(_, route) | Change::RouteDelete(_, route) => route.via.link(),
         Change::NeighbourSet(key, _) | Change::NeighbourDelete(key, _) => Some(key.link),
         Change::FdbSet(key, _) | Change::FdbDelete(key, _) => Some(key.link),
         Change::PeerSet { key, .. } | Change::PeerDelete(key) => Some(key.link),
-        Change::RouteSet(_, Route { via: Via::Device(link), .. })
-        | Change::RouteDelete(_, Route { via: Via::Device(link), .. }) => Some(*link),
-        Change::RouteSet(..) | Change::RouteDelete(..) | Change::SysctlSet(..) | Change::RulesetSet(_) => None,
+        Change::SysctlSet(..) | Change::RulesetSet(_) => None,
     }
 }

@@ -6,6 +6,8 @@
 pub mod address;
 pub mod bridge;
 pub mod generic;
+pub mod ipip;
+pub mod kind;
 pub mod link;
 pub mod neighbour;
 pub mod nexthop;

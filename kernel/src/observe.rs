@@ -18,7 +18,7 @@ use backends::state::{
 use backends::{LinkName, PROTOCOL};
 use ipam::{Family, Mac};
 
-use crate::codec::{address, link, neighbour, nexthop, route, vxlan};
+use crate::codec::{address, kind, link, neighbour, nexthop, route, vxlan};
 use crate::error::{Error, Result};
 use crate::hand::Hand;
 use crate::index::Index;
@@ -240,7 +240,7 @@ fn survey_links(
     };
     let mut seen = Vec::new();
     for (name, tag, entry) in links {
-        let kind = vxlan::read(&entry, below);
+        let kind = kind::read(&entry, below);
         let nowhere = vxlan::nowhere(&kind);
         seen.push(Seen { name, index: entry.index, tag, nowhere });
         let mac = entry.mac.unwrap_or(Mac([0; 6]));
@@ -293,8 +293,7 @@ fn owned_route(entry: &route::Entry, scope: &Scope, (links, index): (&Links, &In
             let index_of_link = entry.link?;
             let tag = links.owner(index_of_link, (tagged, tagged && inside()))?;
             let link = links.at(index_of_link).map(|seen| seen.name).or_else(|| index.name(index_of_link))?;
-            let via = entry.gateway.map_or(Via::Device(link), |gateway| Via::Gateway(Nexthop { link, gateway }));
-            (tag, via)
+            (tag, entry.without_object(link))
         }
     };
     let via = if entry.plain { via } else { Via::Unknown };

@@ -38,7 +38,7 @@ fn everything_that_lasts_on_the_device_is_listed_as_to_be_adopted() {
     assert_eq!(seen.addresses.len(), 2, "{:?}", seen.addresses);
     assert_eq!(seen.routes[&RouteKey::new(net("10.0.1.0/24"))].tag, Tag::Adopted);
     assert!(matches!(seen.routes[&RouteKey::new(net("10.0.1.0/24"))].via, Via::Gateway(_)));
-    assert_eq!(seen.routes[&RouteKey::new(net("10.0.4.0/24"))].via, Via::Unknown);
+    assert_eq!(seen.routes[&RouteKey::new(net("10.0.4.0/24"))].via, Via::Device(link("flannel.7")));
     assert_eq!(seen.routes.len(), 4, "{:?}", seen.routes);
     let address = "10.0.3.0".parse().unwrap();
     assert_eq!(seen.neighbours[&NeighbourKey { link: link("flannel.7"), address }].tag, Tag::Adopted);

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use backends::diff::diff;
-use backends::state::{KernelState, LinkName, Route, Scope, Via};
+use backends::state::{KernelState, LinkName, Route, Scope};
 use backends::{Change, Instance, Plan};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use kernel::Hand;
@@ -79,11 +79,7 @@ impl KernelSide {
 
     /// What goes with a link.
     fn burden(&self, link: LinkName) -> String {
-        let through = |route: &&Route| match route.via {
-            Via::Object(nexthop) | Via::Gateway(nexthop) => nexthop.link == link,
-            Via::Device(device) => device == link,
-            Via::Blackhole | Via::Unreachable | Via::Unknown => false,
-        };
+        let through = |route: &&Route| route.via.link() == Some(link);
         let counts = [
             (self.there.routes.values().filter(through).count(), "route", "routes"),
             (self.there.nexthops.keys().filter(|key| key.link == link).count(), "next hop", "next hops"),
@@ -121,9 +117,8 @@ fn removed_link(change: &Change) -> Option<LinkName> {
 /// their own because the kernel needs longer to remove them with it.
 fn link_under(change: &Change) -> Option<LinkName> {
     match change {
-        Change::RouteDelete(_, Route { via: Via::Object(nexthop) | Via::Gateway(nexthop), .. })
-        | Change::NexthopDelete(nexthop) => Some(nexthop.link),
-        Change::RouteDelete(_, Route { via: Via::Device(link), .. }) => Some(*link),
+        Change::RouteDelete(_, route) => route.via.link(),
+        Change::NexthopDelete(nexthop) => Some(nexthop.link),
         _ => None,
     }
 }

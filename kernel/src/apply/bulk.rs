@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use backends::PROTOCOL;
 use backends::plan::Change;
-use backends::state::{KernelState, LinkName, Nexthop, Route, RouteKey, Scope, Tag, Via};
+use backends::state::{Encapsulation, KernelState, LinkName, Nexthop, Route, RouteKey, Scope, Tag, Via};
 use ipam::Family;
 
 use super::{Course, link_of};
@@ -261,6 +261,9 @@ impl Writer<'_> {
             Via::Object(nexthop) => self.index.id(nexthop).map(Target::Object).ok_or_else(|| no_object(nexthop)),
             Via::Gateway(nexthop) => Ok(Target::Gateway(self.link(nexthop.link)?, nexthop.gateway)),
             Via::Device(link) => Ok(Target::Device(self.link(link)?)),
+            Via::Encapsulated(Encapsulation { link, source, destination }) => {
+                Ok(Target::Encapsulated(self.link(link)?, (source, destination)))
+            }
             Via::Blackhole => Ok(Target::Blackhole),
             Via::Unreachable => Ok(Target::Unreachable),
             Via::Unknown => {
@@ -278,9 +281,10 @@ impl Writer<'_> {
             (Tag::Adopted, Via::Object(nexthop)) => {
                 Only { object: Some(self.index.id(nexthop).ok_or_else(|| no_object(nexthop))?), ..Only::default() }
             }
-            (Tag::Adopted, Via::Gateway(Nexthop { link, .. }) | Via::Device(link)) => {
-                Only { link: Some(self.link(link)?), ..Only::default() }
-            }
+            (
+                Tag::Adopted,
+                Via::Gateway(Nexthop { link, .. }) | Via::Device(link) | Via::Encapsulated(Encapsulation { link, .. }),
+            ) => Only { link: Some(self.link(link)?), ..Only::default() },
             (Tag::Adopted, Via::Blackhole | Via::Unreachable | Via::Unknown) => {
                 for link in self.scope.links.iter().filter_map(|name| self.index.link(*name)).collect::<Vec<_>>() {
                     let only = Only { link: Some(link), ..Only::default() };

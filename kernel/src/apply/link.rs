@@ -1,10 +1,10 @@
 //! Links, one by one: they are few, and each step needs the one before.
 
 use backends::LinkName;
-use backends::state::{Link, LinkKind, Scope, Tag};
+use backends::state::{Ipip, Link, LinkKind, Scope, Tag};
 
 use crate::codec::link::{Attributed, Entry};
-use crate::codec::{MAKE, link as codec, vxlan, wireguard};
+use crate::codec::{MAKE, ipip, kind, link as codec, vxlan, wireguard};
 use crate::error::{Error, Refusal, Result};
 use crate::hand::Hand;
 use crate::netlink::{Body, Request};
@@ -13,6 +13,8 @@ use crate::wireguard::NO_WIREGUARD;
 
 /// What a kernel lacks that does not know the kind.
 const NO_VXLAN: &str = "VXLAN: it needs the module vxlan, or CONFIG_VXLAN built in";
+const NO_IPIP: &str = "IP in IP: it needs the module ipip, or CONFIG_NET_IPIP built in";
+const NO_IP6TNL: &str = "IPv6 in IPv6: it needs the module ip6_tunnel, or CONFIG_IPV6_TUNNEL built in";
 
 /// Makes a device with all its attributes and sets it up. Between the making and the alias a crash leaves a device that
 /// is ours by its name, and is adopted next time.
@@ -28,13 +30,19 @@ pub(super) fn make(hand: &mut Hand, scope: &Scope, name: LinkName, link: &Link) 
         LinkKind::WireGuard(_) => {
             (write(hand, (codec::NEW, MAKE), &doing, |body| wireguard::make(body, name, link)), NO_WIREGUARD)
         }
+        LinkKind::Ipip(wanted) => {
+            (write(hand, (codec::NEW, MAKE), &doing, |body| ipip::make(body, name, (link, wanted))), NO_IPIP)
+        }
+        LinkKind::Ip6Tunnel => {
+            (write(hand, (codec::NEW, MAKE), &doing, |body| ipip::make_v6(body, name, link)), NO_IP6TNL)
+        }
         LinkKind::Other(_) => return Err(Error::Malformed { doing, what: "devices of this kind are not made" }),
     };
     let known = match made {
         Ok(()) => Attributed::default(),
         Err(Error::Refused { refusal, .. }) if refusal.errno == libc::EEXIST => {
             stands(hand, scope, (name, link), refusal)?;
-            let mac = matches!(link.kind, LinkKind::Vxlan(_)).then_some(link.mac);
+            let mac = link.kind.has_mac().then_some(link.mac);
             Attributed { mac, mtu: Some(link.mtu), alias: None }
         }
         Err(Error::Refused { doing, refusal }) if refusal.is_unsupported() => {
@@ -58,14 +66,14 @@ pub(super) fn make(hand: &mut Hand, scope: &Scope, name: LinkName, link: &Link) 
 fn stands(hand: &mut Hand, scope: &Scope, (name, link): (LinkName, &Link), refusal: Refusal) -> Result<()> {
     let doing = format!("making the link {name}");
     let same = |entry: &Entry<'_>| {
-        let kind = vxlan::read(entry, |_| None);
+        let kind = kind::read(entry, |_| None);
         let alike = match (&kind, &link.kind) {
             (LinkKind::Vxlan(there), LinkKind::Vxlan(wanted)) => {
                 there.can_become(wanted) && there.local == wanted.local
             }
             // Port and key are only settings to it.
             (LinkKind::Other(kind), LinkKind::WireGuard(_)) => kind == wireguard::NAME,
-            _ => false,
+            (there, wanted) => there == wanted,
         };
         alike && owner_of_link(entry, name, scope).is_some()
     };
@@ -76,9 +84,24 @@ fn stands(hand: &mut Hand, scope: &Scope, (name, link): (LinkName, &Link), refus
                 format!("another link has the name {name}; see `ip -d link show {name}`, and delete or rename it");
             Err(Error::Refused { doing, refusal: Refusal { words: Some(words), ..refusal } })
         }
-        // None of that name: then it is the VNI and port that another device has, and the kernel says so.
-        Err(_) => Err(Error::Refused { doing, refusal }),
+        // None of that name: then another device has its place.
+        Err(_) => Err(Error::Refused { doing, refusal: rival(&link.kind, refusal) }),
     }
+}
+
+/// What another device has that this one would have. Of VXLAN the kernel says it itself.
+fn rival(kind: &LinkKind, refusal: Refusal) -> Refusal {
+    let words = match kind {
+        LinkKind::Ipip(Ipip { local, .. }) => format!(
+            "another ipip device has the local address {local} and no remote one, and takes what is for ours; \
+             see `ip -d link show type ipip`, and delete it"
+        ),
+        LinkKind::Ip6Tunnel => "another ip6tnl device is `external`, and the kernel has room for one; \
+                                see `ip -d link show type ip6tnl`, and delete it"
+            .to_owned(),
+        _ => return refusal,
+    };
+    Refusal { words: Some(words), ..refusal }
 }
 
 /// Turns a link in place into what it should be, but for the alias ([`sign`]).
@@ -95,6 +118,11 @@ pub(super) fn change(hand: &mut Hand, scope: &Scope, name: LinkName, (from, to):
         && before != after
     {
         hand.set_tunnel((index, &doing), Some(before), after)?;
+    }
+    if let LinkKind::Ipip(wanted) = &to.kind
+        && from.kind != to.kind
+    {
+        write(hand, (codec::NEW, 0), &doing, |body| ipip::change(body, index, (to, wanted)))?;
     }
     let changed = Attributed {
         mac: (from.mac != to.mac).then_some(to.mac),

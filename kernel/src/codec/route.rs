@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use backends::LinkName;
 use backends::PROTOCOL;
-use backends::state::{RouteKey, Via};
+use backends::state::{Encapsulation, Nexthop, RouteKey, Via};
 use ipam::Family;
 use ipnet::IpNet;
 
@@ -26,12 +27,18 @@ pub(super) const ONLINK: u32 = 4;
 /// `RTA_NH_ID`, `RTA_VIA`.
 const OBJECT: u16 = 30;
 const VIA: u16 = 18;
-/// `RTA_ENCAP`, which libc has for glibc alone.
-const ENCAPSULATION: u16 = 22;
 /// `RTM_F_CLONED`: a cached exception and no route.
 const CLONED: u32 = 0x200;
-/// What a route of ours never has: sources, several next hops, metrics, encapsulations.
-const EXTRAS: [u16; 4] = [libc::RTA_PREFSRC, libc::RTA_MULTIPATH, libc::RTA_METRICS, ENCAPSULATION];
+/// `RTA_ENCAP_TYPE`, `RTA_ENCAP`, which libc has for glibc alone.
+const ENCAPSULATION_KIND: u16 = 21;
+const ENCAPSULATION: u16 = 22;
+/// `LWTUNNEL_ENCAP_IP6` (include/uapi/linux/lwtunnel.h), and what is in one.
+const ENCAP_IP6: u16 = 4;
+const OUTER_DESTINATION: u16 = 2;
+const OUTER_SOURCE: u16 = 3;
+const PADDING: u16 = 7;
+/// What a route of ours never has: sources, several next hops, metrics.
+const EXTRAS: [u16; 3] = [libc::RTA_PREFSRC, libc::RTA_MULTIPATH, libc::RTA_METRICS];
 
 /// Where a route leads, in the kernel's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +49,8 @@ pub enum Target {
     Gateway(u32, IpAddr),
     /// A link of this index, without a gateway.
     Device(u32),
+    /// A link of this index, with an outer header of this source and destination.
+    Encapsulated(u32, (Ipv6Addr, Ipv6Addr)),
     /// Nowhere.
     Blackhole,
     /// Nowhere, and the sender is told.
@@ -49,7 +58,7 @@ pub enum Target {
 }
 
 /// By which a route leads elsewhere than to its destination, beside a gateway.
-const DETOURS: [u16; 3] = [VIA, libc::RTA_MULTIPATH, libc::RTA_ENCAP];
+const DETOURS: [u16; 3] = [VIA, libc::RTA_MULTIPATH, ENCAPSULATION];
 
 /// A route as the kernel lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +75,9 @@ pub struct Entry {
     pub link: Option<u32>,
     /// The gateway.
     pub gateway: Option<IpAddr>,
-    /// Whether it is unicast and says no more than object, device and gateway.
+    /// The outer IPv6 header that it gives: source and destination.
+    pub outer: Option<(Ipv6Addr, Ipv6Addr)>,
+    /// Whether it is unicast and says no more than object, device, gateway and outer header.
     pub plain: bool,
     /// Whether it is unicast and leads through one device to the destination itself.
     pub direct: bool,
@@ -92,6 +103,7 @@ impl Entry {
         };
         let (mut table, mut metric, mut extras, mut detour) = (u32::from(table), 0, false, false);
         let (mut object, mut link, mut gateway) = (None, None, None);
+        let (mut outer, mut outer_kind) = (None, None);
         for attribute in message.attributes(12) {
             match attribute.kind {
                 libc::RTA_DST => destination = attribute.address()?,
@@ -100,12 +112,18 @@ impl Entry {
                 libc::RTA_OIF => link = attribute.u32(),
                 libc::RTA_GATEWAY => gateway = attribute.address(),
                 OBJECT => object = attribute.u32(),
+                ENCAPSULATION_KIND => outer_kind = attribute.u16(),
                 kind => {
+                    if kind == ENCAPSULATION {
+                        outer = Some(attribute.nested());
+                    }
                     extras |= kind == VIA || EXTRAS.contains(&kind);
                     detour |= DETOURS.contains(&kind);
                 }
             }
         }
+        let outer = outer.map(|outer| outer_header(outer).filter(|_| outer_kind == Some(ENCAP_IP6)));
+        extras |= outer == Some(None);
         let unicast = kind == libc::RTN_UNICAST;
         let entry = Entry {
             key: RouteKey { destination: IpNet::new(destination, length).ok()?.trunc(), metric },
@@ -118,11 +136,37 @@ impl Entry {
             object,
             link,
             gateway,
+            outer: outer.flatten(),
             plain: unicast && !extras,
             direct: unicast && !detour && gateway.is_none() && object.is_none(),
         };
         Some((table, entry))
     }
+
+    /// Where it leads when it uses no object and leads out of this link.
+    pub fn without_object(&self, link: LinkName) -> Via {
+        match (self.gateway, self.outer) {
+            (Some(gateway), None) => Via::Gateway(Nexthop { link, gateway }),
+            (None, None) => Via::Device(link),
+            (None, Some((source, destination))) => Via::Encapsulated(Encapsulation { link, source, destination }),
+            (Some(_), Some(_)) => Via::Unknown,
+        }
+    }
+}
+
+/// Source and destination of an encapsulation that says nothing else: identifier, hop limit, class and flags are zero.
+fn outer_header(encapsulation: Attributes<'_>) -> Option<(Ipv6Addr, Ipv6Addr)> {
+    let (mut source, mut destination) = (None, None);
+    for attribute in encapsulation {
+        match (attribute.kind, attribute.address()) {
+            (OUTER_SOURCE, Some(IpAddr::V6(address))) => source = Some(address),
+            (OUTER_DESTINATION, Some(IpAddr::V6(address))) => destination = Some(address),
+            (PADDING, _) => {}
+            _ if attribute.bytes.iter().all(|octet| *octet == 0) => {}
+            _ => return None,
+        }
+    }
+    Some((source?, destination?))
 }
 
 /// Which routes of a family to list. The kernel filters where it can (since Linux 4.20), [`Entry`] tells in any case.
@@ -189,7 +233,7 @@ pub fn set(body: &mut Body<'_>, key: RouteKey, target: Target) {
     let (kind, flags) = match target {
         Target::Object(_) => (libc::RTN_UNICAST, 0),
         Target::Gateway(..) => (libc::RTN_UNICAST, ONLINK),
-        Target::Device(_) => (libc::RTN_UNICAST, 0),
+        Target::Device(_) | Target::Encapsulated(..) => (libc::RTN_UNICAST, 0),
         Target::Blackhole => (libc::RTN_BLACKHOLE, 0),
         Target::Unreachable => (libc::RTN_UNREACHABLE, 0),
     };
@@ -206,6 +250,14 @@ pub fn set(body: &mut Body<'_>, key: RouteKey, target: Target) {
             }
         }
         Target::Device(link) => body.u32(libc::RTA_OIF, link),
+        Target::Encapsulated(link, (source, destination)) => {
+            body.u32(libc::RTA_OIF, link);
+            body.u16(ENCAPSULATION_KIND, ENCAP_IP6);
+            body.nest(ENCAPSULATION, |outer| {
+                outer.address(OUTER_DESTINATION, destination.into());
+                outer.address(OUTER_SOURCE, source.into());
+            });
+        }
         Target::Blackhole | Target::Unreachable => {}
     }
 }

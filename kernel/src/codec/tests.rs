@@ -191,7 +191,7 @@ fn a_device_in_a_mode_that_ours_never_have_is_something_else() {
     let mut bytes = written(link::NEW, |body| vxlan::make(body, name, (&link, &vxlan), Some(3)));
     let kind = |bytes: &[u8]| {
         let message = Messages::new(bytes).next().unwrap();
-        vxlan::read(&link::Entry::read(&message).unwrap(), |index| LinkName::new(&format!("u{index}")).ok())
+        kind::read(&link::Entry::read(&message).unwrap(), |index| LinkName::new(&format!("u{index}")).ok())
     };
     let expected = Vxlan { underlay: LinkName::new("u3").ok(), ..vxlan };
     assert_eq!(kind(&bytes), LinkKind::Vxlan(expected));
@@ -209,7 +209,7 @@ proptest! {
             let _entries = (route::Entry::read(&message), neighbour::Entry::read(&message), nexthop::Entry::read(&message));
             let _address = address::Entry::read(&message);
             if let Some(entry) = link::Entry::read(&message) {
-                let _kind = vxlan::read(&entry, |_| None);
+                let _kind = kind::read(&entry, |_| None);
             }
         }
     }

@@ -34,7 +34,7 @@ const GPE: u16 = 27;
 const VNIFILTER: u16 = 30;
 
 /// What `IFLA_INFO_KIND` says.
-const KIND: &str = "vxlan";
+pub const KIND: &str = "vxlan";
 /// Modes that ours never have and that a device keeps for life: with one of them it is something else.
 const FOREIGN: [(u16, &str); 8] = [
     (GROUP, "group"),
@@ -93,11 +93,8 @@ pub fn change(body: &mut Body<'_>, index: u32, (from, to): (&Vxlan, &Vxlan), und
     });
 }
 
-/// What a link is; `name` gives the name of the link below it, by index.
+/// What a VXLAN device is; `name` gives the name of the link below it, by index.
 pub fn read(entry: &Entry<'_>, name: impl Fn(u32) -> Option<LinkName>) -> LinkKind {
-    if entry.kind != Some(KIND) {
-        return LinkKind::Other(entry.kind.unwrap_or("hardware").to_owned());
-    }
     let local = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let mut vxlan = Vxlan { vni: 0, port: 0, underlay: None, local, learning: false, gbp: false };
     for attribute in entry.data {

@@ -10,7 +10,7 @@ use ipam::Mac;
 use ipnet::IpNet;
 
 use super::Notice;
-use crate::codec::{address, link, neighbour, nexthop, route, rule, vxlan};
+use crate::codec::{address, kind, link, neighbour, nexthop, route, rule};
 use crate::error::{Error, Result};
 use crate::netlink::{Body, Header, Message, Request, Socket};
 
@@ -127,7 +127,7 @@ impl Book {
 
     fn known(&self, entry: &link::Entry<'_>) -> Option<Known> {
         let link = Link {
-            kind: vxlan::read(entry, |index| self.links.get(&index).map(|known| known.name)),
+            kind: kind::read(entry, |index| self.links.get(&index).map(|known| known.name)),
             mac: entry.mac.unwrap_or(Mac([0; 6])),
             mtu: entry.mtu,
             up: entry.up,
@@ -201,10 +201,7 @@ impl Book {
         let link = entry.link.and_then(|index| self.links.get(&index));
         let via = match entry.object {
             Some(id) => self.nexthops.get(&id).map(|nexthop| Via::Object(*nexthop)),
-            None => link.map(|Known { name, .. }| match entry.gateway {
-                Some(gateway) => Via::Gateway(Nexthop { link: *name, gateway }),
-                None => Via::Device(*name),
-            }),
+            None => link.map(|known| entry.without_object(known.name)),
         };
         via.filter(|_| entry.plain).unwrap_or(Via::Unknown)
     }

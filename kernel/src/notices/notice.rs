@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use backends::LinkName;
 use backends::ruleset::Ruleset;
 use backends::state::{
-    Fdb, FdbKey, KernelState, Link, LinkKind, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Tag, Via,
+    Fdb, FdbKey, KernelState, Link, LinkKind, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Tag,
 };
 use ipnet::IpNet;
 
@@ -96,10 +96,9 @@ impl Notice {
                 (desired, now) => desired == now.as_ref(),
             },
             Notice::Route { key, now } => match (desired.routes.get(key), now) {
-                (None, Some(Route { via: Via::Object(nexthop) | Via::Gateway(nexthop), .. })) => {
-                    !ours(&nexthop.link) && !leads_through(desired, nexthop.link)
+                (None, Some(route)) => {
+                    route.via.link().is_some_and(|link| !ours(&link) && !leads_through(desired, link))
                 }
-                (None, Some(Route { via: Via::Device(link), .. })) => !ours(link),
                 (desired, now) => desired == now.as_ref(),
             },
             Notice::Neighbour { key, now } => desired.neighbours.get(key) == now.as_ref() || !ours(&key.link),

@@ -61,11 +61,7 @@ impl ModelKernel {
     pub fn flush(&mut self, name: LinkName) {
         self.ours.nexthops.retain(|nexthop, _| nexthop.link != name);
         self.ours.neighbours.retain(|key, _| key.link != name);
-        self.ours.routes.retain(|_, route| match route.via {
-            Via::Object(nexthop) | Via::Gateway(nexthop) => nexthop.link != name,
-            Via::Device(link) => link != name,
-            Via::Blackhole | Via::Unreachable | Via::Unknown => true,
-        });
+        self.ours.routes.retain(|_, route| route.via.link() != Some(name));
     }
 
     fn up(&self, name: LinkName) -> Result<(), String> {
@@ -106,14 +102,10 @@ impl ModelKernel {
                 ours.routes.retain(|_, route| route.via != Via::Object(*nexthop));
             }
             Change::RouteSet(key, route) => {
-                match route.via {
-                    Via::Object(nexthop) if !ours.nexthops.contains_key(&nexthop) => {
-                        return Err("no such nexthop".into());
-                    }
-                    Via::Object(nexthop) | Via::Gateway(nexthop) => self.up(nexthop.link)?,
-                    Via::Device(link) => self.up(link)?,
-                    Via::Blackhole | Via::Unreachable | Via::Unknown => {}
+                if matches!(route.via, Via::Object(nexthop) if !ours.nexthops.contains_key(&nexthop)) {
+                    return Err("no such nexthop".into());
                 }
+                route.via.link().map_or(Ok(()), |link| self.up(link))?;
                 self.ours.routes.insert(*key, *route);
             }
             Change::RouteDelete(key, _) => {

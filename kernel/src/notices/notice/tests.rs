@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use std::net::IpAddr;
 
-use backends::state::{LinkKind, Vxlan};
+use backends::state::{LinkKind, Via, Vxlan};
 use ipam::Mac;
 
 use super::*;
