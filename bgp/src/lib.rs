@@ -4,4 +4,5 @@
 //! nothing and waits for nothing; the daemon has the sockets, the clock and the kernel.
 #![forbid(unsafe_code)]
 
+pub mod machine;
 pub mod wire;
