@@ -76,6 +76,8 @@ fn can_become(from: &Link, to: &Link) -> bool {
         // Port and key are only settings to it.
         (LinkKind::WireGuard(_), LinkKind::WireGuard(_)) => true,
         (LinkKind::Ipip(_), LinkKind::Ipip(_)) | (LinkKind::Ip6Tunnel, LinkKind::Ip6Tunnel) => true,
+        // Who is behind it is another matter.
+        (LinkKind::Tun(_), LinkKind::Tun(_)) => true,
         _ => false,
     }
 }
@@ -165,6 +167,13 @@ fn per_peer(fate: &Fate, from: &KernelState, to: &KernelState) -> (Vec<Change>, 
                 set.push(Change::PeerSet { key: *key, from, to });
             }
             (Some(_), None) => deleted.push(Change::PeerDelete(*key)),
+            _ => {}
+        }
+    }
+    for (before, key, after) in union(&from.relays, &to.relays) {
+        match (before.filter(|_| fate.lasts(key.link)), after.filter(|_| fate.may_use(key.link))) {
+            (before, Some(after)) if before != Some(after) => set.push(Change::RelaySet(*key, *after)),
+            (Some(_), None) => deleted.push(Change::RelayDelete(*key)),
             _ => {}
         }
     }

@@ -1,10 +1,14 @@
 //! [`Plan`]: what to do to a kernel, as changes in an order that it accepts. Made by `diff`, done by `kernel::apply`.
 
+use std::net::Ipv4Addr;
+
 use ipam::Mac;
 use ipnet::IpNet;
 
 use crate::ruleset::Ruleset;
-use crate::state::{Fdb, FdbKey, Link, LinkName, Neighbour, NeighbourKey, Nexthop, Peer, PeerKey, Route, RouteKey};
+use crate::state::{
+    Fdb, FdbKey, Link, LinkName, Neighbour, NeighbourKey, Nexthop, Peer, PeerKey, RelayKey, Route, RouteKey,
+};
 
 /// One change to the kernel. Links are boxed because a plan for a large cluster has tens of thousands of the small kinds.
 /// Each is idempotent: "add" of what is there and "delete" of what is gone succeed.
@@ -59,6 +63,10 @@ pub enum Change {
     },
     /// Remove a WireGuard peer, and its session with it.
     PeerDelete(PeerKey),
+    /// Let the udp backend's proxy send what is for a subnet to this address.
+    RelaySet(RelayKey, Ipv4Addr),
+    /// Let it send nothing there any more.
+    RelayDelete(RelayKey),
 }
 
 impl Change {
@@ -75,7 +83,9 @@ impl Change {
             | Change::FdbSet(..)
             | Change::FdbDelete(..)
             | Change::PeerSet { .. }
-            | Change::PeerDelete(_) => true,
+            | Change::PeerDelete(_)
+            | Change::RelaySet(..)
+            | Change::RelayDelete(_) => true,
             Change::LinkAdd(..)
             | Change::LinkSet { .. }
             | Change::LinkDelete(_)

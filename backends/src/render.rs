@@ -2,6 +2,7 @@
 //!
 //! Commands are exact enough to be typed; where one `ip` command cannot say it, the nearest one is printed.
 
+mod relay;
 mod wireguard;
 
 use std::fmt;
@@ -42,6 +43,8 @@ impl fmt::Display for Change {
             Change::FdbDelete(key, entry) => write!(f, "bridge fdb delete {}", FdbLine(key, entry)),
             Change::PeerSet { key, from, to } => wireguard::peer_set(f, key, (from.as_deref(), to)),
             Change::PeerDelete(PeerKey { link, key }) => write!(f, "wg set {link} peer {key} remove"),
+            Change::RelaySet(key, peer) => write!(f, "relay {}", relay::RelayLine(key, *peer)),
+            Change::RelayDelete(key) => write!(f, "no relay for {} behind {}", key.subnet, key.link),
         }
     }
 }
@@ -70,6 +73,9 @@ impl fmt::Display for KernelState {
         for (key, peer) in &self.peers {
             writeln!(f, "{}{}", wireguard::PeerLine(key, peer), Adopted(peer.tag))?;
         }
+        for (key, peer) in &self.relays {
+            writeln!(f, "relay {}", relay::RelayLine(key, *peer))?;
+        }
         for (path, value) in &self.sysctls {
             writeln!(f, "sysctl {} = {value}", SysctlName(path))?;
         }
@@ -89,6 +95,8 @@ impl fmt::Display for Link {
             LinkKind::WireGuard(wireguard) => write!(f, " type wireguard {wireguard}"),
             LinkKind::Ipip(ipip) => write!(f, " type ipip {ipip}"),
             LinkKind::Ip6Tunnel => f.write_str(" type ip6tnl external mode ip6ip6 encaplimit none"),
+            LinkKind::Tun(Some(proxy)) => write!(f, " type tun, {proxy}"),
+            LinkKind::Tun(None) => f.write_str(" type tun, without a proxy"),
             LinkKind::Vxlan(vxlan) => {
                 write!(f, " type vxlan id {} dstport {} local {}", vxlan.vni, vxlan.port, vxlan.local)?;
                 vxlan.underlay.iter().try_for_each(|underlay| write!(f, " dev {underlay}"))?;
@@ -125,6 +133,7 @@ fn link_set(f: &mut fmt::Formatter<'_>, name: LinkName, from: &Link, to: &Link) 
     match (&from.kind, &to.kind) {
         (LinkKind::WireGuard(from), LinkKind::WireGuard(to)) if from != to => write!(f, " type wireguard {to}"),
         (LinkKind::Ipip(from), LinkKind::Ipip(to)) if from != to => write!(f, " type ipip {to}"),
+        (LinkKind::Tun(from), LinkKind::Tun(Some(to))) if from.as_ref() != Some(to) => write!(f, ", with a {to}"),
         _ => Ok(()),
     }
 }

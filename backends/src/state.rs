@@ -4,11 +4,12 @@
 //! nexthop ids: those are the kernel's business and `kernel/` translates them at the edge.
 
 mod ipip;
+mod relay;
 mod wireguard;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipam::Mac;
 use ipnet::IpNet;
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 use crate::ruleset::Ruleset;
 
 pub use ipip::{Encapsulation, Ipip};
+pub use relay::{Proxy, RelayKey};
 pub use wireguard::{Peer, PeerKey, Remote, WireGuard};
 
 /// The tag on everything we own: the route protocol (`rtm_protocol`, `nhm_protocol`, `NDA_PROTOCOL`, `IFA_PROTO`).
@@ -104,6 +106,9 @@ pub enum LinkKind {
     Ipip(Ipip),
     /// An IPv6-in-IPv6 tunnel device that is told the outer addresses by routes. `ip link add … type ip6tnl external`.
     Ip6Tunnel,
+    /// A TUN device that lasts, and the proxy of ours behind it; `None` when it is not there: after a start, mostly.
+    /// `ip tuntap add dev … mode tun`.
+    Tun(Option<Proxy>),
     /// Something else of the same name: what the kernel calls it, and `vxlan MODE` for a device of a kind of ours in a mode
     /// that ours never have and that it keeps for life (`external`, `group`, `remote` …). Never desired.
     Other(String),
@@ -114,7 +119,7 @@ impl LinkKind {
     pub fn has_mac(&self) -> bool {
         match self {
             LinkKind::Vxlan(_) | LinkKind::Other(_) => true,
-            LinkKind::WireGuard(_) | LinkKind::Ipip(_) | LinkKind::Ip6Tunnel => false,
+            LinkKind::WireGuard(_) | LinkKind::Ipip(_) | LinkKind::Ip6Tunnel | LinkKind::Tun(_) => false,
         }
     }
 }
@@ -281,6 +286,8 @@ pub struct KernelState {
     pub fdb: BTreeMap<FdbKey, Fdb>,
     /// `wg show all`
     pub peers: BTreeMap<PeerKey, Peer>,
+    /// What the udp backend's proxy sends where.
+    pub relays: BTreeMap<RelayKey, Ipv4Addr>,
     /// `sysctl`, by path below /proc/sys with slashes. Never removed: a value that is no longer wanted stays.
     pub sysctls: BTreeMap<String, String>,
     /// `nft list table`

@@ -60,6 +60,7 @@ impl Desired {
         packed(&mut self.state.neighbours);
         packed(&mut self.state.fdb);
         packed(&mut self.state.peers);
+        packed(&mut self.state.relays);
     }
 
     /// The node that it is the desired state of.
@@ -181,6 +182,7 @@ fn overlaps(state: &KernelState, contribution: &KernelState) -> bool {
         || contribution.neighbours.keys().any(|key| state.neighbours.contains_key(key))
         || contribution.fdb.keys().any(|key| state.fdb.contains_key(key))
         || contribution.peers.keys().any(|key| state.peers.contains_key(key))
+        || contribution.relays.keys().any(|key| state.relays.contains_key(key))
 }
 
 fn add(state: &mut KernelState, contribution: &KernelState) {
@@ -189,6 +191,7 @@ fn add(state: &mut KernelState, contribution: &KernelState) {
     state.neighbours.extend(contribution.neighbours.iter().map(|(key, value)| (*key, *value)));
     state.fdb.extend(contribution.fdb.iter().map(|(key, value)| (*key, *value)));
     state.peers.extend(contribution.peers.iter().map(|(key, value)| (*key, value.clone())));
+    state.relays.extend(contribution.relays.iter().map(|(key, value)| (*key, *value)));
 }
 
 fn subtract(state: &mut KernelState, contribution: &KernelState) {
@@ -197,6 +200,7 @@ fn subtract(state: &mut KernelState, contribution: &KernelState) {
     state.neighbours.retain_not(&contribution.neighbours);
     state.fdb.retain_not(&contribution.fdb);
     state.peers.retain_not(&contribution.peers);
+    state.relays.retain_not(&contribution.relays);
 }
 
 trait RetainNot {

@@ -59,6 +59,7 @@ impl Course<'_> {
             }
             at += run.max(peers).max(1);
         }
+        self.hand.tell_relays();
         self.sign();
     }
 
@@ -79,6 +80,8 @@ impl Course<'_> {
                 Ok(())
             }
             Change::LinkDelete(name) => link::delete(self.hand, self.scope, *name),
+            Change::RelaySet(key, peer) => self.hand.set_relay(*key, Some(*peer)),
+            Change::RelayDelete(key) => self.hand.set_relay(*key, None),
             Change::SysctlSet(path, value) => {
                 self.hand.writes += 1;
                 Ok(sysctl::write(path, value)?)
@@ -126,6 +129,7 @@ fn link_of(change: &Change) -> Option<LinkName> {
         Change::NeighbourSet(key, _) | Change::NeighbourDelete(key, _) => Some(key.link),
         Change::FdbSet(key, _) | Change::FdbDelete(key, _) => Some(key.link),
         Change::PeerSet { key, .. } | Change::PeerDelete(key) => Some(key.link),
+        Change::RelaySet(key, _) | Change::RelayDelete(key) => Some(key.link),
         Change::SysctlSet(..) | Change::RulesetSet(_) => None,
     }
 }

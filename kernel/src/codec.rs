@@ -15,6 +15,7 @@ pub mod pod;
 pub mod queue;
 pub mod route;
 pub mod rule;
+pub mod tun;
 pub mod tuning;
 pub mod vxlan;
 pub mod wireguard;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::netlink::{Protocol, Request, Socket};
 use crate::nft::Table;
+use crate::relay::Relays;
 use crate::wireguard::Keyring;
 
 /// A hold on the kernel, in the network namespace of the thread that made it. Sysctls and the ruleset are those of the
@@ -28,6 +29,7 @@ pub struct Hand {
     pub(crate) held: BTreeSet<RouteKey>,
     pub(crate) writes: u64,
     pub(crate) keyring: Keyring,
+    pub(crate) relays: Relays,
     nexthop_objects: bool,
 }
 
@@ -44,8 +46,9 @@ impl Hand {
             Err(Error::Refused { refusal, .. }) if refusal.is_unsupported() => false,
             Err(error) => return Err(error),
         };
-        let (index, held, keyring) = (Index::default(), BTreeSet::new(), Keyring::default());
-        Ok(Hand { socket, index, instance: None, table: None, held, writes: 0, keyring, nexthop_objects })
+        let (index, held) = (Index::default(), BTreeSet::new());
+        let (keyring, relays) = (Keyring::default(), Relays::default());
+        Ok(Hand { socket, index, instance: None, table: None, held, writes: 0, keyring, relays, nexthop_objects })
     }
 
     /// Whether the kernel has next-hop objects (Linux 5.3 and later). `ip nexthop`

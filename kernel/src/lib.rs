@@ -21,6 +21,7 @@ pub mod notices;
 pub mod observe;
 pub mod pod;
 pub mod proxy;
+pub mod relay;
 pub mod shaping;
 pub mod sysctl;
 pub mod tag;

@@ -102,6 +102,7 @@ impl Hand {
         state.neighbours = neighbours.into_iter().collect();
         state.fdb = forwarding.into_iter().collect();
         self.tunnels(&mut state)?;
+        self.proxies(&mut state);
         for path in &scope.sysctls {
             // A device's own settings guard against rare harm. Where a container may not write them, as under flannel's
             // own manifest, they are nothing that could be brought about: forwarding alone is worth being missed.

@@ -80,6 +80,8 @@ impl MemoryKernel {
             Change::FdbDelete(key, _) => drop(state.fdb.remove(&key)),
             Change::PeerSet { key, to, .. } => drop(state.peers.insert(key, *to)),
             Change::PeerDelete(key) => drop(state.peers.remove(&key)),
+            Change::RelaySet(key, peer) => drop(state.relays.insert(key, peer)),
+            Change::RelayDelete(key) => drop(state.relays.remove(&key)),
         }
     }
 }

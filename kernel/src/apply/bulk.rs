@@ -31,6 +31,8 @@ pub(super) fn takes(change: &Change) -> bool {
             | Change::RulesetSet(_)
             | Change::PeerSet { .. }
             | Change::PeerDelete(_)
+            | Change::RelaySet(..)
+            | Change::RelayDelete(_)
     )
 }
 

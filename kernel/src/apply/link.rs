@@ -9,6 +9,8 @@ use crate::error::{Error, Refusal, Result};
 use crate::hand::Hand;
 use crate::netlink::{Body, Request};
 use crate::observe::owner_of_link;
+use crate::relay::NO_TUN;
+use crate::tun;
 use crate::wireguard::NO_WIREGUARD;
 
 /// What a kernel lacks that does not know the kind.
@@ -36,9 +38,15 @@ pub(super) fn make(hand: &mut Hand, scope: &Scope, name: LinkName, link: &Link) 
         LinkKind::Ip6Tunnel => {
             (write(hand, (codec::NEW, MAKE), &doing, |body| ipip::make_v6(body, name, link)), NO_IP6TNL)
         }
+        LinkKind::Tun(_) => {
+            hand.writes += 1;
+            (tun::make(name), NO_TUN)
+        }
         LinkKind::Other(_) => return Err(Error::Malformed { doing, what: "devices of this kind are not made" }),
     };
     let known = match made {
+        // An ioctl makes it, and sets nothing.
+        Ok(()) if matches!(link.kind, LinkKind::Tun(_)) => Attributed { mtu: Some(link.mtu), ..Attributed::default() },
         Ok(()) => Attributed::default(),
         Err(Error::Refused { refusal, .. }) if refusal.errno == libc::EEXIST => {
             stands(hand, scope, (name, link), refusal)?;
@@ -54,8 +62,10 @@ pub(super) fn make(hand: &mut Hand, scope: &Scope, name: LinkName, link: &Link) 
     let alias = Attributed { alias: Some(&scope.alias), ..known };
     write(hand, (codec::NEW, 0), &doing, |body| codec::set(body, index, alias))?;
     generate(hand, index, link, &doing)?;
-    if let LinkKind::WireGuard(wanted) = &link.kind {
-        hand.set_tunnel((index, &doing), None, wanted)?;
+    match &link.kind {
+        LinkKind::WireGuard(wanted) => hand.set_tunnel((index, &doing), None, wanted)?,
+        LinkKind::Tun(Some(wanted)) => hand.relay(name, wanted)?,
+        _ => {}
     }
     set_flags(hand, index, link, &doing)?;
     hand.index.note_link(name, index);
@@ -124,6 +134,11 @@ pub(super) fn change(hand: &mut Hand, scope: &Scope, name: LinkName, (from, to):
     {
         write(hand, (codec::NEW, 0), &doing, |body| ipip::change(body, index, (to, wanted)))?;
     }
+    if let (LinkKind::Tun(before), LinkKind::Tun(Some(after))) = (&from.kind, &to.kind)
+        && before.as_ref() != Some(after)
+    {
+        hand.relay(name, after)?;
+    }
     let changed = Attributed {
         mac: (from.mac != to.mac).then_some(to.mac),
         mtu: (from.mtu != to.mtu).then_some(to.mtu),
@@ -159,6 +174,7 @@ pub(super) fn delete(hand: &mut Hand, scope: &Scope, name: LinkName) -> Result<(
         other => other?,
     }
     hand.index.forget_link(name);
+    hand.no_relay(name);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use backends::state::{
 };
 use ipnet::IpNet;
 
-use crate::codec::wireguard;
+use crate::codec::{tun, wireguard};
 
 /// What changed. `now` is what is there now and could be ours; `None` when that is gone, or somebody else's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,12 +118,11 @@ impl Notice {
     }
 }
 
-/// Of a WireGuard device its notices say no more than that it is one.
+/// Of a WireGuard device its notices say no more than that it is one, and of a TUN device not who is behind it.
 fn agrees(now: &Link, desired: &Link) -> bool {
     match (&now.kind, &desired.kind) {
-        (LinkKind::Other(kind), LinkKind::WireGuard(_)) if kind == wireguard::NAME => {
-            *now == Link { kind: now.kind.clone(), ..desired.clone() }
-        }
+        (LinkKind::Other(kind), LinkKind::WireGuard(_)) if kind == wireguard::NAME => but_for_kind(now, desired),
+        (LinkKind::Other(kind), LinkKind::Tun(_)) if kind == tun::NAME => but_for_kind(now, desired),
         _ => now == desired,
     }
 }
@@ -133,6 +132,10 @@ fn leads_through(desired: &KernelState, link: LinkName) -> bool {
     // The least key of all on this link.
     let first = Nexthop { link, gateway: IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
     desired.nexthops.range(first..).next().is_some_and(|(nexthop, _)| nexthop.link == link)
+}
+
+fn but_for_kind(now: &Link, desired: &Link) -> bool {
+    *now == Link { kind: now.kind.clone(), ..desired.clone() }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::cluster::{Cluster, LIMIT, SINGLE};
 
 /// What `towpathctl status` says.
 fn status(cluster: &Cluster, daemon: &Daemon) -> Result<String> {
-    let (ctl, socket) = (cluster.binaries.find("towpathctl")?, format!("--socket={}", daemon.status_socket().display()));
+    let (ctl, socket) =
+        (cluster.binaries.find("towpathctl")?, format!("--socket={}", daemon.status_socket().display()));
     daemon.node().run([ctl.as_os_str(), "status".as_ref(), socket.as_ref()])
 }
 

@@ -57,7 +57,13 @@ impl ModelStore {
         self.clock += 1;
         let key = held.unwrap_or_else(|| LeaseKey::new(&subnets.to_string().replace('/', "-")));
         let since = self.leases.get(&key).map_or(self.clock, |lease| lease.since);
-        let lease = Lease { key: key.clone(), node: node.clone(), since, endpoints, rollout: claim.rollout.clone().map(Box::new) };
+        let lease = Lease {
+            key: key.clone(),
+            node: node.clone(),
+            since,
+            endpoints,
+            rollout: claim.rollout.clone().map(Box::new),
+        };
         self.leases.insert(key, lease.clone());
         Some(lease)
     }
