@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use crate::masquerade::{self, Firewall};
 use crate::on_link::OnLink;
 use crate::state::{KernelState, LinkName, Route, RouteKey, Tag, Via};
+use crate::udp::{self, UdpSettings};
 use crate::vxlan::{self, VxlanSettings};
 use crate::{direct, host_gw};
 
@@ -20,6 +21,8 @@ pub enum Backend {
     Vxlan(VxlanSettings),
     /// As they are, over the uplink's own link.
     HostGw,
+    /// In datagrams, by the daemon's own proxy.
+    Udp(UdpSettings),
     /// Not by us: somebody else, a cloud's routes mostly, brings them.
     Alloc,
 }
@@ -30,14 +33,15 @@ impl Backend {
         match self {
             Backend::Vxlan(_) => "vxlan",
             Backend::HostGw => host_gw::NAME,
+            Backend::Udp(_) => udp::NAME,
             Backend::Alloc => "alloc",
         }
     }
 
-    /// The name in leases, as flannel writes it: alloc has none there.
+    /// The name in leases, as flannel writes it: alloc and udp have none there.
     pub fn published_name(&self) -> &'static str {
         match self {
-            Backend::Alloc => "",
+            Backend::Alloc | Backend::Udp(_) => "",
             _ => self.name(),
         }
     }
@@ -55,6 +59,7 @@ impl Backend {
     fn tunnels(&self) -> Option<&Stack<LinkName>> {
         match self {
             Backend::Vxlan(settings) => Some(settings.devices()),
+            Backend::Udp(settings) => Some(settings.devices()),
             Backend::HostGw | Backend::Alloc => None,
         }
     }
@@ -63,6 +68,7 @@ impl Backend {
     pub fn mtu(&self, family: Family, uplink: u32) -> u32 {
         match self {
             Backend::Vxlan(settings) => settings.device_mtu(family, uplink),
+            Backend::Udp(settings) => settings.device_mtu(family, uplink),
             Backend::HostGw | Backend::Alloc => uplink,
         }
     }
@@ -77,7 +83,7 @@ impl Backend {
         match self {
             Backend::Vxlan(settings) => settings.direct_routing,
             Backend::HostGw => true,
-            Backend::Alloc => false,
+            Backend::Udp(_) | Backend::Alloc => false,
         }
     }
 }
@@ -165,6 +171,7 @@ impl Cluster {
     pub fn base(&self) -> KernelState {
         let mut state = match &self.backend {
             Backend::Vxlan(settings) => vxlan::base(self, settings),
+            Backend::Udp(settings) => udp::base(self, settings),
             Backend::HostGw | Backend::Alloc => KernelState::default(),
         };
         if self.backend.uses_uplink() {
@@ -211,6 +218,7 @@ impl Cluster {
         match &self.backend {
             Backend::Vxlan(settings) => vxlan::way(self, settings, peer),
             Backend::HostGw => host_gw::way(self, peer),
+            Backend::Udp(_) => udp::way(peer),
             Backend::Alloc => Ok(Way::Foreign),
         }
     }
@@ -218,6 +226,7 @@ impl Cluster {
     fn add_tunnelled(&self, peer: &Endpoint, state: &mut KernelState) {
         match &self.backend {
             Backend::Vxlan(settings) => vxlan::add_peer(self, settings, peer, state),
+            Backend::Udp(_) => udp::add_peer(peer, state),
             Backend::HostGw | Backend::Alloc => {}
         }
     }

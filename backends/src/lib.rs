@@ -17,6 +17,7 @@ pub mod rollout;
 pub mod ruleset;
 pub mod state;
 pub mod sum;
+pub mod udp;
 pub mod vxlan;
 
 pub use cluster::{Backend, Cluster, Uplink, Way};

@@ -44,6 +44,7 @@ pub(crate) fn ruleset(cluster: &Cluster) -> Ruleset {
     let mut chains = Vec::new();
     match &cluster.backend {
         Backend::Vxlan(settings) => chains.extend(tunnel_chains(settings.port)),
+        Backend::Udp(settings) => chains.extend(tunnel_chains(settings.port)),
         Backend::HostGw | Backend::Alloc => {}
     }
     if cluster.firewall.forward == Forward::Accept {

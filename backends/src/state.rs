@@ -37,6 +37,9 @@ pub struct LinkNameError {
 }
 
 impl LinkName {
+    /// The TUN device of flannel's udp backend.
+    pub const FLANNEL0: LinkName = LinkName(*b"flannel0\0\0\0\0\0\0\0\0");
+
     /// Checks and takes a name.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use backends::cluster::{OwnSubnetRoute, RouteStyle};
 use backends::diff::diff;
 use backends::masquerade::{Firewall, Forward, Masquerade};
 use backends::sum::Desired;
+use backends::udp::UdpSettings;
 use backends::vxlan::VxlanSettings;
 use backends::{Backend, Cluster, KernelState, LinkName, Uplink};
 use ipam::table::Record;
@@ -55,6 +56,7 @@ impl Situation {
     fn backend(&self) -> Backend {
         match self.backend.as_str() {
             "host-gw" => Backend::HostGw,
+            "udp" => Backend::Udp(UdpSettings::new(self.port.unwrap_or(8285))),
             "alloc" => Backend::Alloc,
             _ => {
                 let mut settings = VxlanSettings::new(self.vni, &self.networks).expect("a VNI");

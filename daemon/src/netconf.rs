@@ -7,6 +7,7 @@ mod backend;
 mod family;
 mod json;
 mod object;
+mod udp;
 mod vxlan;
 
 use backends::Backend;

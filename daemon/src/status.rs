@@ -215,6 +215,7 @@ fn network(node: &Node, trouble: Option<TroubleStatus>) -> Option<NetworkStatus>
     let network = node.network()?;
     let (vni, port) = match &network.backend {
         Backend::Vxlan(vxlan) => (Some(vxlan.vni()), Some(vxlan.port)),
+        Backend::Udp(udp) => (None, Some(udp.port)),
         Backend::HostGw | Backend::Alloc => (None, None),
     };
     Some(NetworkStatus { cidrs: listed(&network.networks), backend: network.backend.name(), vni, port, trouble })

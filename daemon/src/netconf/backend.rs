@@ -5,15 +5,27 @@ use ipam::Stack;
 
 use super::json::Value;
 use super::object::{Findings, Object};
-use super::vxlan;
+use super::{udp, vxlan};
 use crate::config::Mistake;
 use crate::spelling;
 
 /// Those that can be chosen, the usual one first.
-const AVAILABLE: [&str; 3] = ["vxlan", "host-gw", "alloc"];
+const AVAILABLE: [&str; 4] = ["vxlan", "host-gw", "udp", "alloc"];
 
 /// Flannel's other backends, each of which a later release may bring.
-const LATER: [&str; 6] = ["extension", "ipip", "ipsec", "tencent-vpc", "udp", "wireguard"];
+const LATER: [&str; 3] = ["extension", "ipip", "wireguard"];
+
+/// Those that this project has decided not to have (docs/backends.md), each with what does the same.
+const DECLINED: [(&str, &str); 5] = [
+    ("ipsec", "wireguard encrypts without a second daemon: write {\"Type\": \"wireguard\"}"),
+    ("tencent-vpc", CLOUD),
+    ("ali-vpc", CLOUD),
+    ("aws-vpc", CLOUD),
+    ("gce", CLOUD),
+];
+
+const CLOUD: &str = "let the cloud's own controller write the routes and write {\"Type\": \"alloc\"}, or call the cloud's \
+                     command-line tool by {\"Type\": \"extension\", \"PostStartupCommand\": \"…\"}";
 
 /// Reads it; `None` after a mistake.
 pub(super) fn read(value: Option<&Value>, families: Stack<()>, findings: &mut Findings) -> Option<Backend> {
@@ -39,10 +51,16 @@ pub(super) fn read(value: Option<&Value>, families: Stack<()>, findings: &mut Fi
     };
     match name.to_lowercase().as_str() {
         "vxlan" => vxlan::settings(&mut backend, families),
+        "udp" => udp::settings(&mut backend, families),
         "host-gw" => without_options(&mut backend, Backend::HostGw),
         "alloc" => without_options(&mut backend, Backend::Alloc),
         later if LATER.contains(&later) => {
             backend.mistake("Type", name, ("this backend is not in this release", fix));
+            None
+        }
+        declined if DECLINED.iter().any(|(name, _)| *name == declined) => {
+            let instead = DECLINED.iter().find(|(name, _)| *name == declined).map_or("", |(_, instead)| instead);
+            backend.mistake("Type", name, ("towpath has no such backend, on purpose", instead));
             None
         }
         other => {

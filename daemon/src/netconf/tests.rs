@@ -75,6 +75,20 @@ fn a_backend_is_known_by_its_name_in_any_case() {
 }
 
 #[test]
+fn udp_carries_ipv4_alone() {
+    let udp = |port| Backend::Udp(backends::udp::UdpSettings::new(port));
+    let network = good(&with(r#""Backend": {"Type": "UDP"}"#));
+    assert_eq!((network.backend, network.warnings.len()), (udp(8285), 0));
+    assert_eq!(good(&with(r#""Backend": {"Type": "udp", "Port": 0}"#)).backend, udp(8285));
+    let dual = r#""IPv6Network": "fd00::/48", "EnableIPv6": true, "Backend": {"Type": "udp", "Port": 9}"#;
+    let network = good(&with(dual));
+    assert_eq!((network.backend, network.warnings.len()), (udp(9), 1));
+    let only = r#"{"EnableIPv4": false, "EnableIPv6": true, "IPv6Network": "fd00::/48", "Backend": {"Type": "udp"}}"#;
+    let refusal = read(only).unwrap_err().to_string();
+    assert!(refusal.contains("the udp backend carries IPv4 alone"), "{refusal}");
+}
+
+#[test]
 fn lengths_and_bounds_follow_from_the_network_as_in_flannel() {
     for (text, expected) in [
         (r#"{"Network": "10.1.0.0/22"}"#, "10.1.0.0/22 24 10.1.1.0/24 10.1.3.0/24"),
@@ -180,7 +194,10 @@ fn each_wrong_key_is_named_with_its_value_the_reason_and_the_fix() {
         (r#""Backend": {"Type": 1}"#, "Backend.Type = \"1\": it is a number"),
         (r#""Backend": {"Type": ""}"#, "there is no such backend"),
         (r#""Backend": {"Type": "vxlna"}"#, "there is no such backend; did you mean vxlan?"),
-        (r#""Backend": {"Type": "IPsec"}"#, "this backend is not in this release; write \"vxlan\" or"),
+        (r#""Backend": {"Type": "WireGuard"}"#, "this backend is not in this release; write \"vxlan\" or"),
+        (r#""Backend": {"Type": "IPsec"}"#, "no such backend, on purpose; wireguard encrypts without a second daemon"),
+        (r#""Backend": {"Type": "tencent-vpc"}"#, "no such backend, on purpose; let the cloud's own controller"),
+        (r#""Backend": {"Type": "udp", "Port": 65536}"#, "Backend.Port = \"65536\": it is out of range"),
     ];
     let options = [
         (

@@ -26,4 +26,5 @@ mod refusal;
 mod repair;
 mod takeover;
 mod talk;
+mod udp;
 mod uplink;

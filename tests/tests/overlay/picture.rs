@@ -7,14 +7,16 @@ use std::fmt;
 use anyhow::{Result, ensure};
 use netns_harness::Node;
 
-/// One line a thing. `ip` forgets the protocol of neighbours without `-d`; the counters of links are not shown.
+/// One line a thing. `ip` forgets the protocol of neighbours without `-d`; the counters of links are not shown,
+/// nor whether a program is behind a TUN device at the moment.
 const LOOK: &str = r#"
 ip -d -o link show type vxlan | sed 's/^/link /'
+ip -d -o link show type tun | sed 's/^/link /; s/NO-CARRIER,//; s/,LOWER_UP//; s/ state [A-Z]*//'
 ip -d -o link show type bridge | cut -d' ' -f2-9 | sed 's/^/bridge /'
 ip -o addr show | grep -v "scope link" | sed "s/^/address /"
 ip -d nexthop show | sed 's/^/nexthop /'
 ip -d -4 route show table main | grep -v "^[	 ]*nh_info\|^fe80" | sed "s/^/route /"
-ip -d -6 route show table main | grep -v "^[	 ]*nh_info\|^fe80" | sed "s/^/route /"
+ip -d -6 route show table main | grep -v "^[	 ]*nh_info\|^fe80\|^unicast fe80::/64 dev flannel0 " | sed "s/^/route /"
 ip -d -4 neigh show nud permanent | sed 's/^/neigh /'
 ip -d -6 neigh show nud permanent | sed 's/^/neigh /'
 bridge fdb show | grep -v "^01:00:5e\|^33:33:\| vlan \| master " | sed "s/^/fdb /"

@@ -132,13 +132,8 @@ impl ModelKernel {
             Change::PeerDelete(key) => {
                 ours.peers.remove(key);
             }
-            Change::RelaySet(key, peer) => {
-                ours.links.get(&key.link).ok_or("no such device")?;
-                ours.relays.insert(*key, *peer);
-            }
-            Change::RelayDelete(key) => {
-                ours.relays.remove(key);
-            }
+            Change::RelaySet(key, peer) => drop(ours.relays.insert(*key, *peer)),
+            Change::RelayDelete(key) => drop(ours.relays.remove(key)),
         }
         Ok(())
     }
