@@ -12,6 +12,7 @@ use crate::on_link::OnLink;
 use crate::state::{KernelState, LinkName, Route, RouteKey, Tag, Via};
 use crate::udp::{self, UdpSettings};
 use crate::vxlan::{self, VxlanSettings};
+use crate::wireguard::{self, WireGuardSettings};
 use crate::{direct, host_gw};
 
 /// How pods' packets are carried to other nodes.
@@ -19,6 +20,8 @@ use crate::{direct, host_gw};
 pub enum Backend {
     /// In UDP, by the kernel's VXLAN devices.
     Vxlan(VxlanSettings),
+    /// Encrypted in UDP, by the kernel's WireGuard devices.
+    WireGuard(WireGuardSettings),
     /// As they are, over the uplink's own link.
     HostGw,
     /// In datagrams, by the daemon's own proxy.
@@ -32,6 +35,7 @@ impl Backend {
     pub fn name(&self) -> &'static str {
         match self {
             Backend::Vxlan(_) => "vxlan",
+            Backend::WireGuard(_) => wireguard::NAME,
             Backend::HostGw => host_gw::NAME,
             Backend::Udp(_) => udp::NAME,
             Backend::Alloc => "alloc",
@@ -48,7 +52,10 @@ impl Backend {
 
     /// The devices that this backend makes.
     pub fn devices(&self) -> impl Iterator<Item = &LinkName> {
-        self.tunnels().into_iter().flat_map(Stack::values)
+        let mut devices: Vec<&LinkName> = self.tunnels().into_iter().flat_map(Stack::values).collect();
+        // One may carry both families.
+        devices.dedup();
+        devices.into_iter()
     }
 
     /// The device that carries a family's packets.
@@ -60,6 +67,7 @@ impl Backend {
         match self {
             Backend::Vxlan(settings) => Some(settings.devices()),
             Backend::Udp(settings) => Some(settings.devices()),
+            Backend::WireGuard(settings) => Some(settings.devices()),
             Backend::HostGw | Backend::Alloc => None,
         }
     }
@@ -69,6 +77,7 @@ impl Backend {
         match self {
             Backend::Vxlan(settings) => settings.device_mtu(family, uplink),
             Backend::Udp(settings) => settings.device_mtu(family, uplink),
+            Backend::WireGuard(settings) => settings.device_mtu(uplink),
             Backend::HostGw | Backend::Alloc => uplink,
         }
     }
@@ -83,7 +92,7 @@ impl Backend {
         match self {
             Backend::Vxlan(settings) => settings.direct_routing,
             Backend::HostGw => true,
-            Backend::Udp(_) | Backend::Alloc => false,
+            Backend::Udp(_) | Backend::WireGuard(_) | Backend::Alloc => false,
         }
     }
 }
@@ -172,6 +181,7 @@ impl Cluster {
         let mut state = match &self.backend {
             Backend::Vxlan(settings) => vxlan::base(self, settings),
             Backend::Udp(settings) => udp::base(self, settings),
+            Backend::WireGuard(settings) => wireguard::base(self, settings),
             Backend::HostGw | Backend::Alloc => KernelState::default(),
         };
         if self.backend.uses_uplink() {
@@ -198,7 +208,10 @@ impl Cluster {
         let mut unusable = Vec::new();
         for (family, endpoint) in lease.endpoints.iter() {
             match self.way(endpoint) {
-                Ok(Way::Tunnel) => self.add_tunnelled(endpoint, &mut state),
+                Ok(Way::Tunnel) => match self.add_tunnelled(lease, endpoint, &mut state) {
+                    Ok(()) => {}
+                    Err(reason) => unusable.push(Unusable { family, reason }),
+                },
                 Ok(Way::Direct) => direct::add_peer(self, endpoint, &mut state),
                 Ok(Way::Foreign) => {}
                 Err(reason) => unusable.push(Unusable { family, reason }),
@@ -217,18 +230,21 @@ impl Cluster {
         }
         match &self.backend {
             Backend::Vxlan(settings) => vxlan::way(self, settings, peer),
+            Backend::WireGuard(_) => wireguard::way(self, peer),
             Backend::HostGw => host_gw::way(self, peer),
             Backend::Udp(_) => udp::way(peer),
             Backend::Alloc => Ok(Way::Foreign),
         }
     }
 
-    fn add_tunnelled(&self, peer: &Endpoint, state: &mut KernelState) {
+    fn add_tunnelled(&self, lease: &Lease, peer: &Endpoint, state: &mut KernelState) -> Result<(), String> {
         match &self.backend {
             Backend::Vxlan(settings) => vxlan::add_peer(self, settings, peer, state),
             Backend::Udp(_) => udp::add_peer(peer, state),
+            Backend::WireGuard(settings) => return wireguard::add_peer(self, settings, (lease, peer), state),
             Backend::HostGw | Backend::Alloc => {}
         }
+        Ok(())
     }
 
     /// The MTU of pods: the least of what the families' devices carry (flannel writes it as `FLANNEL_MTU`).

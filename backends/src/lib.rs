@@ -19,6 +19,7 @@ pub mod state;
 pub mod sum;
 pub mod udp;
 pub mod vxlan;
+pub mod wireguard;
 
 pub use cluster::{Backend, Cluster, Uplink, Way};
 pub use instance::Instance;

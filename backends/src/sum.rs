@@ -87,7 +87,8 @@ impl Desired {
     pub fn fault(&self, key: &LeaseKey) -> Option<String> {
         if self.overlapping.contains(key) {
             return Some(
-                "it publishes a VTEP MAC that an older lease has; restart that node with a device of its own".into(),
+                "it publishes a VTEP MAC or public key that an older lease has; restart that node with a device or key file of its own"
+                    .into(),
             );
         }
         let reasons: Vec<String> = self.unusable.get(key)?.iter().map(ToString::to_string).collect();

@@ -15,9 +15,10 @@ use backends::masquerade::{Firewall, Forward, Masquerade};
 use backends::sum::Desired;
 use backends::udp::UdpSettings;
 use backends::vxlan::VxlanSettings;
+use backends::wireguard::{Mode, WireGuardSettings};
 use backends::{Backend, Cluster, KernelState, LinkName, Uplink};
 use ipam::table::Record;
-use ipam::{Lease, LeaseTable, Stack};
+use ipam::{Family, Lease, LeaseTable, SecretKey, Stack};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -30,6 +31,8 @@ struct Situation {
     vni: u64,
     #[serde(default)]
     port: Option<u16>,
+    #[serde(default)]
+    mode: String,
     #[serde(default)]
     direct_routing: bool,
     #[serde(default)]
@@ -58,6 +61,18 @@ impl Situation {
             "host-gw" => Backend::HostGw,
             "udp" => Backend::Udp(UdpSettings::new(self.port.unwrap_or(8285))),
             "alloc" => Backend::Alloc,
+            "wireguard" => {
+                let mode = match self.mode.as_str() {
+                    "auto" => Mode::Auto,
+                    "ipv4" => Mode::Over(Family::V4),
+                    "ipv6" => Mode::Over(Family::V6),
+                    _ => Mode::Separate,
+                };
+                let mut settings = WireGuardSettings::new(mode, &self.networks).expect("a family of the mode's");
+                settings.keepalive_secs = 25;
+                settings.preshared = Some(SecretKey::new([7; 32]));
+                Backend::WireGuard(settings)
+            }
             _ => {
                 let mut settings = VxlanSettings::new(self.vni, &self.networks).expect("a VNI");
                 settings.port = self.port.unwrap_or(settings.port);

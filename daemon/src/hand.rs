@@ -7,6 +7,7 @@ use kernel::notices::Notices;
 
 use crate::config::{Instance, InterfaceWish};
 use crate::reconcile::{Kernel, WantedUplink};
+use crate::tunnel_keys::{KeySettings, TunnelKeys};
 use crate::uplink::{self, Facts};
 
 /// The bridge that the usual CNI configuration names.
@@ -16,6 +17,7 @@ const BRIDGE: &str = "cni0";
 pub struct Hand {
     kernel: kernel::Hand,
     wish: InterfaceWish,
+    keys: KeySettings,
 }
 
 impl Hand {
@@ -23,8 +25,8 @@ impl Hand {
     ///
     /// # Errors
     /// One sentence: the kernel could not be spoken to.
-    pub fn open(wish: InterfaceWish) -> Result<Hand, kernel::Error> {
-        Ok(Hand { kernel: kernel::Hand::open()?, wish })
+    pub fn open(wish: InterfaceWish, keys: KeySettings) -> Result<Hand, kernel::Error> {
+        Ok(Hand { kernel: kernel::Hand::open()?, wish, keys })
     }
 
     /// What the kernel says of itself from now on, our own changes excepted.
@@ -48,6 +50,12 @@ impl Kernel for Hand {
 
     fn apply(&mut self, scope: &Scope, plan: &Plan) -> Outcome {
         self.kernel.apply(scope, plan)
+    }
+
+    fn tunnel_keys(&mut self) -> Result<TunnelKeys, String> {
+        let (keys, private) = TunnelKeys::load(&self.keys).map_err(|error| error.to_string())?;
+        self.kernel.keep_key(keys.public, private);
+        Ok(keys)
     }
 
     fn uplink(&mut self, wanted: &WantedUplink) -> Result<Uplink, String> {

@@ -38,5 +38,6 @@ pub mod store;
 pub mod subnet_file;
 pub mod table_choice;
 pub mod trigger;
+pub mod tunnel_keys;
 pub mod uplink;
 pub mod whole_file;

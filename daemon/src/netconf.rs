@@ -9,6 +9,7 @@ mod json;
 mod object;
 mod udp;
 mod vxlan;
+mod wireguard;
 
 use backends::Backend;
 use ipam::{Family, Pool, Stack};

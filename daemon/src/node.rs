@@ -11,7 +11,7 @@ mod network;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use backends::{LinkName, Uplink};
+use backends::{Backend, LinkName, Uplink};
 use ipam::table::Record;
 use ipam::{Lease, LeaseKey, LeaseTable, Mac, NodeName, Stack};
 use ipnet::IpNet;
@@ -21,6 +21,7 @@ use crate::netconf::{Division, Network};
 use crate::state_file::LastKnown;
 use crate::store::{Event, Instructions};
 use crate::trigger::Moment;
+use crate::tunnel_keys::TunnelKeys;
 
 /// Something that lasts and that an operator must know, since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Node {
     own: Option<Lease>,
     table: LeaseTable,
     previous: Option<Stack<IpNet>>,
+    /// What this node's WireGuard devices are known by; `None` until that was asked for.
+    keys: Option<TunnelKeys>,
     /// MACs that our devices have already; `None` until the kernel was asked.
     device_macs: Option<BTreeMap<LinkName, Mac>>,
     /// What the store said when this daemon ran last, until the store itself speaks.
@@ -65,6 +68,8 @@ pub struct Node {
     pub unassigned: Option<Trouble>,
     /// Since when this node has another podCIDR than the one that its pods were started with.
     pub moved: Option<Trouble>,
+    /// Since when there are no WireGuard keys, where they are needed.
+    pub keys_trouble: Option<Trouble>,
     /// Whether what follows for the kernel as a whole may have changed (anything but peers' leases).
     pub changed: bool,
     /// Peers whose leases changed since they were last taken.
@@ -88,6 +93,7 @@ impl Node {
             own: None,
             table: LeaseTable::default(),
             previous,
+            keys: None,
             device_macs: None,
             last_known,
             peers_known: false,
@@ -98,6 +104,7 @@ impl Node {
             network_trouble: None,
             unassigned: None,
             moved: None,
+            keys_trouble: None,
             changed: false,
             touched: BTreeSet::new(),
             unsaved: false,
@@ -199,6 +206,30 @@ impl Node {
                     tracing::warn!("uplink: {reason}");
                 }
                 self.uplink_trouble = Some(Trouble { since, reason });
+            }
+        }
+    }
+
+    /// Whether the network's backend needs keys that this node does not have yet.
+    pub fn needs_keys(&self) -> bool {
+        let backend = self.network.as_ref().map(|network| &network.backend);
+        self.keys.is_none() && matches!(backend, Some(Backend::WireGuard(_)))
+    }
+
+    /// Takes the keys, or why there are none.
+    pub fn on_keys(&mut self, found: Result<TunnelKeys, String>, now: Moment) {
+        match found {
+            Ok(keys) => {
+                self.keys_trouble = None;
+                self.keys = Some(keys);
+                self.changed = true;
+            }
+            Err(reason) => {
+                let since = self.keys_trouble.as_ref().map_or(now, |trouble| trouble.since);
+                if self.keys_trouble.as_ref().map(|trouble| &trouble.reason) != Some(&reason) {
+                    tracing::error!("{reason}");
+                }
+                self.keys_trouble = Some(Trouble { since, reason });
             }
         }
     }

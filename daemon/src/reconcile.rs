@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::node::Node;
 use crate::record::{Cause, Record};
 use crate::trigger::{Moment, Trigger};
+use crate::tunnel_keys::TunnelKeys;
 
 /// The kernel as the reconciler sees it: the real one, or the simulation's.
 pub trait Kernel {
@@ -28,6 +29,12 @@ pub trait Kernel {
 
     /// Makes the changes; the first failure is named, the rest is tried.
     fn apply(&mut self, scope: &Scope, plan: &Plan) -> Outcome;
+
+    /// What this node's WireGuard devices are known by; makes its key where there is none yet.
+    ///
+    /// # Errors
+    /// One sentence: which file cannot be used, and why.
+    fn tunnel_keys(&mut self) -> Result<TunnelKeys, String>;
 
     /// The interface that reaches the other nodes, as it is now.
     ///
@@ -128,6 +135,9 @@ impl Reconciler {
         let due = self.trigger.begin(now);
         self.follow_uplink(kernel, now, due);
         self.learn_macs(kernel, now);
+        if self.node.needs_keys() {
+            self.node.on_keys(kernel.tunnel_keys(), now);
+        }
         let Some((cluster, scope)) = self.take_change() else {
             return if due { self.look(kernel, now, Cause::Drift) } else { self.follow_leases(kernel, now) };
         };

@@ -216,6 +216,7 @@ fn network(node: &Node, trouble: Option<TroubleStatus>) -> Option<NetworkStatus>
     let (vni, port) = match &network.backend {
         Backend::Vxlan(vxlan) => (Some(vxlan.vni()), Some(vxlan.port)),
         Backend::Udp(udp) => (None, Some(udp.port)),
+        Backend::WireGuard(wireguard) => (None, Some(wireguard.ports[0])),
         Backend::HostGw | Backend::Alloc => (None, None),
     };
     Some(NetworkStatus { cidrs: listed(&network.networks), backend: network.backend.name(), vni, port, trouble })
@@ -262,7 +263,7 @@ impl SubnetStatus {
     fn new(endpoint: &Endpoint) -> SubnetStatus {
         let (vni, mac) = match endpoint.data {
             BackendData::Vxlan { vni, mac } => (Some(vni), Some(mac)),
-            BackendData::Other(_) => (None, None),
+            BackendData::WireGuard { .. } | BackendData::Other(_) => (None, None),
         };
         let backend = endpoint.data.backend_type().to_owned();
         SubnetStatus { subnet: endpoint.subnet, public: endpoint.public, backend, vni, mac }

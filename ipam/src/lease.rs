@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Family, Mac, NodeName, Rollout, Stack};
+use crate::{Family, Mac, NodeName, PublicKey, Rollout, Stack};
 
 /// What identifies a lease in its store: an etcd key below the prefix, a file name, a Node object's uid.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,6 +47,14 @@ pub enum BackendData {
         /// The peer's VTEP MAC: the inner destination of frames to it.
         mac: Mac,
     },
+    /// WireGuard: what its device is known by, and where it listens.
+    #[serde(rename = "wireguard")]
+    WireGuard {
+        /// The public key of the peer's device.
+        key: PublicKey,
+        /// UDP port that the device listens on; flannel before 0.27 does not say it.
+        port: Option<u16>,
+    },
     /// A backend of this name that we do not speak (or that needs no data). Such a peer gets no path from us.
     Other(Box<str>),
 }
@@ -56,6 +64,7 @@ impl BackendData {
     pub fn backend_type(&self) -> &str {
         match self {
             BackendData::Vxlan { .. } => "vxlan",
+            BackendData::WireGuard { .. } => "wireguard",
             BackendData::Other(name) => name,
         }
     }

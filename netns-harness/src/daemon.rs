@@ -115,7 +115,7 @@ impl DaemonOptions {
 }
 
 impl Node {
-    /// Starts towpathd here: node name, subnet file, state and sockets of its own, health on 127.0.0.1:8081.
+    /// Starts towpathd here: node name, subnet file, state, key and sockets of its own, health on 127.0.0.1:8081.
     ///
     /// # Errors
     /// When it is not built or cannot be executed; not when it has trouble later (see [`Daemon::wait_ready`]).
@@ -129,6 +129,7 @@ impl Node {
         command.arg(format!("--node-name={}", self.name()));
         command.arg(format!("--subnet-file={}", files.subnet_file.display()));
         command.arg(format!("--status-socket={}", files.status_socket.display()));
+        command.arg(format!("--wireguard-key-file={}", self.directory().join("wgkey").display()));
         command.arg(format!("--state-directory={}", self.directory().join("state").display()));
         command.arg(format!("--healthz-ip={}", HEALTH.ip())).arg(format!("--healthz-port={}", HEALTH.port()));
         command.arg("--ip-masq=true");

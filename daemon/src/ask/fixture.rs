@@ -20,6 +20,7 @@ use crate::node::Node;
 use crate::reconcile::{Kernel, Reconciler, WantedUplink};
 use crate::store::Event;
 use crate::subnet_file::PodMode;
+use crate::tunnel_keys::TunnelKeys;
 
 /// A kernel that does as it is told, unless it is told not to.
 #[derive(Debug)]
@@ -51,6 +52,10 @@ impl Kernel for MemoryKernel {
             }
         }
         outcome
+    }
+
+    fn tunnel_keys(&mut self) -> Result<TunnelKeys, String> {
+        Err("there is no key file here".into())
     }
 
     fn uplink(&mut self, wanted: &WantedUplink) -> Result<Uplink, String> {

@@ -3,9 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Variables without a prefix: who and where this process is, as a manifest or the kubelet says it to a pod.
-const PLAIN: [&str; 5] =
-    ["NODE_NAME", "POD_NAME", "POD_NAMESPACE", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"];
+/// Variables without a prefix: who and where this process is, as a manifest or the kubelet says it to a pod;
+/// and flannel's own for its WireGuard key.
+const PLAIN: [&str; 6] = [
+    "NODE_NAME",
+    "POD_NAME",
+    "POD_NAMESPACE",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
+    "WIREGUARD_KEY_FILE",
+];
 
 /// Command line, environment and host name.
 #[derive(Clone, Debug, Default)]

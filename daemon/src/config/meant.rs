@@ -7,7 +7,7 @@ use std::time::Duration;
 use backends::cluster::OwnSubnetRoute;
 use backends::instance::{self, Instance};
 use backends::masquerade::{Firewall, Forward, Masquerade};
-use ipam::{NodeName, Stack};
+use ipam::{NodeName, SecretKey, Stack};
 
 use super::endpoint::{Endpoint, Scheme};
 use super::flags::Wrong;
@@ -21,6 +21,7 @@ use super::written::{Entry, Written};
 use crate::installation::{ConfigurationSettings, InstallationSettings, PluginSettings};
 use crate::secret::Secret;
 use crate::subnet_file::PodMode;
+use crate::tunnel_keys::KeySettings;
 
 /// What each flag means by itself. Every default of the table has gone through it before it is used.
 #[derive(Default)]
@@ -43,6 +44,7 @@ pub(super) struct Meant {
     pub forward_rules: bool,
     pub resync: Duration,
     pub blackhole: bool,
+    pub wireguard: WireGuardMeant,
     pub pods: PodMode,
     pub subnet_file: PathBuf,
     pub state_directory: PathBuf,
@@ -64,6 +66,14 @@ pub(super) struct EtcdMeant {
     pub key: Option<PathBuf>,
     pub username: Option<String>,
     pub password: Option<Secret>,
+}
+
+/// The part of it about WireGuard's keys.
+#[derive(Default)]
+pub(super) struct WireGuardMeant {
+    pub key_file: PathBuf,
+    pub preshared_file: Option<PathBuf>,
+    pub preshared: Option<SecretKey>,
 }
 
 /// The part of it about the container runtime.
@@ -181,6 +191,11 @@ impl Meant {
             resync: self.resync,
             own_subnet_route: if self.blackhole { OwnSubnetRoute::Blackhole } else { OwnSubnetRoute::Absent },
             pods: self.pods,
+            keys: KeySettings {
+                file: self.wireguard.key_file,
+                preshared: self.wireguard.preshared,
+                preshared_file: self.wireguard.preshared_file,
+            },
             healthz: healthz.map(|ip| SocketAddr::new(ip, self.healthz_port)),
             status_socket: self.status_socket,
             lease_renew_margin: self.lease_renew_margin,

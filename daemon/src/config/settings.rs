@@ -19,6 +19,7 @@ use crate::installation::InstallationSettings;
 use crate::secret::Secret;
 use crate::store::kubernetes;
 use crate::subnet_file::PodMode;
+use crate::tunnel_keys::KeySettings;
 
 /// Everything that the command line and the environment say, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +48,8 @@ pub struct Settings {
     pub own_subnet_route: OwnSubnetRoute,
     /// What the plugin hangs pods on.
     pub pods: PodMode,
+    /// Where WireGuard's keys come from.
+    pub keys: KeySettings,
     /// Where health and metrics are served; `None`: nowhere.
     pub healthz: Option<SocketAddr>,
     /// The unix socket that `towpathctl` talks to.

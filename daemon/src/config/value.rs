@@ -9,7 +9,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use backends::LinkName;
-use ipam::{Family, NodeName};
+use ipam::key::KeyError;
+use ipam::{Family, NodeName, SecretKey};
 
 use super::flags::Wrong;
 use super::meant::StoreKind;
@@ -44,6 +45,11 @@ pub(super) fn file_name(text: &str) -> Parsed<String> {
         return Err(Wrong::new("no runtime looks for a file of that name", "write a name as in 10-flannel.conflist"));
     }
     Ok(text.to_owned())
+}
+
+/// A key that all nodes share.
+pub(super) fn preshared_key(text: &str) -> Parsed<SecretKey> {
+    text.trim().parse().map_err(|error: KeyError| Wrong::new(error.to_string(), "take what `wg genpsk` prints"))
 }
 
 pub(super) fn pod_mode(text: &str) -> Parsed<PodMode> {

@@ -127,6 +127,11 @@ fn entry(flag: &'static Flag, given: Option<Vec<String>>, invocation: &Invocatio
         let values = Some(invocation.host_name.clone()).filter(|name| !name.is_empty()).into_iter().collect();
         return Entry { flag, values, origin: Origin::HostName };
     }
+    if flag.name == "wireguard-key-file"
+        && let Some(value) = from_environment("WIREGUARD_KEY_FILE")
+    {
+        return Entry { flag, values: vec![value], origin: Origin::Environment("WIREGUARD_KEY_FILE".to_owned()) };
+    }
     let default = Some(flag.default.to_owned()).filter(|text| !text.is_empty());
     Entry { flag, values: default.into_iter().collect(), origin: Origin::Default }
 }

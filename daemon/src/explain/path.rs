@@ -99,6 +99,11 @@ fn to_peer_pod(address: IpAddr, lease: &Lease, reconciler: &Reconciler) -> Path 
 fn way(needs: &KernelState, lease: &Lease, family: Family) -> Option<String> {
     let subnet = lease.subnet(family)?;
     let (key, route) = needs.routes.iter().find(|(key, _)| key.destination == subnet)?;
+    if let Via::Device(link) = route.via {
+        let (peer, entry) = needs.peers.iter().find(|(_, entry)| entry.allowed.contains(&subnet))?;
+        let remote = entry.remote.address().map(|address| format!(" at {address}")).unwrap_or_default();
+        return Some(format!("route {subnet} dev {link}, encrypted for {}{remote}", peer.key));
+    }
     let (Via::Object(nexthop) | Via::Gateway(nexthop)) = route.via else { return None };
     let (link, gateway) = (nexthop.link, nexthop.gateway);
     let tunnelled = || {
@@ -180,6 +185,8 @@ fn with(mut state: KernelState, added: KernelState, cluster: &Cluster, family: F
     state.nexthops.retain(|nexthop, _| Family::of(nexthop.gateway) == family);
     state.neighbours = added.neighbours;
     state.neighbours.retain(|key, _| Family::of(key.address) == family);
+    state.peers = added.peers;
+    state.peers.retain(|key, _| Some(&key.link) == device);
     state.fdb = added.fdb;
     state.fdb.retain(|key, _| Some(&key.link) == device);
     state

@@ -5,15 +5,15 @@ use ipam::Stack;
 
 use super::json::Value;
 use super::object::{Findings, Object};
-use super::{udp, vxlan};
+use super::{udp, vxlan, wireguard};
 use crate::config::Mistake;
 use crate::spelling;
 
 /// Those that can be chosen, the usual one first.
-const AVAILABLE: [&str; 4] = ["vxlan", "host-gw", "udp", "alloc"];
+const AVAILABLE: [&str; 5] = ["vxlan", "host-gw", "wireguard", "udp", "alloc"];
 
 /// Flannel's other backends, each of which a later release may bring.
-const LATER: [&str; 3] = ["extension", "ipip", "wireguard"];
+const LATER: [&str; 2] = ["extension", "ipip"];
 
 /// Those that this project has decided not to have (docs/backends.md), each with what does the same.
 const DECLINED: [(&str, &str); 5] = [
@@ -52,6 +52,7 @@ pub(super) fn read(value: Option<&Value>, families: Stack<()>, findings: &mut Fi
     match name.to_lowercase().as_str() {
         "vxlan" => vxlan::settings(&mut backend, families),
         "udp" => udp::settings(&mut backend, families),
+        "wireguard" => wireguard::settings(&mut backend, families),
         "host-gw" => without_options(&mut backend, Backend::HostGw),
         "alloc" => without_options(&mut backend, Backend::Alloc),
         later if LATER.contains(&later) => {

@@ -43,12 +43,16 @@ impl Node {
     fn published_data(&self, network: &Network, macs: &BTreeMap<LinkName, Mac>, family: Family) -> Option<BackendData> {
         let settings = match &network.backend {
             Backend::Vxlan(settings) => settings,
+            Backend::WireGuard(settings) => {
+                let key = self.keys.as_ref()?.public;
+                return Some(BackendData::WireGuard { key, port: Some(settings.port(family)) });
+            }
             other => return Some(BackendData::Other(other.published_name().into())),
         };
         let device = settings.devices().get(family)?;
         let leased = || match self.own_or_last()?.endpoints.get(family)?.data {
             BackendData::Vxlan { mac, .. } => Some(mac),
-            BackendData::Other(_) => None,
+            BackendData::WireGuard { .. } | BackendData::Other(_) => None,
         };
         // Two hosts that were cloned from one have one name, but not one address.
         let public = self.uplink.as_ref().and_then(|uplink| uplink.public.get(family));

@@ -1,13 +1,14 @@
 //! What follows from the facts: which kernel objects are this daemon's, the cluster that the backends look at, and what other
 //! programs on the node are told.
 
-use backends::Cluster;
 use backends::masquerade::Masquerade;
 use backends::state::Scope;
+use backends::{Backend, Cluster};
 use ipam::Lease;
 use ipnet::IpNet;
 
 use super::Node;
+use crate::netconf::Network;
 use crate::subnet_file::SubnetFile;
 
 impl Node {
@@ -40,13 +41,22 @@ impl Node {
         let own = Lease { endpoints: own.endpoints.filter_map(in_network)?, ..own.clone() };
         Some(Cluster {
             networks: network.networks,
-            backend: network.backend.clone(),
+            backend: self.backend_with_keys(network),
             uplink: uplink.clone(),
             own,
             firewall: self.identity.firewall,
             routes: self.identity.routes,
             own_subnet_route: self.identity.own_subnet_route,
         })
+    }
+
+    /// The key that all nodes share is in the network's configuration, if this node has none of its own source.
+    fn backend_with_keys(&self, network: &Network) -> Backend {
+        let mut backend = network.backend.clone();
+        if let (Backend::WireGuard(settings), Some(keys)) = (&mut backend, &self.keys) {
+            settings.preshared = keys.preshared.or(settings.preshared);
+        }
+        backend
     }
 
     /// What other programs on the node are told.

@@ -71,6 +71,7 @@ impl Readiness {
                 (Wish::Hold(_), None) => "no lease held yet: the store has been asked for one".to_owned(),
             });
         }
+        self.reasons.extend(node.keys_trouble.iter().map(|trouble| trouble.reason.clone()));
         if !node.peers_known() {
             self.reasons.push("the peers are not known yet: the store has not told its leases".to_owned());
         }

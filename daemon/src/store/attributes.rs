@@ -120,10 +120,15 @@ impl Attributes {
 /// # Errors
 /// A clause that says what is wrong.
 pub fn read(backend_type: &str, data: Option<&Value>) -> Result<BackendData, String> {
-    if backend_type != "vxlan" {
-        return Ok(BackendData::Other(cut(backend_type).into()));
-    }
     let member = |name| data.and_then(|data| data.get(name));
+    match backend_type {
+        "vxlan" => read_vxlan(member),
+        "wireguard" => read_wireguard(member),
+        other => Ok(BackendData::Other(cut(other).into())),
+    }
+}
+
+fn read_vxlan<'a>(member: impl Fn(&'static str) -> Option<&'a Value>) -> Result<BackendData, String> {
     let vni = member("VNI").and_then(Value::as_u64).and_then(|vni| u32::try_from(vni).ok());
     let vni = vni.filter(|vni| *vni < 1 << 24).ok_or("its VNI is not a number below 16777216")?;
     let mac = member("VtepMAC").and_then(Value::as_str).ok_or("its VtepMAC is missing")?;
@@ -134,10 +139,26 @@ pub fn read(backend_type: &str, data: Option<&Value>) -> Result<BackendData, Str
     Ok(BackendData::Vxlan { vni, mac })
 }
 
+fn read_wireguard<'a>(member: impl Fn(&'static str) -> Option<&'a Value>) -> Result<BackendData, String> {
+    let key = member("PublicKey").and_then(Value::as_str).ok_or("its PublicKey is missing")?;
+    let key = key.parse().map_err(|error| format!("its PublicKey is wrong: {error}"))?;
+    let port = match member("Port").filter(|port| !port.is_null()) {
+        None => None,
+        Some(port) => match port.as_u64().and_then(|port| u16::try_from(port).ok()) {
+            // What Go writes where nothing was said.
+            Some(0) => None,
+            Some(port) => Some(port),
+            None => return Err("its Port is not a number up to 65535".to_owned()),
+        },
+    };
+    Ok(BackendData::WireGuard { key, port })
+}
+
 /// The same as JSON, where there is any.
 pub fn written(data: &BackendData) -> Option<Value> {
     match data {
         BackendData::Vxlan { vni, mac } => Some(json!({ "VNI": vni, "VtepMAC": mac.to_string() })),
+        BackendData::WireGuard { key, port } => Some(json!({ "PublicKey": key.to_string(), "Port": port })),
         BackendData::Other(_) => None,
     }
 }

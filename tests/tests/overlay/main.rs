@@ -28,3 +28,4 @@ mod takeover;
 mod talk;
 mod udp;
 mod uplink;
+mod wireguard;

@@ -12,6 +12,7 @@ use netns_harness::Node;
 const LOOK: &str = r#"
 ip -d -o link show type vxlan | sed 's/^/link /'
 ip -d -o link show type tun | sed 's/^/link /; s/NO-CARRIER,//; s/,LOWER_UP//; s/ state [A-Z]*//'
+ip -d -o link show type wireguard | sed 's/^/link /'
 ip -d -o link show type bridge | cut -d' ' -f2-9 | sed 's/^/bridge /'
 ip -o addr show | grep -v "scope link" | sed "s/^/address /"
 ip -d nexthop show | sed 's/^/nexthop /'

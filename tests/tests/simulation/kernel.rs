@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use backends::state::{Link, LinkKind, Scope, Via};
 use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
 use towpathd::reconcile::{Kernel, WantedUplink};
+use towpathd::tunnel_keys::TunnelKeys;
 
 use crate::dice::Dice;
 
@@ -187,6 +188,10 @@ impl Kernel for ModelKernel {
             }
         }
         outcome
+    }
+
+    fn tunnel_keys(&mut self) -> Result<TunnelKeys, String> {
+        Err("there is no key file here".into())
     }
 
     fn uplink(&mut self, _wanted: &WantedUplink) -> Result<Uplink, String> {

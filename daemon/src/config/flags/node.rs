@@ -1,8 +1,10 @@
 //! Flags about this node: its name, its uplink, what happens to packets, its files.
 
 use super::Flag;
-use super::Shape::{Repeated, Switch, Value};
-use crate::config::value::{absolute, address, address_of, boolean, interface, node_name, pattern, seconds};
+use super::Shape::{Repeated, Secret, Switch, Value};
+use crate::config::value::{
+    absolute, address, address_of, boolean, interface, node_name, pattern, preshared_key, seconds,
+};
 use ipam::Family;
 
 pub(super) const UPLINK: &[Flag] = &[
@@ -109,6 +111,28 @@ pub(super) const FILES: &[Flag] = &[
         default: "/var/lib/towpath/state",
         help: "Where the last known state of the store is kept, for a start while the store is away.",
         set: |meant, text| absolute(text).map(|path| meant.state_directory = path),
+    },
+    Flag {
+        name: "wireguard-key-file",
+        shape: Value("FILE"),
+        default: "/run/flannel/wgkey",
+        help: "This node's WireGuard key, for the backend wireguard; made when it is missing. On /run it is another after \
+               each boot, which peers follow; name a place on a disk to keep it. Also WIREGUARD_KEY_FILE.",
+        set: |meant, text| absolute(text).map(|path| meant.wireguard.key_file = path),
+    },
+    Flag {
+        name: "wireguard-psk-file",
+        shape: Value("FILE"),
+        default: "",
+        help: "A file with the key that all nodes share (wg genpsk), instead of PSK in net-conf.json: a mounted Secret.",
+        set: |meant, text| absolute(text).map(|path| meant.wireguard.preshared_file = Some(path)),
+    },
+    Flag {
+        name: "wireguard-psk",
+        shape: Secret("KEY"),
+        default: "",
+        help: "The same key itself. Give it by the environment: other users of the host see a command line.",
+        set: |meant, text| preshared_key(text).map(|key| meant.wireguard.preshared = Some(key)),
     },
     Flag {
         name: "status-socket",

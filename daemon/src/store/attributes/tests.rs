@@ -51,6 +51,33 @@ fn both_families_are_written_as_flannel_writes_them() {
 }
 
 #[test]
+fn wireguard_is_written_and_read_with_and_without_a_port() {
+    let key = "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=";
+    let data = |port| BackendData::WireGuard { key: key.parse().unwrap(), port };
+    let json = |data: &str| format!(r#"{{"PublicIP":"192.0.2.1","BackendType":"wireguard","BackendData":{data}}}"#);
+    for (text, expected) in [
+        (format!(r#"{{"PublicKey":"{key}","Port":51820}}"#), data(Some(51820))),
+        (format!(r#"{{"PublicKey":"{key}"}}"#), data(None)),
+        (format!(r#"{{"PublicKey":"{key}","Port":0,"More":1}}"#), data(None)),
+    ] {
+        let endpoints = on("10.244.1.0-24", &json(&text)).unwrap();
+        assert_eq!(endpoints.get(Family::V4).unwrap().data, expected, "{text}");
+    }
+    let published = Published { public: "192.0.2.1".parse().unwrap(), data: data(Some(51820)) };
+    let written = serde_json::to_string(&Attributes::of(&claim(Stack::V4(published.clone())))).unwrap();
+    let read = on("10.244.1.0-24", &written).unwrap();
+    assert!(published.equals(read.get(Family::V4).unwrap()), "{written}");
+    for (text, reason) in [
+        ("{}", "PublicKey is missing"),
+        (r#"{"PublicKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}"#, "small order"),
+        (r#"{"PublicKey":"AAAA"}"#, "44 characters"),
+        (&format!(r#"{{"PublicKey":"{key}","Port":65536}}"#), "up to 65535"),
+    ] {
+        assert!(on("10.244.1.0-24", &json(text)).unwrap_err().contains(reason), "{text}");
+    }
+}
+
+#[test]
 fn a_backend_without_data_leaves_it_out() {
     let published = Published { data: BackendData::Other("host-gw".into()), ..four() };
     let json = serde_json::to_string(&Attributes::of(&claim(Stack::V4(published)))).unwrap();

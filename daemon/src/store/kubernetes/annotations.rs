@@ -222,6 +222,8 @@ pub fn own(claim: &Claim, node: &Object, (subnets, prefix): (Stack<IpNet>, &Anno
 fn written(data: &BackendData) -> String {
     match data {
         BackendData::Vxlan { vni, mac } => format!(r#"{{"VNI":{vni},"VtepMAC":"{mac}"}}"#),
+        BackendData::WireGuard { key, port: Some(port) } => format!(r#"{{"PublicKey":"{key}","Port":{port}}}"#),
+        BackendData::WireGuard { key, port: None } => format!(r#"{{"PublicKey":"{key}"}}"#),
         BackendData::Other(_) => "null".to_owned(),
     }
 }

@@ -94,12 +94,16 @@ fn one_family_that_is_not_usable_does_not_take_the_other_away() {
 
 #[test]
 fn other_backends_have_null_or_nothing_for_data() {
-    for (kind, data) in
-        [("host-gw", "null"), ("host-gw", ""), ("", "null"), ("wireguard", r#"{"PublicKey":"x","Port":51820}"#)]
-    {
+    for (kind, data) in [("host-gw", "null"), ("host-gw", ""), ("", "null"), ("ipip", "null")] {
         let lease = lease_of(&node(&["10.244.1.0/24"], &with(&[("backend-type", kind), ("backend-data", data)])));
         assert_eq!(lease.endpoints.get(Family::V4).unwrap().data, BackendData::Other(kind.into()));
     }
+    let wireguard = r#"{"PublicKey":"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=","Port":51820}"#;
+    let annotations = with(&[("backend-type", "wireguard"), ("backend-data", wireguard)]);
+    let lease = lease_of(&node(&["10.244.1.0/24"], &annotations));
+    let data = &lease.endpoints.get(Family::V4).unwrap().data;
+    assert!(matches!(data, BackendData::WireGuard { port: Some(51820), .. }));
+    assert_eq!(super::written(data), wireguard, "as flannel writes it");
     let extra = r#"{"VNI":1,"Generation":7,"VtepMAC":"02:00:00:00:00:01","Unknown":[{}]}"#;
     lease_of(&node(&["10.244.1.0/24"], &with(&[("backend-data", extra)])));
 }

@@ -1,0 +1,153 @@
+//! WireGuard, on the kernel that has it, with `wg` as the judge: all modes, both families, and sessions that outlast what the
+//! daemon does.
+
+use anyhow::{Context, Result, ensure};
+use ipam::Family;
+use netns_harness::{Daemon, Matrix, Pace, Pod, Signal, Stream, in_guest, wait_for};
+use std::time::Duration;
+
+use crate::cluster::{Cluster, LIMIT, PREFIX, counted, told, wait_picture};
+use crate::picture::Picture;
+
+/// A configuration with more of the backend's keys.
+fn network(families: &str, backend: &str) -> String {
+    let four = r#""Network": "10.244.0.0/16""#;
+    let six = r#""IPv6Network": "fd00:10:244::/48", "EnableIPv6": true"#;
+    let networks = match families {
+        "4" => four.to_owned(),
+        "6" => format!(r#"{six}, "EnableIPv4": false"#),
+        _ => format!("{four}, {six}"),
+    };
+    format!(r#"{{{networks}, "Backend": {{"Type": "wireguard"{backend}}}}}"#)
+}
+
+fn pods(cluster: &Cluster, daemons: &[Daemon]) -> Result<Vec<Pod>> {
+    daemons.iter().map(|daemon| cluster.pod(daemon, "web")).collect()
+}
+
+fn wait_talk(pods: &[Pod]) -> Result<()> {
+    let stations: Vec<_> = pods.iter().map(|pod| &**pod).collect();
+    wait_for("the pods to talk", LIMIT, || Matrix::measure(&stations)?.check())
+}
+
+/// `wg show all WHAT`, in a fixed order.
+fn wg(daemon: &Daemon, what: &str) -> Result<Vec<String>> {
+    let said = daemon.node().run(["wg", "show", "all", what])?;
+    let mut lines: Vec<String> = said.lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    Ok(lines)
+}
+
+/// Two nodes in this mode: their pods talk, and neither a look nor a crash of the daemon writes anything or ends a session.
+fn talk_and_stay(name: &str, (families, backend): (&str, &str), devices: &[(&str, &str)]) -> Result<()> {
+    let mut cluster = Cluster::on_directory(name, &network(families, backend))?;
+    let daemons = cluster.join_all(["alpha", "beta"])?;
+    let pods = pods(&cluster, &daemons)?;
+    wait_talk(&pods)?;
+    let [alpha, _] = &daemons;
+    assert_eq!(told(alpha, "FLANNEL_MTU")?, "1420");
+    let ports = wg(alpha, "listen-port")?;
+    let expected: Vec<String> = devices.iter().map(|(device, port)| format!("{device}\t{port}")).collect();
+    assert_eq!(ports, expected);
+    let (picture, sessions) = (Picture::of(alpha.node())?, wg(alpha, "latest-handshakes")?);
+    ensure!(sessions.len() == devices.len() && !sessions.iter().any(|line| line.ends_with("\t0")), "{sessions:?}");
+    alpha.kill()?;
+    alpha.restart()?;
+    alpha.wait_ready(LIMIT)?;
+    alpha.wait_log("leases", LIMIT)?;
+    ensure!(counted(alpha, "towpath_kernel_changes_total")? == 0.0, "changes: {}", alpha.log_tail(20));
+    wait_picture(alpha.node(), &picture)?;
+    assert_eq!(wg(alpha, "latest-handshakes")?, sessions, "a handshake was lost, or made anew");
+    wait_talk(&pods)
+}
+
+#[test]
+fn each_family_has_a_device_of_its_own_in_separate_mode() -> Result<()> {
+    in_guest(|| {
+        let devices = [("flannel-wg", "51820"), ("flannel-wg-v6", "51821")];
+        talk_and_stay("wgdual", ("46", ""), &devices)?;
+        talk_and_stay("wgfour", ("4", r#", "ListenPort": 40000"#), &[("flannel-wg", "40000")])?;
+        talk_and_stay("wgsix", ("6", r#", "ListenPortV6": 40001"#), &[("flannel-wg-v6", "40001")])
+    })
+}
+
+#[test]
+fn one_device_carries_both_families_in_the_other_modes() -> Result<()> {
+    in_guest(|| {
+        for (name, mode) in [("wgauto", "auto"), ("wgover4", "ipv4"), ("wgover6", "ipv6")] {
+            let mode = format!(r#", "Mode": "{mode}""#);
+            talk_and_stay(name, ("46", &mode), &[("flannel-wg", "51820")]).with_context(|| mode.clone())?;
+        }
+        // Flannel ends with a crash here, or sends everything into the tunnel.
+        talk_and_stay("wgauto4", ("4", r#", "Mode": "auto""#), &[("flannel-wg", "51820")])?;
+        talk_and_stay("wgauto6", ("6", r#", "Mode": "auto""#), &[("flannel-wg", "51820")])
+    })
+}
+
+#[test]
+fn a_node_that_comes_or_goes_touches_no_other_session_and_no_packet() -> Result<()> {
+    in_guest(|| {
+        let shared = r#", "PSK": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", "PersistentKeepaliveInterval": 25"#;
+        let mut cluster = Cluster::on_etcd("wgchurn", &network("4", shared))?;
+        let daemons = cluster.join_all(["alpha", "beta"])?;
+        let pods = pods(&cluster, &daemons)?;
+        wait_talk(&pods)?;
+        // A guest with one processor answers no more than so many in time.
+        let pace = Pace { per_sec: 50, at_most: Duration::from_secs(600) };
+        let running = Stream::start(&pods[0], &pods[1], Family::V4, pace)?;
+        let [alpha, beta] = &daemons;
+        let before = wg(alpha, "latest-handshakes")?;
+        assert!(wg(alpha, "preshared-keys")?[0].ends_with("AQE="));
+        assert!(wg(alpha, "persistent-keepalive")?[0].ends_with("\t25"));
+        let value = r#"{"PublicIP":"192.0.2.99","BackendType":"wireguard","BackendData":{"PublicKey":"KEY"}}"#;
+        let key = format!("{PREFIX}/subnets/10.244.77.0-24");
+        for (published, expected) in [
+            ("CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=", 2),
+            ("CgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgo=", 2),
+            // Nobody's key, and no key: what was good last stays.
+            ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", 2),
+            ("garbage", 2),
+            (&wg(alpha, "public-key")?[0].replace("flannel-wg\t", ""), 1),
+        ] {
+            cluster.etcd()?.ctl(&["put", &key, &value.replace("KEY", published)])?;
+            wait_for(&format!("the node with {published}"), LIMIT, || {
+                let peers = wg(alpha, "peers")?;
+                ensure!(peers.len() == expected, "{peers:?}");
+                let known = peers.iter().any(|line| line.contains(published));
+                ensure!(known == published.contains("kJ") || known == published.contains("oK"), "{peers:?}");
+                Ok(())
+            })?;
+        }
+        cluster.etcd()?.ctl(&["del", &key])?;
+        wait_for("the node to be gone", LIMIT, || {
+            ensure!(wg(alpha, "peers")?.len() == 1, "{:?}", wg(alpha, "peers")?);
+            Ok(())
+        })?;
+        assert_eq!(wg(alpha, "latest-handshakes")?, before);
+        let report = running.stop()?;
+        ensure!(report.lost() == 0 && report.sent > 100, "{report:?}");
+        let lease = cluster.etcd()?.ctl(&["get", "--prefix", &format!("{PREFIX}/subnets/")])?;
+        ensure!(lease.contains(r#""BackendType":"wireguard""#) && lease.contains(r#""PublicKey":""#), "{lease}");
+        ensure!(!beta.log().contains("AQE="), "the shared key is in the log");
+        Ok(())
+    })
+}
+
+#[test]
+fn nothing_leaves_in_clear_while_there_is_no_tunnel() -> Result<()> {
+    in_guest(|| {
+        let mut cluster = Cluster::on_directory("wgstrict", &network("4", ""))?;
+        let daemons = cluster.join_all(["alpha", "beta"])?;
+        let pods = pods(&cluster, &daemons)?;
+        wait_talk(&pods)?;
+        let [alpha, _] = &daemons;
+        let to = pods[1].address(Family::V4)?.to_string();
+        alpha.signal(Signal::STOP)?;
+        alpha.node().ip("link delete flannel-wg")?;
+        let route = alpha.node().run(["sh", "-c", &format!("ip route get {to} 2>&1; true")])?;
+        alpha.signal(Signal::CONT)?;
+        ensure!(route.contains("unreachable") || route.contains("No route to host"), "{route}");
+        // And the daemon makes it anew, with the same key.
+        wait_talk(&pods)
+    })
+}
