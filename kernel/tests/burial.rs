@@ -7,7 +7,7 @@ use backends::LinkName;
 use kernel::pod::{Host, burial};
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
-use sandbox::Sandbox;
+use sandbox::{Sandbox, wait_for};
 
 fn retire(sandbox: &Sandbox, name: &str) {
     let name = LinkName::new(name).unwrap();
@@ -32,6 +32,24 @@ fn a_link_is_left_to_whoever_listens_as_the_same_user() {
     assert!(links(&sandbox).contains("state DOWN"), "{}", links(&sandbox));
     sandbox.run(|| Host::open().unwrap().sweep().unwrap());
     assert_eq!(links(&sandbox), "");
+}
+
+#[test]
+fn a_port_is_disabled_on_its_bridge_and_taken_down_where_a_spanning_tree_forbids_that() {
+    let sandbox = Sandbox::new();
+    let _listener = sandbox.run(|| burial::listen().unwrap());
+    for (stp, state) in [(0, "state UP"), (1, "state DOWN")] {
+        sandbox.sh(&format!("ip link add br0 type bridge stp_state {stp} && ip link set br0 up"));
+        sandbox.sh("ip link add v0 master br0 type veth peer name p0 && ip link set v0 up && ip link set p0 up");
+        let port = || sandbox.sh("ip -d -o link show dev v0");
+        wait_for("the port's carrier", || Some(port()).filter(|port| port.contains("state UP")));
+        retire(&sandbox, "v0");
+        let port = port();
+        assert!(port.contains(state) && port.contains("bridge_slave state disabled"), "{port}");
+        sandbox.run(|| Host::open().unwrap().sweep().unwrap());
+        assert_eq!(links(&sandbox), "");
+        sandbox.sh("ip link del br0");
+    }
 }
 
 #[test]

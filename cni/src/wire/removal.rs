@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use kernel::netns::{Netns, NetnsError};
+use kernel::pod::burial::GROUP;
 use kernel::pod::{Found, Guard, Host, Pod, PodError};
 use kernel::tag::Tag;
 
@@ -92,7 +93,7 @@ fn latecomer(call: &Call<'_>, attachment: &Attachment) -> Result<bool, Error> {
     let tag = names::alias(&call.document.network()?, &attachment.owner);
     let found =
         Host::open().and_then(|mut host| host.find(names::host_end(&attachment.owner))).map_err(PodError::from)?;
-    Ok(found.is_some_and(|found| found.up && found.alias == tag.as_str()))
+    Ok(found.is_some_and(|found| found.group != GROUP && found.alias == tag.as_str()))
 }
 
 /// Whether the configuration wants pods to send with their own MAC address only. It may be broken by now.

@@ -31,6 +31,10 @@ const ALL_VLANS: [u16; 2] = [1, 4094];
 
 /// `RTM_SETLINK`: what a port's VLANs are added by; `RTM_DELLINK` takes them away.
 pub const SET_VLANS: u16 = libc::RTM_SETLINK;
+/// `RTM_SETLINK`, which sets a port's state as well.
+pub const SET_PORT: u16 = libc::RTM_SETLINK;
+/// `BR_STATE_DISABLED`
+const DISABLED: u8 = 0;
 
 /// What a bridge's port says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +134,13 @@ pub fn port_terms(body: &mut Body<'_>, (hairpin, isolation): (Hairpin, Isolation
             }
         });
     });
+}
+
+/// `bridge link set dev … state disabled`: nothing passes the port any more. By [`SET_PORT`]: whatever else changes a link is told
+/// to all in the kernel, and then the bridge enables the port again (`br_port_carrier_check`).
+pub fn disable(body: &mut Body<'_>, index: u32) {
+    link::head_of(body, libc::AF_BRIDGE as u8, index);
+    body.u8(libc::IFLA_PROTINFO, DISABLED);
 }
 
 /// The VLANs of a port, as wanted.

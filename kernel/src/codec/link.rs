@@ -150,9 +150,9 @@ pub fn by_group(body: &mut Body<'_>, group: u32) {
     body.u32(libc::IFLA_GROUP, group);
 }
 
-/// `ip link set dev … down group N`
-pub fn retire(body: &mut Body<'_>, index: u32, group: u32) {
-    head(body, index, (0, libc::IFF_UP as u32));
+/// `ip link set dev … group N`
+pub fn set_group(body: &mut Body<'_>, index: u32, group: u32) {
+    head(body, index, (0, 0));
     body.u32(libc::IFLA_GROUP, group);
 }
 

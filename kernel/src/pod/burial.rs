@@ -1,10 +1,11 @@
 //! Deleting wires without waiting for it: the plugin takes one out of service, and the daemon deletes many in one go.
 //!
 //! Deleting a veth pair takes 20 ms, in which the kernel waits for its other CPUs (RCU), for one pair as for forty. So DEL only
-//! takes the host's end down and puts it into a link group; from then on nothing reaches the pod by it. Whoever deletes
-//! the group afterwards deletes all that is in it: the daemon, which is told by a connection to its socket and needs no
-//! more words, at its start what a killed one left, and the plugin itself when no daemon listens. The group is the only
-//! memory, so nothing is lost whoever dies when. Why so: docs/adr/0010-del-hands-the-link-to-the-daemon.md.
+//! disables the host's end on its bridge, or takes it down where there is none, and puts it into a link group; from then on
+//! nothing reaches the pod by it. Whoever deletes the group afterwards deletes all that is in it: the daemon, which is
+//! told by a connection to its socket and needs no more words, at its start what a killed one left, and the plugin itself
+//! when no daemon listens. The group is the only memory, so nothing is lost whoever dies when. Why so:
+//! docs/adr/0010-del-hands-the-link-to-the-daemon.md.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -19,7 +20,7 @@ use rustix::net::{
 
 use super::exchange::Exchange;
 use super::host::{Found, Host};
-use crate::codec::link;
+use crate::codec::{bridge, link};
 use crate::error::Result;
 use crate::netlink::Request;
 
@@ -40,18 +41,39 @@ impl Host {
     /// When the kernel refuses; what was begun, any later call of this or of [`Host::sweep`] finishes.
     pub fn retire(&mut self, wires: &[(Found, LinkName)]) -> Result<()> {
         let mut exchange = Exchange::new(&mut self.socket);
+        let mut closed = Vec::with_capacity(wires.len());
         for (found, _) in wires {
-            exchange.order((link::NEW, 0), |body| link::retire(body, found.index, GROUP));
+            exchange.order((link::NEW, 0), |body| link::set_group(body, found.index, GROUP));
+            closed.push(match found.port {
+                // Taking a link down waits for all processors (`dev_deactivate_many`), and everybody else for that.
+                Some(_) => exchange.order((bridge::SET_PORT, 0), |body| bridge::disable(body, found.index)),
+                None => exchange.order((link::NEW, 0), |body| link::set_flags(body, found.index, 0)),
+            });
         }
         let refusals = exchange.finish(|_| {})?.tolerate(|_, errno| errno == libc::ENODEV);
-        refusals.into_result(|place| {
-            let name = wires.get(place).map(|(_, name)| name.to_string()).unwrap_or_default();
+        // ENETDOWN: it is down. EBUSY: the bridge has a spanning tree, and does not let its ports be disabled.
+        let insists = |place: &usize| matches!(refusals.errno(*place), Some(errno) if errno != libc::ENETDOWN);
+        let lower: Vec<u32> =
+            wires.iter().zip(&closed).filter(|(_, place)| insists(place)).map(|((found, _), _)| found.index).collect();
+        refusals.tolerate(|place, _| closed.contains(&place)).into_result(|place| {
+            let name = wires.get(place / 2).map(|(_, name)| name.to_string()).unwrap_or_default();
             format!("taking the interface {name} out of service")
         })?;
+        self.lower(&lower)?;
         if wires.iter().any(|(found, _)| found.port.is_none()) {
             self.forget_unrouted()?;
         }
         if daemon_listens() { Ok(()) } else { self.sweep() }
+    }
+
+    /// `ip link set dev … down`, for each.
+    fn lower(&mut self, links: &[u32]) -> Result<()> {
+        let mut exchange = Exchange::new(&mut self.socket);
+        for index in links {
+            exchange.order((link::NEW, 0), |body| link::set_flags(body, *index, 0));
+        }
+        let refusals = exchange.finish(|_| {})?.tolerate(|_, errno| errno == libc::ENODEV);
+        refusals.into_result(|_| "taking a removed pod's interface down".to_owned())
     }
 
     /// Whether any link is out of service and still there. Changes nothing.
