@@ -250,9 +250,9 @@ fn a_ports_vlans_are_added_and_deleted_as_bridge_does_it() {
 }
 
 #[test]
-fn links_go_out_of_service_and_away_by_their_group_as_ip_does_it() {
-    let retired = written(link::NEW, |body| link::retire(body, 3, 1_414_529_024));
-    let theirs = "28 00 00 00 10 00 05 00 80 ba 01 6b 00 00 00 00 00 00 00 00 03 00 00 00 00 00 00 00 01 00 00 00 \
+fn links_come_into_a_group_and_go_by_it_as_ip_does_it() {
+    let retired = written(link::NEW, |body| link::set_group(body, 3, 1_414_529_024));
+    let theirs = "28 00 00 00 10 00 05 00 80 ba 01 6b 00 00 00 00 00 00 00 00 03 00 00 00 00 00 00 00 00 00 00 00 \
         08 00 1b 00 00 00 50 54";
     assert_like(&retired, theirs, 16, &[]);
     let deleted = written(link::DELETE, |body| link::by_group(body, 1_414_529_024));
