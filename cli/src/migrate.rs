@@ -90,7 +90,7 @@ pub fn run(direction: &Direction, say: &mut dyn FnMut(&str)) -> Result<u8, Migra
     let nodes = chosen(&survey, &wish.nodes)?;
     let findings = match to {
         Daemon::Towpath => checks::check(&survey),
-        Daemon::Flannel => Vec::new(),
+        Daemon::Flannel => checks::check_back(&survey),
     };
     say(&report(&survey, &findings, (&nodes, to)));
     if findings.iter().any(|finding| finding.weight == Weight::Refusal) {
@@ -142,7 +142,7 @@ fn report(survey: &Survey, findings: &[Finding], (nodes, to): (&[String], Daemon
         writeln!(text, "{weight:8} {sentence}").ok();
     }
     if findings.iter().any(|finding| finding.weight == Weight::Refusal) {
-        text += "\nThis cluster cannot be taken over as it is: see above.\n";
+        text += "\nThis cannot be done with the cluster as it is: see above.\n";
         return text;
     }
     text += "\n";

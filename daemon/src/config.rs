@@ -26,7 +26,7 @@ pub use invocation::Invocation;
 pub use mistake::{Mistake, Mistakes};
 pub use settings::{
     ClientCertificate, EtcdSettings, EtcdUser, InterfaceId, InterfaceWish, KubernetesSettings, LogFormat, LogLevel,
-    Logging, OwnPod, Settings, StoreSettings, TlsFiles,
+    Logging, OwnPod, PeerObjects, Settings, StoreSettings, TlsFiles,
 };
 
 use meant::{Command, Meant};

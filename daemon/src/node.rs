@@ -4,6 +4,7 @@
 //!
 //! Facts come in by `on_…`; nothing here does anything. The kernel's side of it is `reconcile`'s.
 
+mod arrival;
 mod claim;
 mod cluster;
 mod network;
@@ -60,6 +61,8 @@ pub struct Node {
     released: bool,
     /// Since when the store cannot be used.
     pub store_trouble: Option<Trouble>,
+    /// Whether it answers then, and does not let this node do what it must.
+    pub store_refuses: bool,
     /// Since when there is no uplink.
     pub uplink_trouble: Option<Trouble>,
     /// Since when the network's configuration cannot be used (the last good one is).
@@ -100,6 +103,7 @@ impl Node {
             same_boot,
             released: false,
             store_trouble: None,
+            store_refuses: false,
             uplink_trouble: None,
             network_trouble: None,
             unassigned: None,
@@ -113,6 +117,8 @@ impl Node {
 
     /// Takes what the store says.
     pub fn on_event(&mut self, event: Event, now: Moment) {
+        self.store_refuses =
+            matches!(event, Event::Refusal(_)) || self.store_refuses && !matches!(event, Event::Trouble(_));
         match event {
             Event::Network(text) => self.on_network(text, now),
             Event::Mine(lease) => {
@@ -146,7 +152,7 @@ impl Node {
                     self.on_touched(touched);
                 }
             }
-            Event::Trouble(reason) => {
+            Event::Trouble(reason) | Event::Refusal(reason) => {
                 let since = self.store_trouble.as_ref().map_or(now, |trouble| trouble.since);
                 if self.same_boot || !self.assigned() {
                     self.remember(now);
@@ -167,25 +173,6 @@ impl Node {
     fn forget(&mut self) {
         if self.peers_known && self.own.is_some() {
             self.last_known = None;
-        }
-    }
-
-    /// A node that comes, changes or goes is worth a line.
-    fn announce(&self, record: &Record) {
-        let before = self.table.get(record.key());
-        match record {
-            Record::Lease(lease) if self.own.as_ref().is_some_and(|own| own.key == lease.key) => {}
-            Record::Lease(lease) if before != Some(lease) => {
-                let what = if before.is_some() { "changed" } else { "joined" };
-                let publics = lease.endpoints.map(|_, endpoint| endpoint.public);
-                tracing::info!("node {} {what}: {} at {publics}", lease.node, lease.subnets());
-            }
-            Record::Gone(_) => {
-                if let Some(lease) = before {
-                    tracing::info!("node {} left: {} is free", lease.node, lease.subnets());
-                }
-            }
-            Record::Lease(_) | Record::Garbage(..) => {}
         }
     }
 

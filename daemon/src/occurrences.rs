@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use ipam::LeaseKey;
+
 use crate::node::Trouble;
 use crate::reconcile::Reconciler;
 use crate::store::talk::{Occurrence, Severity};
@@ -28,8 +30,8 @@ pub struct Occurrences {
     peers: Vec<String>,
     installation: Vec<String>,
     gates: Vec<String>,
-    /// Since when the store is away.
-    away: Option<Moment>,
+    /// Since when the store is away, and whether it refused at last.
+    away: Option<(Moment, bool)>,
     /// When drift was found, of late.
     drifts: VecDeque<Moment>,
     drifts_seen: u64,
@@ -54,13 +56,14 @@ impl Occurrences {
     /// While the API is away nobody hears it; that it was is worth knowing afterwards.
     fn weigh_store(&mut self, reconciler: &Reconciler, now: Moment, new: &mut Vec<Occurrence>) {
         match &reconciler.node.store_trouble {
-            Some(trouble) => self.away = Some(trouble.since),
+            Some(trouble) => self.away = Some((trouble.since, reconciler.node.store_refuses)),
             None => {
-                let Some(since) = self.away.take() else { return };
+                let Some((since, refused)) = self.away.take() else { return };
                 let lasted = now.saturating_sub(since);
                 if lasted >= BRIEF {
                     let seconds = lasted.as_secs();
-                    let message = format!("the API was unreachable for {seconds} s; pods kept their network meanwhile");
+                    let was = if refused { "refused what this node must do" } else { "was unreachable" };
+                    let message = format!("the API {was} for {seconds} s; pods kept their network meanwhile");
                     new.push(normal("StoreReachable", message));
                 }
             }
@@ -100,8 +103,14 @@ impl Occurrences {
     }
 
     fn weigh_peers(&mut self, reconciler: &Reconciler, new: &mut Vec<Occurrence>) {
-        let faults: Vec<String> =
-            reconciler.record.complaints.iter().map(|(key, fault)| format!("{key}: {fault}")).collect();
+        let table = reconciler.node.table();
+        // What the store says of a node names it; a key is for programs.
+        let named = |(key, fault): (&LeaseKey, &String)| match table.get(key) {
+            _ if fault.starts_with("node ") => fault.clone(),
+            Some(lease) => format!("node {}: {fault}", lease.node),
+            None => format!("lease {key}: {fault}"),
+        };
+        let faults: Vec<String> = reconciler.record.complaints.iter().map(named).collect();
         let unsaid: Vec<&str> = faults.iter().filter(|fault| !self.peers.contains(fault)).map(String::as_str).collect();
         if !unsaid.is_empty() {
             let shown = unsaid.iter().take(SHOWN).copied().collect::<Vec<_>>().join("; ");

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use crate::ask::{About, Ask, Clock, answer};
-use crate::config::{Settings, StoreSettings};
+use crate::config::{PeerObjects, Settings, StoreSettings};
 use crate::device_lock::{DeviceLockError, DeviceLocks};
 use crate::files::Files;
 use crate::hand::Hand;
@@ -188,7 +188,10 @@ impl Daemon {
         let store = match &settings.store {
             StoreSettings::Directory { path } => format!("directory {}", path.display()),
             StoreSettings::Etcd(etcd) => format!("etcd {}{}", etcd.endpoints.join(","), etcd.prefix),
-            StoreSettings::Kubernetes(kubernetes) => kubernetes.place(),
+            StoreSettings::Kubernetes(kubernetes) => match &kubernetes.peers {
+                PeerObjects::Nodes => kubernetes.place(),
+                PeerObjects::Leases { namespace } => format!("{}, peers by Leases in {namespace}", kubernetes.place()),
+            },
         };
         let began = Instant::now();
         let daemon = Daemon {

@@ -122,6 +122,8 @@ pub enum Event {
     Changed(Vec<Record>),
     /// The store cannot be reached or used: one sentence that names the thing and the fix. Said once per reason.
     Trouble(String),
+    /// The same, but the store answers: it does not let this node do what it must.
+    Refusal(String),
     /// The trouble is over.
     Well,
 }

@@ -52,6 +52,20 @@ pub fn check(survey: &Survey) -> Vec<Finding> {
     findings
 }
 
+/// Everything that is to be said of a cluster before flannel gets it back.
+pub fn check_back(survey: &Survey) -> Vec<Finding> {
+    let labelled = survey.nodes.iter().filter(|node| node.by_lease);
+    let named: Vec<&str> = labelled.map(|node| node.name.as_str()).collect();
+    if named.is_empty() {
+        return Vec::new();
+    }
+    vec![refusal(format!(
+        "peers look for {} in Lease objects, which flanneld does not keep: roll out --peer-objects=nodes first, and the daemons \
+         take the label towpath.network/peer-object from their Nodes",
+        named.join(", ")
+    ))]
+}
+
 /// The backends that can be taken over.
 const BACKENDS: [&str; 1] = ["vxlan"];
 

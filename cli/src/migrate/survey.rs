@@ -37,6 +37,8 @@ pub struct NodeView {
     pub pod_cidrs: Vec<String>,
     /// Its annotations.
     pub annotations: Value,
+    /// Whether daemons of ours look for it in a Lease object and not there (`--peer-objects=leases`).
+    pub by_lease: bool,
     /// The pod of the DaemonSet, if there is one.
     pub pod: Option<PodView>,
 }
@@ -190,6 +192,7 @@ fn view(node: &Value, pods: &[Value]) -> NodeView {
         ready: condition(node, "Ready"),
         pod_cidrs: node["spec"]["podCIDRs"].as_array().into_iter().flatten().map(text).collect(),
         annotations: node["metadata"]["annotations"].clone(),
+        by_lease: node["metadata"]["labels"]["towpath.network/peer-object"] == "lease",
         pod: pod.and_then(|pod| {
             Some(PodView {
                 name: text(&pod["metadata"]["name"]),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use backends::fingerprint::Fingerprint;
 
 use super::flags::Wrong;
-use super::settings::KubernetesSettings;
+use super::settings::{KubernetesSettings, PeerObjects};
 use super::written::{Entry, Written};
 
 /// The part of what is meant that is about Kubernetes.
@@ -16,17 +16,22 @@ pub(super) struct KubeMeant {
     pub kubeconfig: Option<PathBuf>,
     pub annotations: Option<AnnotationPrefix>,
     pub keeps_condition: bool,
+    pub by_leases: bool,
+    pub namespace: String,
 }
 
 impl KubeMeant {
     pub fn settle(self, written: &Written) -> KubernetesSettings {
         let named = written.entry("node-name").is_some_and(Entry::is_given);
+        let namespace = self.namespace;
+        let peers = if self.by_leases { PeerObjects::Leases { namespace } } else { PeerObjects::Nodes };
         KubernetesSettings {
             api_url: self.api_url,
             service: written.service.clone(),
             kubeconfig: self.kubeconfig,
             annotations: self.annotations.unwrap_or_default(),
             keeps_condition: self.keeps_condition,
+            peers,
             own_pod: written.own_pod.clone().filter(|_| !named),
         }
     }
@@ -141,6 +146,26 @@ impl AnnotationPrefix {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Which objects tell of peers, given by a flag: whether it is Lease objects.
+pub(super) fn by_leases(text: &str) -> Result<bool, Wrong> {
+    match text {
+        "nodes" => Ok(false),
+        "leases" => Ok(true),
+        _ => Err(Wrong::new("it is neither nodes nor leases", "write nodes, or leases for objects of our own")),
+    }
+}
+
+/// A namespace given by a flag.
+pub(super) fn namespace(text: &str) -> Result<String, Wrong> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    // RFC 1123 section 2.1
+    let label = !text.is_empty() && text.len() <= 63 && text.chars().all(allowed);
+    if label && !text.starts_with('-') && !text.ends_with('-') {
+        return Ok(text.to_owned());
+    }
+    Err(Wrong::new("it is no name of a namespace", "write the one of the DaemonSet, as in kube-flannel"))
 }
 
 /// A prefix given by a flag, completed as flannel does: a slash if there is none, a dash if something follows the slash.

@@ -87,8 +87,24 @@ pub struct KubernetesSettings {
     pub annotations: AnnotationPrefix,
     /// Whether the condition NetworkUnavailable of the own Node is kept.
     pub keeps_condition: bool,
+    /// What is watched to know the other nodes.
+    pub peers: PeerObjects,
     /// The own pod, where nobody named the node: it says on which node it runs.
     pub own_pod: Option<OwnPod>,
+}
+
+/// What is watched to know the other nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PeerObjects {
+    /// All Node objects, as flannel does.
+    #[default]
+    Nodes,
+    /// The objects `leases.coordination.k8s.io` of a namespace, one for each node that has this setting, and the Nodes of the
+    /// others.
+    Leases {
+        /// Where they are.
+        namespace: String,
+    },
 }
 
 /// A pod by its names.

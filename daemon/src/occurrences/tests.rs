@@ -86,6 +86,6 @@ fn a_peer_of_another_backend_is_named() {
     tell(&mut reconciler, Event::Changed(vec![Record::Lease(other)]));
     reconciler.turn(&mut kernel, START);
     let [(reason, message)] = &said(&mut occurrences, &reconciler, START)[..] else { panic!("one") };
-    assert!(*reason == "PeerUnusable" && message.contains("host-gw"), "{message}");
+    assert!(*reason == "PeerUnusable" && message.contains(": node d: ") && message.contains("host-gw"), "{message}");
     assert_eq!(reasons(&mut occurrences, &reconciler, START), Vec::<&str>::new());
 }

@@ -213,6 +213,8 @@ fn with_the_api_away_a_node_comes_up_as_it_was_and_says_so() {
     assert_eq!(daemon.0.node.uplink().unwrap().public.get(Family::V4).unwrap().to_string(), "203.0.113.5");
     assert!(said.degraded[0].starts_with("API unreachable since 2026-11-21T11:01:40Z"), "{said:?}");
     assert_eq!(standing(&daemon.0, NOW), Standing::Available, "and nothing hides that when it is back");
+    hear(&mut daemon, [Event::Refusal("it answers 403".to_owned())]);
+    assert!(readiness(&daemon).degraded[0].starts_with("API refuses since 2026-11-21T11:01:40Z"));
     let state = daemon.1.state.clone();
     hear(&mut daemon, [Event::Well, all(), Event::Mine(lease("a", 1))]);
     assert_eq!(readiness(&daemon).degraded, Vec::<String>::new());

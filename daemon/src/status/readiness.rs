@@ -77,10 +77,10 @@ impl Readiness {
         }
         if let (Some(_), Some(trouble)) = (node.own(), &node.store_trouble) {
             let since = clock.time_of(trouble.since);
-            let what = if node.assigned() {
-                format!("API unreachable since {since}")
-            } else {
-                "the store cannot be used".into()
+            let what = match (node.assigned(), node.store_refuses) {
+                (true, true) => format!("API refuses since {since}"),
+                (true, false) => format!("API unreachable since {since}"),
+                (false, _) => "the store cannot be used".into(),
             };
             self.degraded.push(format!("{what}, what it said last is kept: {}", trouble.reason));
         }

@@ -14,6 +14,12 @@ use super::{Event, Instructions};
 pub enum Topic {
     /// The store cannot be reached or read.
     Reach,
+    /// A part of it cannot: the Nodes of others.
+    OtherNodes,
+    /// A part of it cannot: the objects that tell of others.
+    Objects,
+    /// The object that tells others of this node cannot be written.
+    Object,
     /// There is no configuration of the network in it.
     Network,
     /// This node's own lease cannot be had or kept.
@@ -34,7 +40,7 @@ pub struct Events {
     mine: Option<Lease>,
     unassigned: Option<String>,
     instructions: Instructions,
-    troubles: BTreeMap<Topic, String>,
+    troubles: BTreeMap<Topic, Event>,
 }
 
 impl Events {
@@ -114,10 +120,19 @@ impl Events {
 
     /// A trouble begins, or has another reason now.
     pub async fn trouble(&mut self, topic: Topic, sentence: String) -> Result<(), Closed> {
-        if self.troubles.insert(topic, sentence.clone()).as_ref() == Some(&sentence) {
+        self.lasting(topic, Event::Trouble(sentence)).await
+    }
+
+    /// The same, and the store answers.
+    pub async fn refusal(&mut self, topic: Topic, sentence: String) -> Result<(), Closed> {
+        self.lasting(topic, Event::Refusal(sentence)).await
+    }
+
+    async fn lasting(&mut self, topic: Topic, event: Event) -> Result<(), Closed> {
+        if self.troubles.insert(topic, event.clone()).as_ref() == Some(&event) {
             return Ok(());
         }
-        self.say(Event::Trouble(sentence)).await
+        self.say(event).await
     }
 
     /// A trouble is over; what else there is is said again.
@@ -126,7 +141,7 @@ impl Events {
             return Ok(());
         }
         let next = self.troubles.values().next().cloned();
-        self.say(next.map_or(Event::Well, Event::Trouble)).await
+        self.say(next.unwrap_or(Event::Well)).await
     }
 
     async fn say(&mut self, event: Event) -> Result<(), Closed> {

@@ -2,10 +2,17 @@
 //! the Nodes' podCIDRs, so that flannel nodes and ours share one cluster.
 //!
 //! ```text
-//!   GET   /api/v1/nodes?watch=1&sendInitialEvents=true        all Nodes, then what changes (watch)
+//!   GET   /api/v1/nodes?watch=1&sendInitialEvents=true        all Nodes, then what changes (watch, register)
 //!   PATCH /api/v1/nodes/NAME/status                           own annotations and NetworkUnavailable (publication)
 //!   POST  /api/v1/namespaces/default/events                   what an operator should find there (report)
 //!   GET   /api/v1/namespaces/NAMESPACE/pods/NAME              once: on which node this is
+//! ```
+//!
+//! With `--peer-objects=leases` the first is of the own Node and of those without the label of `lease_object`, and there are
+//!
+//! ```text
+//!   GET   /apis/coordination.k8s.io/v1/namespaces/NS/leases   what the others say in objects of their own (watch, register)
+//!   PATCH /apis/coordination.k8s.io/v1/…/leases/NAME          what we do (publication)
 //! ```
 //!
 //! Nothing is ever removed at the end of the process. The network's configuration is not here: see `--net-config-path`.
@@ -19,10 +26,12 @@ mod client;
 mod decision;
 mod failure;
 mod kubeconfig;
+mod lease_object;
 mod lines;
 mod object;
 mod peers;
 mod publication;
+mod register;
 mod report;
 mod sight;
 mod tls;
@@ -40,8 +49,8 @@ pub use self::access::{AccessError, cluster};
 pub use self::client::Patience;
 use self::client::{Client, Question};
 use self::failure::Failure;
-use self::peers::Peers;
 use self::publication::Publication;
+use self::register::{Collection, Register};
 use self::report::{Report, Said};
 use self::sight::Sight;
 use self::watch::{Progress, Watcher};
@@ -74,24 +83,37 @@ impl Kubernetes {
         let events = Mutex::new(Events::new(end.events));
         let (sight, seen) = tokio::sync::watch::channel(Sight::default());
         let client = || Client::new(settings, self.patience, &end.counted);
-        let watcher = Watcher {
-            client: client(),
-            node,
-            place: settings.place(),
-            peers: Peers::new(&settings.annotations),
-            events: &events,
-            sight: &sight,
-            counted: Arc::clone(&end.counted),
-            wishes: end.wishes.clone(),
-            progress: Progress::default(),
+        let register = Mutex::new(Register::new((settings, node), &events, &sight, &end.counted));
+        let followed = Collection::all(&settings.peers);
+        let watch = |collection| {
+            let watcher = followed.contains(&collection).then(|| Watcher {
+                client: client(),
+                asking: client(),
+                collection,
+                node,
+                prefix: &settings.annotations,
+                peers: &settings.peers,
+                place: settings.place(),
+                register: &register,
+                events: &events,
+                wishes: end.wishes.clone(),
+                progress: Progress::default(),
+            });
+            async {
+                if let Some(watcher) = watcher {
+                    watcher.run().await;
+                }
+            }
         };
-        let (wishes, standing, place) = (end.wishes, end.standing, settings.place());
+        let nodes = async { tokio::join!(watch(Collection::Nodes), watch(Collection::OtherNodes)) };
+        let rest = async { tokio::join!(watch(Collection::OwnNode), watch(Collection::Leases)) };
+        let (wishes, standing, place) = (end.wishes.clone(), end.standing, settings.place());
         let publication =
             Publication { client: client(), node, settings, place, events: &events, sight: &sight, wishes, standing };
         let said = Said::default();
         let report = Report { client: client(), node, sight: seen, occurrences: end.occurrences, said };
         tokio::select! {
-            _ = async { tokio::join!(watcher.run(), publication.run(), report.run()) } => {}
+            _ = async { tokio::join!(nodes, rest, publication.run(), report.run()) } => {}
             () = out.closed() => {}
         }
     }

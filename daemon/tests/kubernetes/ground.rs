@@ -7,8 +7,8 @@ use ipam::NodeName;
 use netns_harness::Lab;
 use netns_harness::kubernetes::{ControlPlane, ControlPlaneOptions, NodeObject};
 use serde_json::{Value, json};
-use towpathd::config::KubernetesSettings;
 use towpathd::config::kube::AnnotationPrefix;
+use towpathd::config::{KubernetesSettings, PeerObjects};
 use towpathd::store::Store;
 use towpathd::store::kubernetes::Kubernetes;
 
@@ -39,6 +39,7 @@ pub fn settings(api: &ControlPlane) -> KubernetesSettings {
         kubeconfig: Some(api.daemon_kubeconfig().unwrap()),
         annotations: AnnotationPrefix::default(),
         keeps_condition: true,
+        peers: PeerObjects::Nodes,
         own_pod: None,
     }
 }

@@ -10,6 +10,7 @@ mod ground;
 #[path = "../store_contract/node.rs"]
 #[allow(dead_code)] // what only the other stores' tests need
 mod node;
+mod peer_objects;
 mod publishing;
 mod scripted;
 mod trouble;

@@ -7,8 +7,8 @@ use ipam::NodeName;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use towpathd::config::KubernetesSettings;
 use towpathd::config::kube::{AnnotationPrefix, ApiUrl};
+use towpathd::config::{KubernetesSettings, PeerObjects};
 use towpathd::store::Event;
 use towpathd::store::Store;
 use towpathd::store::kubernetes::{Kubernetes, Patience};
@@ -81,6 +81,7 @@ impl Scripted {
             kubeconfig: None,
             annotations: AnnotationPrefix::default(),
             keeps_condition: true,
+            peers: PeerObjects::Nodes,
             own_pod: None,
         };
         Scripted { settings, asked }

@@ -20,6 +20,7 @@ fn rights_that_are_taken_away_are_named_survived_and_used_again() {
             node.trouble.as_ref().is_some_and(|it| it.contains("403") && it.contains("patch nodes/status"))
         })
         .await;
+        assert!(node.log.iter().any(|line| line.starts_with("Refusal(")), "it answers: {:#?}", node.log);
         api.kubectl().apply(&role).unwrap();
         node.until("a lease", |node| node.mine.is_some() && node.trouble.is_none()).await;
         assert_eq!(annotations(api, 1), published(1, public(1)));

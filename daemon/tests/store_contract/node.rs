@@ -23,6 +23,8 @@ pub struct Node {
     pub network: Option<String>,
     pub mine: Option<Lease>,
     pub records: BTreeMap<LeaseKey, Record>,
+    /// What is wrong with leases that are good for something all the same.
+    flaws: BTreeMap<LeaseKey, Record>,
     pub trouble: Option<String>,
     pub unassigned: Option<String>,
     pub instructions: Instructions,
@@ -41,10 +43,10 @@ impl Node {
         let (NodeEnd { wishes, standing, occurrences, events, counted }, end) = talk::ends(wish);
         let running = tokio::spawn(store.run(end));
         let (network, mine, trouble, unassigned) = (None, None, None, None);
-        let (records, instructions) = (BTreeMap::new(), Instructions::default());
+        let (records, flaws, instructions) = (BTreeMap::new(), BTreeMap::new(), Instructions::default());
         let log = Vec::new();
         let rest = (standing, occurrences, counted);
-        Node { wishes, events, network, mine, records, trouble, unassigned, instructions, log, running, rest }
+        Node { wishes, events, network, mine, records, flaws, trouble, unassigned, instructions, log, running, rest }
     }
 
     /// A node that holds a lease.
@@ -115,18 +117,27 @@ impl Node {
             Event::Unassigned(sentence) => (self.mine, self.unassigned) = (None, Some(sentence)),
             Event::Instructed(instructions) => self.instructions = instructions,
             Event::Snapshot(records) => {
-                self.records = records.into_iter().map(|record| (record.key().clone(), record)).collect();
+                (self.records, self.flaws) = (BTreeMap::new(), BTreeMap::new());
+                records.into_iter().for_each(|record| self.take(record));
             }
             Event::Changed(records) => {
-                for record in records {
-                    match record {
-                        Record::Gone(key) => _ = self.records.remove(&key),
-                        record => _ = self.records.insert(record.key().clone(), record),
-                    }
-                }
+                records.into_iter().for_each(|record| self.take(record));
             }
-            Event::Trouble(sentence) => self.trouble = Some(sentence),
+            Event::Trouble(sentence) | Event::Refusal(sentence) => self.trouble = Some(sentence),
             Event::Well => self.trouble = None,
+        }
+    }
+
+    /// As the daemon's table does: what was good of a lease stays.
+    fn take(&mut self, record: Record) {
+        let key = record.key().clone();
+        self.flaws.remove(&key);
+        match record {
+            Record::Gone(_) => _ = self.records.remove(&key),
+            Record::Garbage(..) if matches!(self.records.get(&key), Some(Record::Lease(_))) => {
+                self.flaws.insert(key, record);
+            }
+            record => _ = self.records.insert(key, record),
         }
     }
 
@@ -147,7 +158,7 @@ impl Node {
     }
 
     pub fn garbage(&self) -> Vec<&str> {
-        let reasons = self.records.values().map(|record| match record {
+        let reasons = self.records.values().chain(self.flaws.values()).map(|record| match record {
             Record::Garbage(_, reason) => Some(reason.as_str()),
             _ => None,
         });

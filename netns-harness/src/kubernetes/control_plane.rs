@@ -21,6 +21,7 @@ use crate::process::Process;
 use crate::station::Station;
 
 const DAEMON_ACCOUNT: &str = include_str!("daemon-account.yaml");
+const LEASE_OBJECTS: &str = include_str!("lease-objects.yaml");
 
 /// A control plane. Clones are the same.
 #[derive(Clone)]
@@ -178,6 +179,14 @@ impl ControlPlane {
         self.kubectl().apply(DAEMON_ACCOUNT)?;
         let token = self.service_account_token("kube-flannel", "towpath")?;
         self.token_kubeconfig("towpath", &token)
+    }
+
+    /// Lets them keep Lease objects in the namespace of that account, for `--peer-objects=leases`.
+    ///
+    /// # Errors
+    /// When the API server does not take it.
+    pub fn allow_lease_objects(&self) -> Result<()> {
+        self.kubectl().apply(LEASE_OBJECTS).map(drop)
     }
 
     /// A new token of a service account, good for an hour. `kubectl create token`.

@@ -5,6 +5,7 @@
 
 mod kubelet;
 mod line;
+mod object;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -110,6 +111,29 @@ impl Crowd {
             let public = Crowd::public(number, n / size.max(1) + 1);
             let body = json!({ "metadata": { "annotations": { format!("{PREFIX}/public-ip"): public } } });
             (PATCH, format!("/api/v1/nodes/{}/status?fieldManager=flanneld", name(number)), body)
+        })
+    }
+
+    /// Gives each a Lease object of its own beside its Node, as towpathd does with `--peer-objects=leases`, and the Node its label.
+    /// Their namespace is kube-flannel.
+    ///
+    /// # Errors
+    /// What the API server refuses.
+    pub fn keep_objects(&self) -> Result<()> {
+        let count = u64::from(self.size);
+        self.send(Work { per_sec: None, count }, |n| object::creation(n as u32 + 1))?.finish()?;
+        self.send(Work { per_sec: None, count }, |n| object::label(n as u32 + 1))?.finish().map(drop)
+    }
+
+    /// [`Crowd::moves`], said in these objects.
+    ///
+    /// # Errors
+    /// When the API server cannot be reached.
+    pub fn object_moves(&self, pace: Pace) -> Result<Requests> {
+        let size = u64::from(self.size);
+        self.send(Work::at(pace), move |n| {
+            let number = (n % size.max(1)) as u32 + 1;
+            object::change(number, Crowd::public(number, n / size.max(1) + 1))
         })
     }
 

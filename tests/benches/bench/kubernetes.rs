@@ -2,6 +2,7 @@
 //! over the wire for it, and a minute of a hundred changes a second. Beside it a client that only reads and decodes.
 
 mod burst;
+mod objects;
 mod reaction;
 mod traffic;
 
@@ -51,6 +52,7 @@ pub fn measure() -> Result<()> {
             traffic::measure(&ground, &daemon.daemon)?;
             burst::measure(&ground, &daemon.daemon)?;
             daemon.end()?;
+            objects::measure(&ground)?;
         }
     }
     Ok(())
@@ -122,13 +124,17 @@ struct Started {
 
 impl Started {
     fn new(ground: &Ground, node: &Node) -> Result<Started> {
+        Started::with_flags(ground, node, &[])
+    }
+
+    fn with_flags(ground: &Ground, node: &Node, flags: &[&str]) -> Result<Started> {
         let ready = ReadySocket::bind(node.directory())?;
         let configuration = format!(r#"{{"Network": "{}", "Backend": {{"Type": "vxlan"}}}}"#, Crowd::NETWORK);
         let store = Store::Kubernetes {
             kubeconfig: ground.api.daemon_kubeconfig()?,
             configuration: ground.api.configuration_file(&configuration)?,
         };
-        let mut options = DaemonOptions::new(store);
+        let mut options = flags.iter().fold(DaemonOptions::new(store), |options, flag| options.flag(*flag));
         options.environment.push(("NOTIFY_SOCKET".into(), ready.path().display().to_string()));
         Ok(Started { daemon: node.towpathd(&Binaries::built()?, &options)?, ready })
     }

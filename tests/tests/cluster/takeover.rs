@@ -106,9 +106,9 @@ fn start_traffic(ground: &Ground, pods: [&Station; 2]) -> Result<(Traffic, Traff
         traffic.add(&format!("pod {number} to the other node"), pod, echo(nodes[there])?)?;
         traffic.add(&format!("pod {number} to the service"), pod, service)?;
         traffic.add(&format!("pod {number} to the outside"), pod, echo(outside)?)?;
-        callers.add_caller(&format!("pod {number} to the other pod"), pod, targets[there]);
-        callers.add_caller(&format!("pod {number} to the outside"), pod, echo(outside)?);
-        callers.add_caller(&format!("node {number} to the other's pod"), node, targets[there]);
+        callers.add_callers(&format!("pod {number} to the other pod"), pod, targets[there]);
+        callers.add_callers(&format!("pod {number} to the outside"), pod, echo(outside)?);
+        callers.add_callers(&format!("node {number} to the other's pod"), node, targets[there]);
     }
     traffic.wait_more(50)?;
     callers.wait_more(50)?;

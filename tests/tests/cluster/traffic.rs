@@ -48,11 +48,13 @@ impl Traffic {
         Ok(())
     }
 
-    /// A caller that connects anew each time.
-    pub fn add_caller(&mut self, name: &str, from: &Station, to: SocketAddr) {
-        let from = from.clone();
-        let call = move || from.probe(to, Transport::Tcp, PATIENCE).map(drop);
-        self.exchanges.push(Exchange::start(format!("new tcp {name}"), call));
+    /// Callers that come anew each time: one connects, the other sends a datagram, which nobody repeats, from another port.
+    pub fn add_callers(&mut self, name: &str, from: &Station, to: SocketAddr) {
+        for (transport, word) in [(Transport::Tcp, "tcp"), (Transport::Udp, "udp")] {
+            let from = from.clone();
+            let call = move || from.probe(to, transport, PATIENCE).map(drop);
+            self.exchanges.push(Exchange::start(format!("new {word} {name}"), call));
+        }
     }
 
     /// Waits until all of it goes on.

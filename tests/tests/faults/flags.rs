@@ -20,6 +20,8 @@ const WRONG: &[(&str, &str)] = &[
     ("kube-subnet-mgr", "maybe"),
     ("kube-api-url", "ftp://192.0.2.1"),
     ("kube-annotation-prefix", "Flannel"),
+    ("peer-objects", "pods"),
+    ("peer-namespace", "Kube Flannel"),
     ("net-config-path", "net-conf.json"),
     ("set-node-network-unavailable", "2"),
     ("node-name", "no spaces here"),

@@ -23,11 +23,20 @@ fn the_kustomization_is_the_manifest() {
 }
 
 #[test]
-fn the_chart_can_bind_the_token_as_the_optional_file_does() {
-    let optional = std::fs::read_to_string(repository("manifests/towpath-own-node.yml")).unwrap();
-    let of_chart = Objects::read(&chart(&["ownNodeOnly=true"]).unwrap());
-    for (name, object) in Objects::read(&optional).0 {
-        assert_eq!(of_chart.0[&name], object);
+fn the_chart_brings_what_the_optional_files_bring() {
+    for (file, value) in
+        [("towpath-own-node.yml", "ownNodeOnly=true"), ("towpath-peer-leases.yml", "peerObjects=\"leases\"")]
+    {
+        let optional = std::fs::read_to_string(repository(&format!("manifests/{file}"))).unwrap();
+        let of_chart = Objects::read(&chart(&[value]).unwrap());
+        for (name, object) in Objects::read(&optional).0 {
+            assert_eq!(of_chart.0[&name], object);
+        }
+    }
+    let leases = container(&Objects::read(&chart(&["peerObjects=\"leases\""]).unwrap()));
+    let arguments = leases["args"].as_array().unwrap();
+    for argument in ["--peer-objects=leases", "--peer-namespace=kube-flannel"] {
+        assert!(arguments.contains(&json!(argument)), "{arguments:?}");
     }
 }
 
@@ -111,6 +120,7 @@ fn what_cannot_work_is_refused_by_the_schema_or_with_a_sentence() {
         ("flannel.backendPort=65536", "/flannel/backendPort"),
         ("flannel.cniBinDir=\"opt\"", "/flannel/cniBinDir"),
         ("flannel.args=[\"ip-masq\"]", "/flannel/args"),
+        ("peerObjects=\"pods\"", "/peerObjects"),
         ("flannel.tolerration=[]", "tolerration"),
         ("podCidr=\"\"", "pods need a network"),
         ("netpol.enabled=true", "brings no network policy"),

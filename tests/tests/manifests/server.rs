@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use netns_harness::kubernetes::{ControlPlane, ControlPlaneOptions, Identity, NodeObject};
 use netns_harness::{Lab, wait_for};
+use serde_json::json;
 
 use super::objects::{chart, manifest, repository};
 
@@ -38,7 +39,7 @@ fn every_form_is_taken_strictly_and_the_manifest_takes_flannels_place() {
     assert_eq!(daemonset["spec"]["template"]["spec"]["initContainers"].as_array().unwrap().len(), 2);
     // The chart, onto a server that has none of it.
     kubectl.run("delete daemonset -n kube-flannel kube-flannel-ds").unwrap();
-    strictly(&chart(&["ownNodeOnly=true", "podCidrv6=\"fd44::/56\""]).unwrap());
+    strictly(&chart(&["ownNodeOnly=true", "peerObjects=\"leases\"", "podCidrv6=\"fd44::/56\""]).unwrap());
 }
 
 #[test]
@@ -102,6 +103,23 @@ fn a_token_bound_to_a_node_patches_that_node_alone() {
     let label = r#"{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}"#;
     let refused = patch(&daemon, "alpha", label).unwrap_err().to_string();
     assert!(refused.contains("may not change the labels"), "{refused}");
+    let own_label = r#"{"metadata":{"labels":{"towpath.network/peer-object":"lease"}}}"#;
+    patch(&daemon, "alpha", own_label).unwrap();
+    let refused = patch(&daemon, "beta", own_label).unwrap_err().to_string();
+    assert!(refused.contains("may write to the Node it runs on"), "{refused}");
+    // The objects of its own likewise.
+    let rights = std::fs::read_to_string(repository("manifests/towpath-peer-leases.yml")).unwrap();
+    kubectl.feed(["apply", "--validate=strict", "-f", "-"], &rights).unwrap();
+    let object = |node: &str| {
+        let object = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": { "name": node, "namespace": "kube-flannel", "annotations": { "towpath.network/pod-cidrs": "10.244.0.0/24" } } });
+        let words = ["--kubeconfig", daemon.to_str().unwrap(), "apply", "--server-side", "-f", "-"];
+        kubectl.feed(words, &object.to_string())
+    };
+    object("alpha").unwrap();
+    object("alpha").unwrap();
+    let refused = object("beta").unwrap_err().to_string();
+    assert!(refused.contains("may write to the Node it runs on"), "{refused}");
     // Whoever else may write to Nodes is not concerned.
     patch(&api.kubeconfig(&Identity::administrator()).unwrap(), "beta", annotation).unwrap();
 }

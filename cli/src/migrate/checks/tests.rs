@@ -17,7 +17,7 @@ fn node(name: &str, third: u8) -> NodeView {
     });
     let pod = PodView { name: format!("kube-flannel-{name}"), uid: "1".into(), daemon: Daemon::Flannel, ready: true };
     let pod_cidrs = vec![format!("10.244.{third}.0/24")];
-    NodeView { name: name.to_owned(), ready: true, pod_cidrs, annotations, pod: Some(pod) }
+    NodeView { name: name.to_owned(), ready: true, pod_cidrs, annotations, by_lease: false, pod: Some(pod) }
 }
 
 fn survey(net_conf: &str, nodes: Vec<NodeView>) -> Survey {
@@ -77,4 +77,14 @@ fn annotations_are_looked_for_under_the_prefix_that_flannel_was_given() {
         survey.daemonset["spec"] = json!({ "template": { "spec": { "containers": [container] } } });
         assert_eq!(survey.annotation("x"), expected);
     }
+}
+
+#[test]
+fn flannel_does_not_get_a_cluster_back_in_which_peers_look_elsewhere() {
+    let mut nodes = vec![node("alpha", 0), node("beta", 1)];
+    assert_eq!(check_back(&survey(NET_CONF, nodes.clone())), Vec::new());
+    nodes[1].by_lease = true;
+    let said = &check_back(&survey(NET_CONF, nodes))[0];
+    assert_eq!(said.weight, Weight::Refusal);
+    assert!(said.sentence.contains("beta") && said.sentence.contains("--peer-objects=nodes"), "{}", said.sentence);
 }

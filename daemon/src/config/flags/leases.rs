@@ -114,6 +114,22 @@ pub(super) const KUBERNETES: &[Flag] = &[
         set: |meant, text| kube::prefix(text).map(|prefix| meant.kube.annotations = Some(prefix)),
     },
     Flag {
+        name: "peer-objects",
+        shape: Value("KIND"),
+        default: "nodes",
+        help: "What tells of the other nodes: nodes (whole Node objects, as flannel does; each heartbeat of a kubelet comes \
+               along) or leases (a small object for each node, that changes only when its subnet or address does; Nodes \
+               without one are followed as before).",
+        set: |meant, text| kube::by_leases(text).map(|by_leases| meant.kube.by_leases = by_leases),
+    },
+    Flag {
+        name: "peer-namespace",
+        shape: Value("NAME"),
+        default: "kube-flannel",
+        help: "The namespace of these objects, with --peer-objects=leases.",
+        set: |meant, text| kube::namespace(text).map(|namespace| meant.kube.namespace = namespace),
+    },
+    Flag {
         name: "net-config-path",
         shape: Value("FILE"),
         default: "/etc/kube-flannel/net-conf.json",

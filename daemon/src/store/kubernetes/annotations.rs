@@ -3,7 +3,6 @@
 //!
 //! How they travel is not known here.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipam::table::Record;
@@ -11,6 +10,7 @@ use ipam::{BackendData, Endpoint, Family, Lease, LeaseKey, NodeName, Stack};
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::decision::Annotations;
 use super::object::Object;
 use crate::config::kube::AnnotationPrefix;
 use crate::store::attributes::{Attributes, MAX_BYTES, fit};
@@ -19,7 +19,7 @@ use crate::store::utc::Utc;
 use crate::store::{Claim, Instructions, rollout};
 
 /// Says that a node belongs to the network; others are none of ours.
-const MEMBER: &str = "kube-subnet-manager";
+pub const MEMBER: &str = "kube-subnet-manager";
 const BACKEND_TYPE: &str = "backend-type";
 const BACKEND_DATA: [&str; 2] = ["backend-data", "backend-v6-data"];
 const PUBLIC: [&str; 2] = ["public-ip", "public-ipv6"];
@@ -67,18 +67,28 @@ pub fn subnets(node: &Object) -> Result<Option<Stack<IpNet>>, String> {
     Ok(Stack::from_options(v4, v6))
 }
 
-/// What a Node says to its peers; `None`: nothing, for it is not (yet) of this network.
-pub fn record(node: &Object, prefix: &AnnotationPrefix, networks: Option<&Stack<IpNet>>) -> Option<Record> {
+/// What a Node says to its peers: nothing when it is not (yet) of this network; its lease; what is wrong with it, or with a family of
+/// it. The latter only where subnets must lie in a network of that family.
+pub fn records(node: &Object, prefix: &AnnotationPrefix, networks: Option<&Stack<IpNet>>) -> Vec<Record> {
     let key = LeaseKey::new(&node.metadata.uid);
+    let name = cut(&node.metadata.name);
     match lease(node, prefix, networks) {
-        Ok(None) => None,
-        Ok(Some(lease)) => Some(Record::Lease(lease)),
-        Err(clause) => Some(Record::Garbage(key, format!("node {}: {clause}", cut(&node.metadata.name)))),
+        Ok(None) => Vec::new(),
+        Ok(Some((lease, None))) => vec![Record::Lease(lease)],
+        Ok(Some((lease, Some((family, clause))))) => {
+            let needed = networks.is_some_and(|networks| networks.has(family));
+            let flaw = Record::Garbage(key, format!("node {name} is not reached by {family}: {clause}"));
+            [Record::Lease(lease)].into_iter().chain(needed.then_some(flaw)).collect()
+        }
+        Err(clause) => vec![Record::Garbage(key, format!("node {name}: {clause}"))],
     }
 }
 
+/// A lease, and what is wrong with its other family.
+type Flawed = (Lease, Option<(Family, String)>);
+
 /// Flannel drops a node of which one family is not usable; here the other one stays.
-fn lease(node: &Object, prefix: &AnnotationPrefix, networks: Option<&Stack<IpNet>>) -> Result<Option<Lease>, String> {
+fn lease(node: &Object, prefix: &AnnotationPrefix, networks: Option<&Stack<IpNet>>) -> Result<Option<Flawed>, String> {
     let said = |name: &str| node.annotation(&prefix.key(name));
     if said(MEMBER) != Some("true") {
         return Ok(None);
@@ -90,18 +100,17 @@ fn lease(node: &Object, prefix: &AnnotationPrefix, networks: Option<&Stack<IpNet
         let Some(subnet) = subnet else { continue };
         match endpoint(&said, (family, subnet), networks) {
             Ok(endpoint) => *slot = Some(endpoint),
-            Err(clause) => wrong.push(clause),
+            Err(clause) => wrong.push((family, clause)),
         }
     }
     let [v4, v6] = endpoints;
-    let endpoints = Stack::from_options(v4, v6).ok_or_else(|| wrong.join("; "))?;
-    if !wrong.is_empty() {
-        tracing::debug!("node {name} is reached by one family only: {}", wrong.join("; "));
-    }
+    let all = || wrong.iter().map(|(_, clause)| clause.as_str()).collect::<Vec<_>>().join("; ");
+    let endpoints = Stack::from_options(v4, v6).ok_or_else(all)?;
     let told = node.annotation(&prefix.own_key(ROLLOUT)).filter(|text| text.len() <= MAX_BYTES);
     let told: Option<Value> = told.and_then(|text| serde_json::from_str(text).ok());
     let rollout = rollout::parse(told.as_ref(), &endpoints);
-    Ok(Some(Lease { key: LeaseKey::new(&node.metadata.uid), node: name, since: age(node), endpoints, rollout }))
+    let lease = Lease { key: LeaseKey::new(&node.metadata.uid), node: name, since: age(node), endpoints, rollout };
+    Ok(Some((lease, wrong.pop())))
 }
 
 fn subnets_in_order(subnets: &Stack<IpNet>) -> [(Family, Option<IpNet>); 2] {
@@ -172,8 +181,8 @@ fn overwrite(node: &Object, prefix: &AnnotationPrefix, family: Family) -> Option
 }
 
 /// What shall stand at this node's own Node: each key with its value, or `None` where nothing of ours shall stand.
-pub fn desired(claim: &Claim, node: &Object, prefix: &AnnotationPrefix) -> BTreeMap<String, Option<String>> {
-    let mut all = BTreeMap::new();
+pub fn desired(claim: &Claim, node: &Object, prefix: &AnnotationPrefix) -> Annotations {
+    let mut all = Annotations::new();
     let mut put = |name: &str, value: Option<String>| all.insert(prefix.key(name), value);
     let types = claim.published.values().map(|published| published.data.backend_type()).next();
     put(MEMBER, Some("true".to_owned()));
@@ -190,13 +199,13 @@ pub fn desired(claim: &Claim, node: &Object, prefix: &AnnotationPrefix) -> BTree
 }
 
 /// No annotation of ours, with what an operator wrote left as it is.
-pub fn withdrawn(prefix: &AnnotationPrefix) -> BTreeMap<String, Option<String>> {
+pub fn withdrawn(prefix: &AnnotationPrefix) -> Annotations {
     let ours = [MEMBER, BACKEND_TYPE].into_iter().chain(BACKEND_DATA).chain(PUBLIC);
     ours.map(|name| prefix.key(name)).chain([prefix.own_key(ROLLOUT)]).map(|key| (key, None)).collect()
 }
 
 /// What of it does not stand there yet.
-pub fn missing(desired: BTreeMap<String, Option<String>>, node: &Object) -> BTreeMap<String, Option<String>> {
+pub fn missing(desired: Annotations, node: &Object) -> Annotations {
     desired.into_iter().filter(|(key, value)| node.annotation(key) != value.as_deref()).collect()
 }
 

@@ -8,20 +8,26 @@ use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use super::annotations::{desired, instructions, missing, own, subnets, withdrawn};
+use super::lease_object::{LABELLED, LeaseObject, label};
 use super::object::{CONDITION, Object};
 use super::peers::Rival;
 use super::sight::Sight;
-use crate::config::KubernetesSettings;
+use crate::config::{KubernetesSettings, PeerObjects};
 use crate::store::subnet_key::cut;
 use crate::store::talk::Standing;
 use crate::store::utc::Utc;
 use crate::store::{Claim, Instructions, Wish};
+
+/// Annotations by key; `None`: it shall not be there.
+pub type Annotations = BTreeMap<String, Option<String>>;
 
 /// What is to be said, there and to the node.
 #[derive(Debug)]
 pub struct Decision {
     /// What an operator wrote for this node.
     pub instructions: Instructions,
+    /// The own Lease object, where it does not stand as it should; before the patch.
+    pub object: Option<LeaseObject>,
     /// What must be written first; `None`: all stands as it should.
     pub patch: Option<Patch>,
     /// What is true once it is written.
@@ -47,7 +53,9 @@ pub struct Patch {
     /// The Node that is meant, and not another of the same name.
     uid: Box<str>,
     /// Annotations by key; `None` removes.
-    annotations: BTreeMap<String, Option<String>>,
+    annotations: Annotations,
+    /// Labels by key; `None` removes.
+    labels: Annotations,
     /// The condition NetworkUnavailable.
     condition: Option<Value>,
 }
@@ -59,6 +67,9 @@ impl Patch {
         metadata.insert("uid".to_owned(), json!(self.uid));
         if !self.annotations.is_empty() {
             metadata.insert("annotations".to_owned(), json!(self.annotations));
+        }
+        if !self.labels.is_empty() {
+            metadata.insert("labels".to_owned(), json!(self.labels));
         }
         match &self.condition {
             None => json!({ "metadata": metadata }).to_string(),
@@ -77,25 +88,52 @@ pub fn decide(
     let Some(node) = sight.node.as_deref() else {
         let missing = sight.complete && matches!(wish, Wish::Hold(_));
         let outcome = if missing { Outcome::Unassigned(no_node(name)) } else { Outcome::Nothing };
-        return Decision { instructions: Instructions::default(), patch: None, outcome };
+        return Decision { instructions: Instructions::default(), object: None, patch: None, outcome };
     };
     let (wanted, outcome) = match wish {
         // Before all Nodes are known nobody knows whether another one has our subnet.
-        _ if !sight.complete => (BTreeMap::new(), Outcome::Nothing),
-        Wish::Watch => (BTreeMap::new(), Outcome::Nothing),
+        _ if !sight.complete => (Annotations::new(), Outcome::Nothing),
+        Wish::Watch => (Annotations::new(), Outcome::Nothing),
         Wish::Release => (withdrawn(prefix), Outcome::Released(node.metadata.uid.clone())),
         Wish::Hold(claim) => match assigned(node, claim, sight.rival.as_ref()) {
-            Err(sentence) => (BTreeMap::new(), Outcome::Unassigned(sentence)),
+            Err(sentence) => (Annotations::new(), Outcome::Unassigned(sentence)),
             Ok(subnets) => match own(claim, node, (subnets, prefix)) {
                 Some(lease) => (desired(claim, node, prefix), Outcome::Held(lease)),
-                None => (BTreeMap::new(), Outcome::Unassigned(no_common_family(name, &subnets, claim))),
+                None => (Annotations::new(), Outcome::Unassigned(no_common_family(name, &subnets, claim))),
             },
         },
     };
+    let (object, labels) = object(sight, node, (settings, &wanted, &outcome));
     let condition = settings.keeps_condition.then(|| condition(node, standing)).flatten();
-    let patch = Patch { uid: node.metadata.uid.clone(), annotations: missing(wanted, node), condition };
-    let empty = patch.annotations.is_empty() && patch.condition.is_none();
-    Decision { instructions: instructions(node, prefix), patch: (!empty).then_some(patch), outcome }
+    let patch = Patch { uid: node.metadata.uid.clone(), annotations: missing(wanted, node), labels, condition };
+    let empty = patch.annotations.is_empty() && patch.labels.is_empty() && patch.condition.is_none();
+    Decision { instructions: instructions(node, prefix), object, patch: (!empty).then_some(patch), outcome }
+}
+
+/// The own Lease object, if it does not stand as it should, and what becomes of the label that leads to it: it stands there only
+/// when the object does. Who cannot write the object is followed by his Node.
+fn object(
+    sight: &Sight,
+    node: &Object,
+    (settings, wanted, outcome): (&KubernetesSettings, &Annotations, &Outcome),
+) -> (Option<LeaseObject>, Annotations) {
+    let label = label(&settings.annotations);
+    let is_there = node.has_label(&label, LABELLED);
+    let change = |stands: bool| match (stands, is_there) {
+        (true, false) => [(label.clone(), Some(LABELLED.to_owned()))].into(),
+        (false, true) => [(label.clone(), None)].into(),
+        _ => Annotations::new(),
+    };
+    match (outcome, &settings.peers) {
+        (Outcome::Nothing | Outcome::Unassigned(_), _) => (None, Annotations::new()),
+        (Outcome::Held(_), PeerObjects::Leases { .. }) => {
+            let object = LeaseObject::of(node, wanted, &settings.annotations);
+            let stands = sight.object.as_deref().is_some_and(|seen| object.stands_as(seen));
+            let label = if stands { change(true) } else { change(is_there && !sight.refused) };
+            ((!stands).then_some(object), label)
+        }
+        (Outcome::Held(_) | Outcome::Released(_), _) => (None, change(false)),
+    }
 }
 
 /// The subnets that this node may use: those inside the network that no older node has.

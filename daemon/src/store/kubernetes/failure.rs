@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::access::AccessError;
 use super::tls::TlsError;
+use crate::store::events::{Closed, Events, Topic};
 use crate::store::subnet_key::cut;
 
 /// Why a request did not get its answer.
@@ -52,6 +53,16 @@ impl Failure {
         if let Failure::Refused { retry_after, .. } = self { retry_after.map(|wait| wait.min(LONGEST)) } else { None }
     }
 
+    /// Whether the server answers and says no, to this node, whenever it is asked: rights, or what it must not be asked.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Failure::Refused { code: 400..=428 | 430..=499, .. })
+    }
+
+    /// Says it as what it is.
+    pub async fn tell(&self, events: &mut Events, topic: Topic, sentence: String) -> Result<(), Closed> {
+        if self.is_refusal() { events.refusal(topic, sentence).await } else { events.trouble(topic, sentence).await }
+    }
+
     /// The version that was asked for is gone (HTTP 410, or the same in an event), or has not come yet: a server that was put
     /// back to an older state says so with 504.
     pub fn is_gone(&self) -> bool {
@@ -72,7 +83,10 @@ fn advice(code: u16) -> &'static str {
         401 => {
             "; the token or certificate is not (or no more) valid: look at the service account, or at the kubeconfig"
         }
-        403 => "; the service account needs the rights of the manifest: get, list and watch nodes, patch nodes/status",
+        403 => {
+            "; the service account needs the rights of the manifest: get, list and watch nodes, patch nodes/status (and with \
+             --peer-objects=leases to get, list, watch, create and patch leases in its namespace)"
+        }
         429 => "; it has too much to do, and is asked again later",
         _ => "",
     }

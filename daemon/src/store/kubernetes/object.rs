@@ -50,6 +50,12 @@ pub struct Metadata {
     /// Those that may be ours, under any prefix, by their whole key.
     #[serde(deserialize_with = "annotations")]
     pub annotations: Vec<Annotation>,
+    /// Those that are our own, with their values.
+    #[serde(deserialize_with = "labels")]
+    pub labels: Vec<Annotation>,
+    /// The uid of the first owner.
+    #[serde(rename = "ownerReferences", deserialize_with = "owner")]
+    pub owner: Option<Box<str>>,
     /// Of a page: where the next one begins.
     #[serde(rename = "continue")]
     pub next: Option<Box<str>>,
@@ -112,6 +118,11 @@ impl Object {
         self.metadata.annotations.iter().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
     }
 
+    /// Whether a label of ours has this value.
+    pub fn has_label(&self, key: &str, value: &str) -> bool {
+        self.metadata.labels.iter().any(|(name, it)| **name == *key && **it == *value)
+    }
+
     /// Whether this bookmark says that the initial events of a streaming list are over.
     pub fn ends_initial_events(&self) -> bool {
         self.annotation(INITIAL_END) == Some("true")
@@ -164,6 +175,22 @@ fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Annotat
         }
     }
     deserializer.deserialize_any(Few)
+}
+
+/// Keeps what is our own of a map of labels.
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Annotation>, D::Error> {
+    let mut kept = annotations(deserializer)?;
+    kept.retain(|(key, _)| key.starts_with(OWN_DOMAIN));
+    Ok(kept)
+}
+
+fn owner<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<str>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Owner {
+        uid: Box<str>,
+    }
+    let owners = Option::<Vec<Owner>>::deserialize(deserializer)?;
+    Ok(owners.and_then(|owners| owners.into_iter().next()).map(|owner| owner.uid))
 }
 
 /// So many pod CIDRs are looked at: Kubernetes allows two.

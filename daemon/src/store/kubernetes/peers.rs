@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ipam::table::Record;
-use ipam::{LeaseKey, Stack};
+use ipam::{Family, LeaseKey, Stack};
 use ipnet::IpNet;
 
 use super::annotations;
@@ -19,8 +19,8 @@ enum Told {
     Nothing,
     /// That it cannot be used.
     Garbage,
-    /// Its lease, with these subnets.
-    Lease(Stack<IpNet>),
+    /// Its lease, with these subnets; perhaps a family that its podCIDRs have is not among them.
+    Lease(Stack<IpNet>, Option<Family>),
 }
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Peers {
     }
 
     /// Takes a Node in. `None`: it says nothing else than it did. Else what is to be told, if anything.
-    pub fn take(&mut self, node: &Object) -> Option<Option<Record>> {
+    pub fn take(&mut self, node: &Object) -> Option<Vec<Record>> {
         let (mut key, fingerprint) = (LeaseKey::new(&node.metadata.uid), node.fingerprint());
         if let Some(peer) = self.known.get_mut(&key) {
             peer.list = self.list;
@@ -66,23 +66,28 @@ impl Peers {
                 return None;
             }
         }
-        let mut record = annotations::record(node, &self.prefix, self.networks.as_ref());
+        let mut records = annotations::records(node, &self.prefix, self.networks.as_ref());
         if let Some((known, _)) = self.known.get_key_value(&key) {
             key = known.clone();
         }
-        // The daemon's table keeps it too: of many nodes, one text each is a megabyte less.
-        if let Some(Record::Lease(lease)) = &mut record {
-            lease.key = key.clone();
-        }
-        let told = match &record {
-            Some(Record::Lease(lease)) => Told::Lease(lease.subnets()),
+        let told = match records.first_mut() {
+            Some(Record::Lease(lease)) => {
+                // The daemon's table keeps it too: of many nodes, one text each is a megabyte less.
+                lease.key = key.clone();
+                let assigned = annotations::subnets(node).ok().flatten();
+                let lacks =
+                    |family: &Family| assigned.is_some_and(|all| all.has(*family)) && !lease.endpoints.has(*family);
+                Told::Lease(lease.subnets(), Family::ALL.into_iter().find(lacks))
+            }
             Some(_) => Told::Garbage,
             None => Told::Nothing,
         };
         let (since, name) = (annotations::age(node), node.metadata.name.clone());
         let before = self.known.insert(key.clone(), Peer { fingerprint, list: self.list, since, name, told });
-        let withdrawn = before.filter(|peer| !matches!(peer.told, Told::Nothing)).map(|_| Record::Gone(key));
-        Some(record.or(withdrawn))
+        if records.is_empty() && before.is_some_and(|peer| !matches!(peer.told, Told::Nothing)) {
+            records.push(Record::Gone(key));
+        }
+        Some(records)
     }
 
     /// The Node of this uid is gone. What is to be told.
@@ -90,6 +95,16 @@ impl Peers {
         let key = LeaseKey::new(uid);
         let peer = self.known.remove(&key)?;
         (!matches!(peer.told, Told::Nothing)).then_some(Record::Gone(key))
+    }
+
+    /// What subnets must lie in, if that is known.
+    pub fn networks(&self) -> Option<&Stack<IpNet>> {
+        self.networks.as_ref()
+    }
+
+    /// How many are known.
+    pub fn count(&self) -> usize {
+        self.known.len()
     }
 
     /// Forgets everybody.
@@ -102,12 +117,26 @@ impl Peers {
         self.list = self.list.wrapping_add(1);
     }
 
-    /// The list is whole: who was not seen in it is gone.
-    pub fn end_list(&mut self) -> Vec<Record> {
-        let list = self.list;
-        let absent = self.known.iter().filter(|(_, peer)| peer.list != list);
-        let absent: Vec<LeaseKey> = absent.map(|(key, _)| key.clone()).collect();
-        absent.iter().filter_map(|key| self.lose(key.as_str())).collect()
+    /// The list is whole: who was not seen in it is gone. Their uids and names.
+    pub fn absent(&self) -> Vec<(LeaseKey, Box<str>)> {
+        let absent = self.known.iter().filter(|(_, peer)| peer.list != self.list);
+        absent.map(|(key, peer)| (key.clone(), peer.name.clone())).collect()
+    }
+
+    /// The uids of others that have this name.
+    pub fn namesakes(&self, name: &str, uid: &LeaseKey) -> Vec<LeaseKey> {
+        let others = self.known.iter().filter(|(key, peer)| *key != uid && *peer.name == *name);
+        others.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Whether this uid was seen.
+    pub fn knows(&self, uid: &LeaseKey) -> bool {
+        self.known.contains_key(uid)
+    }
+
+    /// Whether something was told of it.
+    pub fn tells_of(&self, uid: &LeaseKey) -> bool {
+        self.known.get(uid).is_some_and(|peer| !matches!(peer.told, Told::Nothing))
     }
 
     /// Says what subnets must lie in. Whether something would be judged otherwise now, and must be seen again.
@@ -122,7 +151,9 @@ impl Peers {
                 Told::Nothing => false,
                 // Before the networks were known nothing was garbage because of them.
                 Told::Garbage => before.is_some(),
-                Told::Lease(subnets) => fit(subnets, Some(&networks)).is_err(),
+                Told::Lease(subnets, lacking) => {
+                    fit(subnets, Some(&networks)).is_err() || lacking.is_some_and(|family| networks.has(family))
+                }
             };
             if again {
                 peer.fingerprint = !peer.fingerprint;
@@ -132,13 +163,15 @@ impl Peers {
         unsettled
     }
 
-    /// The node that has a part of this Node's subnets and is older: its lease stands with everybody else.
-    pub fn rival(&self, own: &Object) -> Option<Rival> {
+    /// The node that has a part of this Node's subnets and is older: its lease stands with everybody else. Only those count
+    /// that are `heard` here.
+    pub fn rival(&self, own: &Object, heard: impl Fn(&LeaseKey) -> bool) -> Option<Rival> {
         let subnets = annotations::subnets(own).ok().flatten()?;
         let key = LeaseKey::new(&own.metadata.uid);
         let rank = (annotations::age(own), key.as_str());
-        self.known.iter().filter(|(other, peer)| (peer.since, other.as_str()) < rank).find_map(|(_, peer)| {
-            let Told::Lease(theirs) = &peer.told else { return None };
+        let older = self.known.iter().filter(|(other, peer)| (peer.since, other.as_str()) < rank && heard(other));
+        older.into_iter().find_map(|(_, peer)| {
+            let Told::Lease(theirs, _) = &peer.told else { return None };
             let subnet = theirs.values().find(|their| overlaps(their, &subnets))?;
             Some(Rival { name: peer.name.clone(), subnet: *subnet })
         })

@@ -1,8 +1,10 @@
 //! [`Publication`]: what this node says on its own Node: its annotations and the condition NetworkUnavailable, in one patch, sent
-//! only when something differs, and again whenever somebody takes it away. Flannel's rights suffice (patch nodes/status).
+//! only when something differs, and again whenever somebody takes it away. Flannel's rights suffice (patch nodes/status). With
+//! `--peer-objects=leases` it says the same in its Lease object, first.
 //!
 //! What there is to say is decided by `decision`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
@@ -15,9 +17,10 @@ use super::annotations::subnets;
 use super::client::{Client, Question};
 use super::decision::{Decision, Outcome, Patch, decide};
 use super::failure::Failure;
+use super::lease_object::{self, LeaseObject};
 use super::object::Object;
 use super::sight::Sight;
-use crate::config::KubernetesSettings;
+use crate::config::{KubernetesSettings, PeerObjects};
 use crate::store::Wish;
 use crate::store::events::{Closed, Events, Topic};
 use crate::store::talk::Standing;
@@ -59,6 +62,7 @@ impl Publication<'_> {
     async fn publish(&mut self) -> Result<(), Closed> {
         let mut seen = self.sight.subscribe();
         let (mut backoff, mut last, mut rested) = (Backoff::default(), None::<Instant>, false);
+        let mut object = ObjectTurn::default();
         // The lease that was told, or that it was given back.
         let mut told: Option<Record> = None;
         loop {
@@ -70,10 +74,15 @@ impl Publication<'_> {
             if sight.complete {
                 self.events.lock().await.instructed(decision.instructions.clone()).await?;
             }
+            if let Some(wanted) = decision.object.as_ref().filter(|_| object.is_due()) {
+                self.apply(wanted, &mut object).await?;
+                continue;
+            }
             let Some(patch) = &decision.patch else {
                 self.events.lock().await.well(Topic::Claim).await?;
                 self.tell(&decision, &mut told).await?;
-                self.change(&mut seen).await;
+                let due = object.due.filter(|_| decision.object.is_some());
+                self.change(&mut seen, due).await;
                 continue;
             };
             if last.is_none_or(|last| last.elapsed() >= QUIET) {
@@ -90,9 +99,10 @@ impl Publication<'_> {
                     self.events.lock().await.well(Topic::Claim).await?;
                     self.sight.send_if_modified(|sight| sight.take(&node));
                 }
-                Err((sentence, pause)) => {
-                    self.events.lock().await.trouble(Topic::Claim, sentence).await?;
-                    sleep(pause).await;
+                Err(failure) => {
+                    let sentence = format!("{}: node {} cannot be updated: {failure}", self.place, self.node);
+                    failure.tell(&mut *self.events.lock().await, Topic::Claim, sentence).await?;
+                    sleep(Backoff::default().pause().max(failure.retry_after().unwrap_or_default())).await;
                 }
             }
         }
@@ -151,28 +161,80 @@ impl Publication<'_> {
         }
     }
 
-    /// Until something may have to be said.
-    async fn change(&mut self, seen: &mut watch::Receiver<Sight>) {
+    /// Until something may have to be said, or at a time.
+    async fn change(&mut self, seen: &mut watch::Receiver<Sight>, due: Option<Instant>) {
+        let rest = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = rest => {}
             () = changed(seen) => {}
             () = changed(&mut self.wishes) => {}
             () = changed(&mut self.standing) => {}
         }
     }
 
+    /// Makes the own Lease object what it should be. Peers are led to the Node while the API server does not take it.
+    async fn apply(&mut self, wanted: &LeaseObject, turn: &mut ObjectTurn) -> Result<(), Closed> {
+        let PeerObjects::Leases { namespace } = &self.settings.peers else { return Ok(()) };
+        let path = format!("{}/{}?fieldManager=towpathd&force=true", lease_object::path(namespace), self.node);
+        let body = Some(("application/apply-patch+yaml", wanted.body(self.node).to_string()));
+        match self.ask(Question { method: Method::PATCH, path, body }).await {
+            Ok(object) => {
+                turn.rest(Duration::ZERO);
+                self.sight.send_modify(|sight| (sight.object, sight.refused) = (Some(Arc::new(object)), false));
+                self.events.lock().await.well(Topic::Object).await
+            }
+            Err(failure) => {
+                turn.rest(failure.retry_after().unwrap_or_default());
+                self.sight.send_modify(|sight| sight.refused |= failure.is_refusal());
+                let sentence = format!(
+                    "{}: the Lease object of node {} in namespace {namespace} cannot be written, so peers \
+                     are told by the Node alone: {failure}",
+                    self.place, self.node
+                );
+                failure.tell(&mut *self.events.lock().await, Topic::Object, sentence).await
+            }
+        }
+    }
+
     /// Sends a patch. Gives the Node as it is then.
-    async fn send(&mut self, patch: &Patch) -> Result<Object, (String, Duration)> {
+    async fn send(&mut self, patch: &Patch) -> Result<Object, Failure> {
         let body = Some(("application/strategic-merge-patch+json", patch.body()));
         let path = format!("/api/v1/nodes/{}/status", self.node);
-        let question = Question { method: Method::PATCH, path, body };
-        let asked = async {
-            let body = self.client.ask(&question).await?.whole(LONGEST).await?;
-            serde_json::from_slice::<Object>(&body).map_err(|error| Failure::Unreadable(error.to_string()))
-        };
-        asked.await.map_err(|failure| {
-            let pause = Backoff::default().pause().max(failure.retry_after().unwrap_or_default());
-            (format!("{}: node {} cannot be updated: {failure}", self.place, self.node), pause)
-        })
+        self.ask(Question { method: Method::PATCH, path, body }).await
+    }
+
+    /// Asks, and reads the object that is the answer.
+    async fn ask(&mut self, question: Question) -> Result<Object, Failure> {
+        let body = self.client.ask(&question).await?.whole(LONGEST).await?;
+        serde_json::from_slice(&body).map_err(|error| Failure::Unreadable(error.to_string()))
+    }
+}
+
+/// When the own Lease object may be written again: at once, but not again and again.
+#[derive(Debug, Default)]
+struct ObjectTurn {
+    backoff: Backoff,
+    last: Option<Instant>,
+    due: Option<Instant>,
+}
+
+impl ObjectTurn {
+    fn is_due(&self) -> bool {
+        self.due.is_none_or(|due| due <= Instant::now())
+    }
+
+    /// It was tried; the server wants to be left alone for so long.
+    fn rest(&mut self, at_least: Duration) {
+        let now = Instant::now();
+        if self.last.is_none_or(|last| now - last >= QUIET) {
+            self.backoff = Backoff::default();
+        }
+        (self.last, self.due) = (Some(now), Some(now + self.backoff.pause().max(at_least)));
     }
 }
 

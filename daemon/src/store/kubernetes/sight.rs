@@ -2,12 +2,8 @@
 
 use std::sync::Arc;
 
-use ipam::table::Record;
-use tokio::sync::watch;
-
-use super::annotations;
 use super::object::Object;
-use super::peers::{Peers, Rival, overlaps};
+use super::peers::Rival;
 
 /// What is seen of the own Node.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +12,10 @@ pub struct Sight {
     pub complete: bool,
     /// The own Node; `None`: there is none.
     pub node: Option<Arc<Object>>,
+    /// The own Lease object as it stands there; `None`: there is none, or it is not looked for.
+    pub object: Option<Arc<Object>>,
+    /// The API server does not take our Lease object.
+    pub refused: bool,
     /// Another node, older than this one, with a part of its podCIDRs.
     pub rival: Option<Rival>,
 }
@@ -37,27 +37,5 @@ impl Sight {
             self.node = None;
         }
         own
-    }
-}
-
-/// Looks whether another node's subnets overlap ours, where what is new may have changed that.
-pub fn look_for_rivals(sight: &watch::Sender<Sight>, peers: &Peers, news: &[Record]) {
-    let (node, rival) = {
-        let seen = sight.borrow();
-        (seen.node.clone(), seen.rival.clone())
-    };
-    let Some(node) = node else { return };
-    let Ok(Some(own)) = annotations::subnets(&node) else { return };
-    let near = |record: &Record| match record {
-        Record::Lease(lease) => lease.subnets().values().any(|subnet| overlaps(subnet, &own)),
-        Record::Garbage(..) | Record::Gone(_) => false,
-    };
-    if rival.is_some() || news.iter().any(near) {
-        let now = peers.rival(&node);
-        sight.send_if_modified(|sight| {
-            let changed = sight.rival != now;
-            sight.rival = now;
-            changed
-        });
     }
 }

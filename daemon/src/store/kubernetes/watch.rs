@@ -1,13 +1,12 @@
-//! [`Watcher`]: follows all Nodes. First a list (streamed as the beginning of the watch where the server can, else in pages), then
-//! what changes, from the version that was told last; a list again only when that version is gone. A list that is not the
-//! first is told as changes, and who is not in it is told to be gone only when it is whole.
+//! [`Watcher`]: follows one collection of objects. First a list (streamed as the beginning of the watch where the server can, else in
+//! pages), then what changes, from the version that was told last; a list again only when that version is gone. A list that is
+//! not the first is told as changes, and who is not in it is told to be gone only when it is whole. What is known of nodes is
+//! `register`'s.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use ipam::table::Record;
-use ipam::{NodeName, Stack};
+use ipam::{LeaseKey, NodeName, Stack};
 use ipnet::IpNet;
 use tokio::sync::{Mutex, watch};
 use tokio::task::yield_now;
@@ -15,19 +14,22 @@ use tokio::time::Instant;
 
 use super::client::{Answer, Client, Question, query};
 use super::failure::Failure;
+use super::lease_object;
 use super::lines::Lines;
 use super::object::{Notice, Object, Page};
-use super::peers::Peers;
-use super::sight::{Sight, look_for_rivals};
+use super::register::{Collection, Listed, Register};
+use crate::config::PeerObjects;
+use crate::config::kube::AnnotationPrefix;
 use crate::store::Wish;
-use crate::store::events::{Closed, Events, Topic};
-use crate::store::talk::Counted;
+use crate::store::events::{Closed, Events};
 use crate::store::terms::{Backoff, dice};
 
-/// How many Nodes a page has: one is some 20 kB, and a page is read as a whole.
+/// How many objects a page has: a Node is some 20 kB, and a page is read as a whole.
 const PAGE: &str = "100";
 /// The longest page that is taken.
 const LONGEST_PAGE: usize = 64 << 20;
+/// The longest Lease object that is taken.
+const LONGEST_OBJECT: usize = 16 << 20;
 /// So many changes are told at once.
 const MOST: usize = 500;
 /// A watch that lasted so long was a good one.
@@ -52,22 +54,26 @@ impl From<Closed> for End {
     }
 }
 
-/// Follows all Nodes.
+/// Follows a collection.
 pub struct Watcher<'a> {
-    /// Over which it asks.
+    /// Over which it watches.
     pub client: Client,
-    /// Which Node is our own.
+    /// Over which it asks meanwhile.
+    pub asking: Client,
+    /// What it follows.
+    pub collection: Collection,
+    /// Our own name.
     pub node: &'a NodeName,
+    /// What annotations begin with.
+    pub prefix: &'a AnnotationPrefix,
+    /// Where Lease objects are.
+    pub peers: &'a PeerObjects,
     /// For people: where the API is.
     pub place: String,
-    /// What was told.
-    pub peers: Peers,
-    /// Where everything is told.
+    /// What is known.
+    pub register: &'a Mutex<Register<'a>>,
+    /// Where troubles are told.
     pub events: &'a Mutex<Events>,
-    /// Where the own Node is shown.
-    pub sight: &'a watch::Sender<Sight>,
-    /// Where figures are counted.
-    pub counted: Arc<Counted>,
     /// What the node wishes: from it follows what subnets must lie in.
     pub wishes: watch::Receiver<Wish>,
     /// Where it is.
@@ -80,19 +86,11 @@ pub struct Progress {
     /// The version up to which all is told; `None`: list.
     version: Option<Box<str>>,
     /// A list is being told.
-    listing: Option<Listing>,
-    /// Not told yet.
-    news: Vec<Record>,
+    listing: bool,
     /// Whether there was a whole list.
     complete: bool,
     /// Nothing came on the last watch.
     silent: bool,
-}
-
-/// A list that is not whole yet.
-#[derive(Debug, Default)]
-struct Listing {
-    own_seen: bool,
 }
 
 impl Watcher<'_> {
@@ -107,7 +105,7 @@ impl Watcher<'_> {
                 Err(End::Failed(failure)) => Some(failure),
             };
             let lasted = began.elapsed();
-            tracing::debug!(?failure, "a watch of Nodes ended after {} ms", lasted.as_millis());
+            tracing::debug!(?failure, "a watch of {:?} ended after {} ms", self.collection, lasted.as_millis());
             if lasted > LONG {
                 backoff = Backoff::default();
             }
@@ -126,7 +124,7 @@ impl Watcher<'_> {
             // Once that is the way of things; but a list may not be of a version that is gone again and again.
             if gone == 0 || gone > 3 {
                 let sentence = format!("{}: {failure}", self.place);
-                if self.events.lock().await.trouble(Topic::Reach, sentence).await.is_err() {
+                if failure.tell(&mut *self.events.lock().await, self.collection.topic(), sentence).await.is_err() {
                     return;
                 }
             }
@@ -137,11 +135,11 @@ impl Watcher<'_> {
     /// Lists if that must be, then watches once. It ends well when the server ends the watch in order.
     async fn follow(&mut self) -> Result<(), End> {
         if self.progress.version.is_none() {
-            self.begin_list();
+            self.begin_list().await;
             match self.watch(&[("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]).await {
                 // A server that cannot, or whose etcd cannot (before 3.4.31 and 3.5.13).
                 Err(End::Failed(Failure::Refused { code: 400 | 404 | 406 | 422 | 500 | 501, .. }))
-                    if self.progress.listing.is_some() => {}
+                    if self.progress.listing => {}
                 ended => return ended,
             }
             self.list().await?;
@@ -150,37 +148,49 @@ impl Watcher<'_> {
         self.watch(&[("resourceVersion", &version)]).await
     }
 
-    fn begin_list(&mut self) {
-        self.counted.list();
-        if !self.progress.complete {
-            // Nothing of a first list that was not whole was told.
-            self.peers.forget();
-            self.progress.news.clear();
-        }
-        if let Some(networks) = networks(&self.wishes.borrow_and_update()) {
-            self.peers.fit_in(networks);
-        }
-        self.peers.begin_list();
-        self.progress.listing = Some(Listing::default());
+    async fn begin_list(&mut self) {
+        let networks = networks(&self.wishes.borrow_and_update());
+        self.register.lock().await.begin_list(self.collection, networks);
+        self.progress.listing = true;
     }
 
-    /// All Nodes in pages of one version.
+    /// Where the collection is, and what of it is meant.
+    fn question(&self, pairs: &[(&str, &str)]) -> Question {
+        let mut pairs = pairs.to_vec();
+        let own = format!("metadata.name={}", self.node);
+        let others = format!("!{}", lease_object::label(self.prefix));
+        match self.collection {
+            Collection::OwnNode => pairs.push(("fieldSelector", &own)),
+            Collection::OtherNodes => pairs.push(("labelSelector", &others)),
+            Collection::Nodes | Collection::Leases => {}
+        }
+        Question::get(format!("{}?{}", self.path(), query(&pairs)))
+    }
+
+    fn path(&self) -> String {
+        match (self.collection, self.peers) {
+            (Collection::Leases, PeerObjects::Leases { namespace }) => lease_object::path(namespace),
+            _ => NODES.to_owned(),
+        }
+    }
+
+    /// All objects in pages of one version.
     async fn list(&mut self) -> Result<(), End> {
-        self.begin_list();
+        self.begin_list().await;
         let mut next: Option<Box<str>> = None;
         loop {
             let mut pairs = vec![("limit", PAGE)];
             pairs.extend(next.as_deref().map(|next| ("continue", next)));
-            let question = Question::get(format!("{NODES}?{}", query(&pairs)));
+            let question = self.question(&pairs);
             let body = self.client.ask(&question).await?.whole(LONGEST_PAGE).await?;
             let page: Page = serde_json::from_slice(&body).map_err(unreadable)?;
-            for node in &page.items {
-                self.see(node);
+            for object in &page.items {
+                self.register.lock().await.see(self.collection, object, Listed::Yes);
             }
-            self.tell_some().await?;
+            self.register.lock().await.tell().await?;
             next = page.metadata.next.filter(|next| !next.is_empty());
             if next.is_none() {
-                return Ok(self.end_list(page.metadata.resource_version).await?);
+                return self.end_list(page.metadata.resource_version).await;
             }
         }
     }
@@ -192,8 +202,9 @@ impl Watcher<'_> {
         let whole = patience.whole_watch.mul_f64(1.0 + (dice() % 1000) as f64 / 1000.0).as_secs().max(1).to_string();
         let mut pairs = vec![("watch", "1"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", whole.as_str())];
         pairs.extend_from_slice(more);
-        let mut answer = self.client.ask(&Question::get(format!("{NODES}?{}", query(&pairs)))).await?;
-        if self.progress.listing.is_none() {
+        let question = self.question(&pairs);
+        let mut answer = self.client.ask(&question).await?;
+        if !self.progress.listing {
             self.well().await?;
             answer.patience = patience.watch;
         }
@@ -202,7 +213,7 @@ impl Watcher<'_> {
             let piece = tokio::select! {
                 piece = answer.piece() => piece,
                 () = fitting(&mut self.wishes, self.progress.complete) => {
-                    if self.is_unsettled() {
+                    if self.is_unsettled().await {
                         self.progress.version = None;
                         return Ok(());
                     }
@@ -212,8 +223,8 @@ impl Watcher<'_> {
             let Some(piece) = piece.or_else(|failure| self.unless_told(failure))? else { return Ok(()) };
             self.take(&mut lines, &piece).await?;
             self.take_waiting(&mut lines, &mut answer).await?;
-            self.tell_some().await?;
-            if self.progress.listing.is_none() {
+            self.register.lock().await.tell().await?;
+            if !self.progress.listing {
                 answer.patience = patience.watch;
             }
         }
@@ -223,7 +234,7 @@ impl Watcher<'_> {
     /// came twice, the server may have been put back to an older state, and would say nothing until it is as new again.
     fn unless_told(&mut self, failure: Failure) -> Result<Option<Bytes>, Failure> {
         match failure {
-            Failure::Silence(_) | Failure::Broken(_) if self.progress.listing.is_none() => {
+            Failure::Silence(_) | Failure::Broken(_) if !self.progress.listing => {
                 tracing::debug!("the watch is begun again: {failure}");
                 let silent = matches!(failure, Failure::Silence(_));
                 if silent && std::mem::replace(&mut self.progress.silent, true) {
@@ -237,7 +248,7 @@ impl Watcher<'_> {
 
     /// What is there already: a burst is told at once.
     async fn take_waiting(&mut self, lines: &mut Lines, answer: &mut Answer) -> Result<(), End> {
-        while self.progress.news.len() < MOST {
+        while self.register.lock().await.untold() < MOST {
             let piece = tokio::select! {
                 biased;
                 piece = answer.piece() => piece?,
@@ -257,7 +268,7 @@ impl Watcher<'_> {
             Ok(())
         })?;
         for notice in notices {
-            if let Some(version) = self.notice(notice)? {
+            if let Some(version) = self.notice(notice).await? {
                 self.end_list(version).await?;
             }
         }
@@ -265,105 +276,80 @@ impl Watcher<'_> {
     }
 
     /// One line of the watch. Gives the version of a streamed list that is whole now.
-    fn notice(&mut self, notice: Notice) -> Result<Option<Box<str>>, Failure> {
-        let node = notice.object;
+    async fn notice(&mut self, notice: Notice) -> Result<Option<Box<str>>, Failure> {
+        let object = notice.object;
+        let listed = if self.progress.listing { Listed::Yes } else { Listed::No };
         self.progress.silent = false;
         match &*notice.kind {
-            "ADDED" | "MODIFIED" => self.see(&node),
-            "DELETED" => self.lose(&node),
-            "BOOKMARK" if node.ends_initial_events() => return Ok(Some(node.metadata.resource_version)),
+            "ADDED" => self.register.lock().await.see(self.collection, &object, listed),
+            "MODIFIED" => {
+                let mut register = self.register.lock().await;
+                if self.collection == Collection::Leases {
+                    register.inherit(&object);
+                }
+                register.see(self.collection, &object, listed);
+            }
+            "DELETED" if self.collection == Collection::OtherNodes => {
+                self.hand_over(&LeaseKey::new(&object.metadata.uid), &object.metadata.name).await?;
+            }
+            "DELETED" => self.register.lock().await.lose(self.collection, &object),
+            "BOOKMARK" if object.ends_initial_events() => return Ok(Some(object.metadata.resource_version)),
             "ERROR" => {
-                let message = node.message.map_or_else(String::new, String::from);
-                return Err(Failure::Refused { code: node.code, message, retry_after: None });
+                let message = object.message.map_or_else(String::new, String::from);
+                return Err(Failure::Refused { code: object.code, message, retry_after: None });
             }
             _ => {}
         }
         // What a streamed list begins with is in no order that could be gone on from.
-        if self.progress.listing.is_none() && !node.metadata.resource_version.is_empty() {
-            self.progress.version = Some(node.metadata.resource_version);
+        if !self.progress.listing && !object.metadata.resource_version.is_empty() {
+            self.progress.version = Some(object.metadata.resource_version);
         }
         Ok(None)
     }
 
-    fn see(&mut self, node: &Object) {
-        self.counted.notice();
-        let own = *node.metadata.name == *self.node.as_str();
-        let news = self.peers.take(node);
-        if news.is_none() {
-            self.counted.no_change();
+    /// A Node is not among those any more that no Lease object tells of: it looks for the object, if that did not come yet.
+    async fn hand_over(&mut self, uid: &LeaseKey, name: &str) -> Result<(), Failure> {
+        if !self.register.lock().await.is_in_doubt(uid) {
+            self.register.lock().await.hand_over(uid, None);
+            return Ok(());
         }
-        if own {
-            if let Some(listing) = &mut self.progress.listing {
-                listing.own_seen = true;
-            }
-            let (rival, listed) = (self.peers.rival(node), self.progress.listing.is_some());
-            self.sight.send_if_modified(|sight| {
-                let changed = sight.rival != rival;
-                sight.rival = rival;
-                // What is listed is how it is, even if it was newer before.
-                sight.node = sight.node.take().filter(|_| !listed);
-                sight.take(node) || changed
-            });
-        }
-        // Our own is told by the publication, when it is held; but the first list is told whole.
-        let record = news.flatten().filter(|_| !own || !self.progress.complete);
-        self.progress.news.extend(record);
-    }
-
-    fn lose(&mut self, node: &Object) {
-        self.counted.notice();
-        let uid = &node.metadata.uid;
-        if !self.progress.complete {
-            // A first list is told whole, so it must not name who has gone meanwhile.
-            self.progress.news.retain(|record| record.key().as_str() != &**uid);
-        }
-        self.progress.news.extend(self.peers.lose(uid));
-        self.sight.send_if_modified(|sight| sight.lose(uid));
-    }
-
-    /// The list is whole: everything up to this version is known.
-    async fn end_list(&mut self, version: Box<str>) -> Result<(), Closed> {
-        let Some(listing) = self.progress.listing.take() else { return Ok(()) };
-        self.progress.version = Some(version);
-        let gone = self.peers.end_list();
-        self.well().await?;
-        if std::mem::replace(&mut self.progress.complete, true) {
-            self.progress.news.extend(gone);
-            self.tell_some().await?;
-        } else {
-            let mut news = std::mem::take(&mut self.progress.news);
-            news.shrink_to_fit();
-            look_for_rivals(self.sight, &self.peers, &news);
-            self.events.lock().await.snapshot(news).await?;
-        }
-        // Only now may our own lease be told: a snapshot after it would take its record away.
-        self.sight.send_modify(|sight| {
-            sight.complete = true;
-            if !listing.own_seen {
-                sight.node = None;
-            }
-        });
+        let PeerObjects::Leases { namespace } = self.peers else { return Ok(()) };
+        let question = Question::get(format!("{}/{name}", lease_object::path(namespace)));
+        let heir: Option<Object> = match self.asking.ask(&question).await {
+            Ok(mut answer) => Some(serde_json::from_slice(&answer.whole(LONGEST_OBJECT).await?).map_err(unreadable)?),
+            Err(Failure::Refused { code: 404, .. }) => None,
+            Err(failure) => return Err(failure),
+        };
+        self.register.lock().await.hand_over(uid, heir.as_ref());
         Ok(())
     }
 
-    /// Tells what is new, but of the first list nothing before it is whole.
-    async fn tell_some(&mut self) -> Result<(), Closed> {
-        if !self.progress.complete || self.progress.news.is_empty() {
+    /// The list is whole: everything up to this version is known.
+    async fn end_list(&mut self, version: Box<str>) -> Result<(), End> {
+        if !std::mem::take(&mut self.progress.listing) {
             return Ok(());
         }
-        let news = std::mem::take(&mut self.progress.news);
-        look_for_rivals(self.sight, &self.peers, &news);
-        self.events.lock().await.changed(news).await
+        if self.collection == Collection::OtherNodes {
+            let absent = self.register.lock().await.absent(self.collection);
+            for (uid, name) in absent {
+                self.hand_over(&uid, &name).await?;
+            }
+        }
+        self.progress.version = Some(version);
+        self.well().await?;
+        self.progress.complete = true;
+        Ok(self.register.lock().await.end_list(self.collection).await?)
     }
 
-    /// Whether some Node would be judged otherwise, now that subnets must lie in something else; then all are listed again.
-    fn is_unsettled(&mut self) -> bool {
+    /// Whether some node would be judged otherwise, now that subnets must lie in something else; then all are listed again.
+    async fn is_unsettled(&mut self) -> bool {
         let networks = networks(&self.wishes.borrow_and_update());
-        networks.is_some_and(|networks| self.peers.fit_in(networks))
+        let Some(networks) = networks else { return false };
+        self.register.lock().await.is_unsettled(self.collection, networks)
     }
 
     async fn well(&mut self) -> Result<(), Closed> {
-        self.events.lock().await.well(Topic::Reach).await
+        self.events.lock().await.well(self.collection.topic()).await
     }
 }
 

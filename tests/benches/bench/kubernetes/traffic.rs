@@ -11,11 +11,11 @@ use crate::bare_client::{METADATA, Seen, WHOLE};
 use crate::figures::{heading, note};
 use crate::ready::{idle, usage};
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub const MINUTE: Duration = Duration::from_secs(60);
 /// 5,000 kubelets, each once in five minutes.
-const HEARTBEATS: Pace = Pace { per_sec: 17, at_most: MINUTE };
+pub const HEARTBEATS: Pace = Pace { per_sec: 17, at_most: MINUTE };
 /// What a change of a peer is worth: name, uid, podCIDR and flannel's annotations, written as JSON.
-const WORTH: f64 = 420.0;
+pub const WORTH: f64 = 420.0;
 
 /// A minute of silence, then a minute of heartbeats.
 pub fn measure(ground: &Ground, daemon: &Daemon) -> Result<()> {

@@ -32,6 +32,10 @@ fn with(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static st
     kept.chain(more.iter().copied()).collect()
 }
 
+fn record(node: &Object, prefix: &AnnotationPrefix, networks: Option<&Stack<IpNet>>) -> Option<Record> {
+    records(node, prefix, networks).into_iter().next()
+}
+
 fn lease_of(node: &Object) -> Lease {
     match record(node, &prefix(), None) {
         Some(Record::Lease(lease)) => lease,
@@ -150,7 +154,7 @@ fn a_claim_is_written_byte_for_byte_as_flannel_writes_it() {
         assert_eq!(wanted[&prefix().key(name)].as_deref(), Some(value), "{name}");
     }
     let same = node(&["10.244.1.0/24"], &FLANNEL);
-    assert_eq!(missing(desired(&claim(), &same, &prefix()), &same), BTreeMap::new());
+    assert_eq!(missing(desired(&claim(), &same, &prefix()), &same), Annotations::new());
     assert_eq!(lease_of(&same), own(&claim(), &same, (subnets(&same).unwrap().unwrap(), &prefix())).unwrap());
 
     // An earlier life in two families leaves nothing behind.

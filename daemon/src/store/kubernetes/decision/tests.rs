@@ -8,6 +8,7 @@ use ipam::{BackendData, Mac, Pool};
 
 use super::super::object::Condition;
 use super::*;
+use crate::config::PeerObjects;
 use crate::config::kube::AnnotationPrefix;
 use crate::store::Published;
 
@@ -18,6 +19,7 @@ fn settings() -> KubernetesSettings {
         kubeconfig: Some(PathBuf::from("k")),
         annotations: AnnotationPrefix::default(),
         keeps_condition: true,
+        peers: PeerObjects::Nodes,
         own_pod: None,
     }
 }
@@ -40,7 +42,7 @@ fn sight(cidrs: &[&str]) -> Sight {
     let mut node = Object::default();
     (node.metadata.name, node.metadata.uid) = ("worker".into(), "u-1".into());
     node.spec.pod_cidrs = cidrs.iter().map(|text| (*text).into()).collect();
-    Sight { complete: true, node: Some(Arc::new(node)), rival: None }
+    Sight { complete: true, node: Some(Arc::new(node)), ..Sight::default() }
 }
 
 fn decided(sight: &Sight, wish: &Wish, standing: &Standing) -> Decision {

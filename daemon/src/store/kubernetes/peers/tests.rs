@@ -26,13 +26,13 @@ fn peers() -> Peers {
 #[test]
 fn the_same_again_is_nothing_new_and_a_change_is() {
     let mut peers = peers();
-    assert!(matches!(peers.take(&node(1, "192.0.2.1", 0)), Some(Some(Record::Lease(_)))));
+    assert!(matches!(peers.take(&node(1, "192.0.2.1", 0)).as_deref(), Some([Record::Lease(_)])));
     assert_eq!(peers.take(&node(1, "192.0.2.1", 0)), None);
-    assert!(matches!(peers.take(&node(1, "192.0.2.9", 0)), Some(Some(Record::Lease(_)))));
-    assert!(matches!(peers.take(&node(1, "nobody", 0)), Some(Some(Record::Garbage(..)))));
+    assert!(matches!(peers.take(&node(1, "192.0.2.9", 0)).as_deref(), Some([Record::Lease(_)])));
+    assert!(matches!(peers.take(&node(1, "nobody", 0)).as_deref(), Some([Record::Garbage(..)])));
     let mut left = node(1, "nobody", 0);
     left.metadata.annotations.clear();
-    assert!(matches!(peers.take(&left), Some(Some(Record::Gone(_)))));
+    assert!(matches!(peers.take(&left).as_deref(), Some([Record::Gone(_)])));
     assert_eq!(peers.take(&left), None);
     assert_eq!(peers.lose("uid-1"), None, "it was not shown");
     assert_eq!(peers.lose("uid-1"), None);
@@ -49,8 +49,8 @@ fn who_is_not_in_a_whole_list_is_gone_and_nobody_before_it_is_whole() {
     peers.begin_list();
     assert_eq!(peers.take(&node(1, "192.0.2.1", 0)), None);
     peers.take(&node(4, "192.0.2.1", 0));
-    let gone: Vec<String> = peers.end_list().iter().map(|record| record.key().to_string()).collect();
-    assert_eq!(gone, ["uid-2", "uid-3"]);
+    let gone: Vec<String> = peers.absent().iter().map(|(key, name)| format!("{key} {name}")).collect();
+    assert_eq!(gone, ["uid-2 node-2", "uid-3 node-3"]);
 }
 
 #[test]
@@ -60,10 +60,11 @@ fn the_older_of_two_with_one_subnet_is_the_others_rival() {
     young.spec.pod_cidrs = vec!["10.244.1.128/25".into()];
     peers.take(&old);
     peers.take(&young);
-    assert_eq!(&*peers.rival(&young).unwrap().name, "node-1");
-    assert_eq!(peers.rival(&old), None);
+    assert_eq!(&*peers.rival(&young, |_| true).unwrap().name, "node-1");
+    assert_eq!(peers.rival(&old, |_| true), None);
+    assert_eq!(peers.rival(&young, |uid| uid.as_str() != "uid-1"), None);
     peers.lose("uid-1");
-    assert_eq!(peers.rival(&young), None);
+    assert_eq!(peers.rival(&young, |_| true), None);
 }
 
 #[test]
@@ -75,7 +76,29 @@ fn only_what_is_judged_otherwise_is_seen_again_when_the_network_is_known() {
     assert!(!peers.fit_in(net("10.244.0.0/16")), "one fits, and the garbage is garbage whatever the network");
     assert!(!peers.fit_in(net("10.244.0.0/16")));
     assert!(peers.fit_in(net("10.9.0.0/16")));
-    assert!(matches!(peers.take(&node(1, "192.0.2.1", 1)), Some(Some(Record::Garbage(..)))));
+    assert!(matches!(peers.take(&node(1, "192.0.2.1", 1)).as_deref(), Some([Record::Garbage(..)])));
     assert!(peers.fit_in(net("10.244.0.0/16")), "what was garbage may be none");
-    assert!(matches!(peers.take(&node(1, "192.0.2.1", 1)), Some(Some(Record::Lease(_)))));
+    assert!(matches!(peers.take(&node(1, "192.0.2.1", 1)).as_deref(), Some([Record::Lease(_)])));
+}
+
+#[test]
+fn who_is_reached_by_one_family_only_is_a_lease_and_a_complaint_where_both_are_wanted() {
+    let mut peers = peers();
+    let mut half = node(1, "192.0.2.1", 1);
+    half.spec.pod_cidrs.push("fd44:0:0:1::/64".into());
+    let four = Stack::V4("10.244.0.0/16".parse().unwrap());
+    let both = Stack::Dual { v4: "10.244.0.0/16".parse().unwrap(), v6: "fd44::/56".parse().unwrap() };
+    assert!(matches!(peers.take(&half).as_deref(), Some([Record::Lease(_)])), "nobody knows what is wanted");
+    assert!(!peers.fit_in(four), "it has all that is wanted");
+    assert!(peers.fit_in(both));
+    let Some(records) = peers.take(&half) else { panic!("nothing new") };
+    let [Record::Lease(lease), Record::Garbage(_, said)] = &records[..] else { panic!("{records:?}") };
+    assert_eq!(lease.endpoints.families().collect::<Vec<_>>(), [Family::V4]);
+    assert!(said.contains("node-1 is not reached by IPv6") && said.contains("public-ipv6"), "{said}");
+    // Mended, it is a lease again and nothing else.
+    half.metadata.annotations.push(("flannel.alpha.coreos.com/public-ipv6".into(), "2001:db8::1".into()));
+    half.metadata
+        .annotations
+        .push(("flannel.alpha.coreos.com/backend-v6-data".into(), r#"{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}"#.into()));
+    assert!(matches!(peers.take(&half).as_deref(), Some([Record::Lease(lease)]) if lease.endpoints.has(Family::V6)));
 }
