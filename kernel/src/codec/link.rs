@@ -139,6 +139,12 @@ pub fn by_name(body: &mut Body<'_>, name: LinkName) {
     body.u32(libc::IFLA_EXT_MASK, SKIP_STATISTICS);
 }
 
+/// One link by its name, to say behind it what is to be changed.
+pub fn by_name_alone(body: &mut Body<'_>, name: LinkName) {
+    head(body, 0, (0, 0));
+    body.text(libc::IFLA_IFNAME, name.as_str());
+}
+
 /// One link by its index alone: to delete it.
 pub fn by_index(body: &mut Body<'_>, index: u32) {
     head(body, index, (0, 0));

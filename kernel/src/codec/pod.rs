@@ -144,11 +144,6 @@ fn neighbour_head(body: &mut Body<'_>, (address, link): (IpAddr, u32), (state, f
 /// `sysctl -w net.ipv4.conf.LINK.KEY=VALUE` for several keys, in a message: `IPV4_DEVCONF_*` and value.
 pub fn set_inet(body: &mut Body<'_>, link: u32, settings: &[(u16, u32)]) {
     link::head(body, link, (0, 0));
-    inet(body, settings);
-}
-
-/// The same for a message that says more of the link.
-pub fn inet(body: &mut Body<'_>, settings: &[(u16, u32)]) {
     body.nest(libc::IFLA_AF_SPEC, |families| {
         families.nest(libc::AF_INET as u16, |inet| {
             inet.nest(INET_CONF, |conf| settings.iter().for_each(|(key, value)| conf.u32(*key, *value)));

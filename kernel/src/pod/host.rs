@@ -191,28 +191,28 @@ impl Host {
         let make = exchange.order((link::NEW, codec::MAKE), |body| {
             pod::veth(body, ends, (master, wire.mtu), netns.as_fd());
         });
-        // Looked at before it is brought up: the kernel then has noted that there is no carrier yet (`linkwatch_sync_dev`, since
-        // Linux 6.8). Otherwise the bridge takes the port for one that works, and soon for one that does not, and goes
-        // through all of its ports each time (`br_port_state_selection`), as IPv6 does through its routes.
-        let look = exchange.question(link::GET, |body| link::by_name(body, wire.host));
-        // In the same datagram, so that nobody is killed between the link and its alias. In one message, since each has to
-        // wait for its turn where many pods begin at once.
+        // In the same datagram, so that nobody is killed between the link and its alias; and before it is up, see `pod::veth`.
         let port = master.map(|_| (terms.hairpin, terms.isolation));
-        let raised = exchange.order((link::NEW, 0), |body| {
-            raise(body, wire, port);
+        let mark = exchange.order((link::NEW, 0), |body| {
+            self::mark(body, wire, port);
             // A port needs no IPv6 address, and each would cost the node routes, groups and announcements.
             if port.is_some() {
                 link::no_link_local(body);
             }
         });
+        // Looked at before it is brought up: the kernel then has noted that there is no carrier yet (`linkwatch_sync_dev`, since
+        // Linux 6.8). Otherwise the bridge takes the port for one that works, and soon for one that does not, and goes
+        // through all of its ports each time (`br_port_state_selection`), as IPv6 does through its routes.
+        let look = exchange.question(link::GET, |body| link::by_name(body, wire.host));
+        let raise = exchange.order((link::NEW, 0), |body| link::bring_up(body, wire.host));
         let mut found = None;
         let mut refusals = exchange.finish(|message| found = Found::read(message))?;
-        if refusals.errno(raised) == Some(libc::EAFNOSUPPORT) {
+        if refusals.errno(mark) == Some(libc::EAFNOSUPPORT) {
             // The kernel has none to give.
-            refusals = refusals.tolerate(|place, _| place == raised);
+            refusals = refusals.tolerate(|place, _| place == mark);
             let mut exchange = Exchange::new(&mut self.socket);
-            exchange.order((link::NEW, 0), |body| raise(body, wire, port));
-            refusals = refusals.with(exchange.finish(|_| {})?, raised);
+            exchange.order((link::NEW, 0), |body| self::mark(body, wire, port));
+            refusals = refusals.with(exchange.finish(|_| {})?, mark);
         }
         match (refusals.errno(make), footing) {
             (Some(libc::EEXIST), _) => return Err(taken(found, wire)),
@@ -227,7 +227,8 @@ impl Host {
             (place, ..) if place == make => {
                 format!("making the veth pair {} and {} in {}", wire.host, wire.pod, netns.path().display())
             }
-            (place, ..) if place == raised => format!("bringing up {}, with its alias", wire.host),
+            (place, ..) if place == mark => format!("setting alias, hairpin and isolation of {}", wire.host),
+            (place, ..) if place == raise => format!("bringing up {}", wire.host),
             (place, Some(tended), Some(on)) if place != look => tended.doing(place, on.wanted.name),
             _ => format!("looking for {}", wire.host),
         });
@@ -357,9 +358,9 @@ pub(super) fn delete(socket: &mut Socket, index: u32, name: LinkName) -> Result<
     refusals.tolerate(|_, errno| errno == libc::ENODEV).into_result(|_| format!("deleting the interface {name}"))
 }
 
-/// `ip link set dev NAME up alias TEXT type bridge_slave hairpin on|off isolated on|off`, the latter for a port.
-fn raise(body: &mut Body<'_>, wire: &Wire, port: Option<(Hairpin, Isolation)>) {
-    link::bring_up(body, wire.host);
+/// `ip link set dev NAME alias TEXT type bridge_slave hairpin on|off isolated on|off`, the latter for a port.
+fn mark(body: &mut Body<'_>, wire: &Wire, port: Option<(Hairpin, Isolation)>) {
+    link::by_name_alone(body, wire.host);
     link::alias(body, &wire.alias);
     if let Some(port) = port {
         bridge::port_terms(body, port);

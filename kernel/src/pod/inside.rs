@@ -75,16 +75,15 @@ impl Pod {
         self.prepare(name, inside)?;
         let mut exchange = Exchange::new(&mut self.socket);
         let up = libc::IFF_UP as u32;
-        let loopback = exchange.order((link::NEW, 0), |body| link::set_flags(body, pod::LOOPBACK, up));
         // The addresses are announced when there is somebody to hear it, see `announce`.
-        let announcing = [(pod::ARP_NOTIFY, 1)];
-        exchange.order((link::NEW, 0), |body| match inside.end {
-            PodEnd::Up => {
-                link::set_flags(body, index, up);
-                pod::inet(body, &announcing);
-            }
-            PodEnd::Down => pod::set_inet(body, index, &announcing),
-        });
+        let first = [
+            exchange.order((link::NEW, 0), |body| link::set_flags(body, pod::LOOPBACK, up)),
+            exchange.order((link::NEW, 0), |body| pod::set_inet(body, index, &[(pod::ARP_NOTIFY, 1)])),
+        ];
+        let mut raised = usize::MAX;
+        if inside.end == PodEnd::Up {
+            raised = exchange.order((link::NEW, 0), |body| link::set_flags(body, index, up));
+        }
         let add = |net: &IpNet| {
             exchange.order((address::NEW, codec::MAKE), |body| pod::address(body, index, *net, inside.dad))
         };
@@ -100,10 +99,12 @@ impl Pod {
             } else if let Some(route) = at(&routes).and_then(|at| inside.routes.get(at)) {
                 let via = route.gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
                 format!("adding the route to {}{via} in the pod", route.destination)
-            } else if place == loopback {
+            } else if place == raised {
+                format!("bringing up {name} in the pod")
+            } else if at(&first) == Some(0) {
                 "bringing up lo in the pod".to_owned()
             } else {
-                format!("bringing up {name} in the pod, so that it announces its addresses")
+                format!("letting {name} in the pod announce its addresses")
             }
         })?)
     }
