@@ -8,7 +8,7 @@ use netns_harness::{Binaries, DaemonOptions, Store, wait_for};
 use serde_json::json;
 
 use super::Contest;
-use super::runtime::{List, Pods, at_once};
+use super::runtime::{List, Pods, at_once, call};
 use crate::figures::{Bound, goal, heading, in_millis, median, note};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -43,16 +43,32 @@ pub fn measure(contest: &Contest<'_>, pods: &mut Pods<'_>) -> Result<()> {
     note("ours", plain, "ms");
     note("ours, with a host port", median(with_port), "ms");
     goal("  times faster", chain / plain, Bound::AtLeast(30.0));
-    let [mut one, mut hundred] = [const { Vec::new() }; 2];
+    let [mut one, mut hundred, mut nothing, mut kernel] = [const { Vec::new() }; 4];
     for _ in 0..5 {
+        let (begun, gone) = floor(contest, pods)?;
+        nothing.push(begun);
+        kernel.push(gone);
         one.push(until_gone(contest, &ours, pods, 1)?);
         hundred.push(until_gone(contest, &ours, pods, MANY)?);
     }
+    let (nothing, kernel) = (median(nothing), median(kernel));
+    note("a hundred programs that do nothing, eight at once", nothing, "ms");
+    note("a hundred links, by the kernel alone in one go", kernel, "ms");
     note("one DEL until its link is entirely gone", median(one.clone()), "ms");
     note("a hundred DELs, eight at once, until all are", median(hundred.clone()), "ms");
+    note("a hundred against starting and the kernel alone", median(hundred.clone()) / (nothing + kernel), "times");
     goal("a hundred against one", median(hundred) / median(one), Bound::AtMost(3.0));
     daemon.kill()?;
     Ok(())
+}
+
+/// Milliseconds that nobody can do without: for starting so many programs, and for deleting so many links together.
+fn floor(contest: &Contest<'_>, pods: &mut Pods<'_>) -> Result<(f64, f64)> {
+    let (fresh, crew) = (pods.make(MANY)?, (&contest.node, AT_ONCE));
+    let (begun, _) = at_once(crew, &fresh, |pod| call(&contest.no_op, "DEL", pod, "").map(drop))?;
+    at_once(crew, &fresh, |pod| contest.floor.add(pod))?;
+    let gone = contest.node.namespace().within(|| contest.floor.delete_all())?;
+    Ok((begun, gone))
 }
 
 /// Milliseconds from the first DEL until no link is left, and the kernel has done what it does after taking them off the
