@@ -5,4 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod machine;
+pub mod policy;
+pub mod rib;
 pub mod wire;

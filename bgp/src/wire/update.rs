@@ -104,6 +104,15 @@ pub fn end_of_rib(family: Family) -> Vec<u8> {
     out
 }
 
+/// Reads attributes from the canonical bytes that [`Attributes::encode`] wrote.
+pub fn decode_attributes(bytes: &[u8]) -> Attributes {
+    let canonical = Terms::canonical();
+    let mut walk = Walk::new(&canonical);
+    // Our own bytes have no faults; had they, what was read before would be all.
+    walk.attributes(Reader::new(bytes)).unwrap_or_default();
+    walk.attributes
+}
+
 /// Appends attributes and next hop as one message has them: with NEXT_HOP in its place for IPv4 routes with an IPv4 next hop, else
 /// without it. The lists of routes are [`super::nlri`]'s.
 pub fn encode_attributes(attributes: &Attributes, hop: Option<std::net::Ipv4Addr>, width: AsWidth, out: &mut Vec<u8>) {

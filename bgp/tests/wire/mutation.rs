@@ -152,7 +152,7 @@ fn mutate(seed: &[u8], other: &[u8], dice: &mut Dice) -> Vec<u8> {
 #[test]
 #[allow(clippy::disallowed_methods)] // how long to look is asked by who runs the test
 fn mutated_messages_are_taken_or_refused() {
-    let count = std::env::var("BGP_MUTATIONS").map_or(60_000, |count| count.parse().unwrap());
+    let count = std::env::var("BGP_MUTATIONS").map_or(20_000, |count| count.parse().unwrap());
     let (seeds, terms, mut dice) = (seeds(), all_terms(), Dice(0x9e37_79b9_7f4a_7c15));
     seeds.iter().for_each(|seed| look(seed, &terms));
     for _ in 0..count {

@@ -1,0 +1,110 @@
+//! [`Condition`]: what a rule asks of a route.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::rib::PeerId;
+use crate::wire::{Attributes, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, Nlri, Origin};
+
+use super::prefixes::Prefixes;
+
+/// A route as policy sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Route<'a> {
+    /// What it is about.
+    pub nlri: Nlri<'a>,
+    /// What is said of it.
+    pub attributes: &'a Attributes,
+    /// Where it leads.
+    pub hop: NextHop,
+    /// On import whom it comes from, on export whom it came from.
+    pub peer: PeerId,
+}
+
+/// What a rule asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// The prefix is in a list. An EVPN route never is.
+    Prefix(Prefixes),
+    /// It has any of these communities.
+    Community(Vec<Community>),
+    /// It has any of these large communities.
+    Large(Vec<LargeCommunity>),
+    /// It has any of these extended communities.
+    Extended(Vec<ExtendedCommunity>),
+    /// The AS path is between so and so long.
+    PathLength(usize, usize),
+    /// The AS path goes through any of these.
+    PathContains(Vec<u32>),
+    /// The neighbour's AS, first in the path, is any of these.
+    PathFirst(Vec<u32>),
+    /// The route began in any of these.
+    PathOrigin(Vec<u32>),
+    /// ORIGIN is any of these.
+    Origin(Vec<Origin>),
+    /// The next hop is in any of these.
+    NextHop(Vec<IpNet>),
+    /// The family is any of these.
+    Family(Vec<Family>),
+    /// The peer is any of these.
+    Peer(Vec<PeerId>),
+    /// The opposite.
+    Not(Box<Condition>),
+}
+
+impl Condition {
+    /// Whether it holds for a route.
+    pub fn holds(&self, route: &Route<'_>) -> bool {
+        let attributes = route.attributes;
+        match self {
+            Condition::Prefix(prefixes) => match route.nlri {
+                Nlri::Prefix(net) => prefixes.has(&net),
+                Nlri::Evpn(_) => false,
+            },
+            Condition::Community(any) => any.iter().any(|one| attributes.communities.contains(one)),
+            Condition::Large(any) => any.iter().any(|one| attributes.large.contains(one)),
+            Condition::Extended(any) => any.iter().any(|one| attributes.extended.contains(one)),
+            Condition::PathLength(least, most) => (least..=most).contains(&&attributes.as_path.length()),
+            Condition::PathContains(any) => any.iter().any(|asn| attributes.as_path.contains(*asn)),
+            Condition::PathFirst(any) => attributes.as_path.first().is_some_and(|asn| any.contains(&asn)),
+            Condition::PathOrigin(any) => attributes.as_path.origin().is_some_and(|asn| any.contains(&asn)),
+            Condition::Origin(any) => any.contains(&attributes.origin),
+            Condition::NextHop(any) => {
+                let hops: [Option<IpAddr>; 2] = match route.hop {
+                    NextHop::V4(address) => [Some(address.into()), None],
+                    NextHop::V6(address, local) => [Some(address.into()), local.map(Into::into)],
+                };
+                hops.into_iter().flatten().any(|hop| any.iter().any(|net| net.contains(&hop)))
+            }
+            Condition::Family(any) => any.contains(&route.nlri.family()),
+            Condition::Peer(any) => any.contains(&route.peer),
+            Condition::Not(condition) => !condition.holds(route),
+        }
+    }
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Condition::Prefix(prefixes) => write!(f, "prefix in {}", list(&prefixes.0)),
+            Condition::Community(any) => write!(f, "community {}", list(any)),
+            Condition::Large(any) => write!(f, "large community {}", list(any)),
+            Condition::Extended(any) => write!(f, "extended community {}", list(any)),
+            Condition::PathLength(least, most) => write!(f, "path of {least} to {most}"),
+            Condition::PathContains(any) => write!(f, "path through {}", list(any)),
+            Condition::PathFirst(any) => write!(f, "path that begins with {}", list(any)),
+            Condition::PathOrigin(any) => write!(f, "path that ends with {}", list(any)),
+            Condition::Origin(any) => write!(f, "origin {}", list(any)),
+            Condition::NextHop(any) => write!(f, "next hop in {}", list(any)),
+            Condition::Family(any) => write!(f, "family {}", list(any)),
+            Condition::Peer(any) => write!(f, "peer {}", list(any)),
+            Condition::Not(condition) => write!(f, "other than {condition}"),
+        }
+    }
+}

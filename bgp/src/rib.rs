@@ -1,0 +1,123 @@
+//! Routes: what peers said ([`Rib::update`]), which of it is best ([`decision`]), and what each group of peers is told ([`group`]).
+//!
+//! One owner, no locks, driven by batches: changes are noted, and [`Rib::flush`] decides and encodes for all of them at once, so that what came and
+//! went in between costs nothing. A route is some forty bytes ([`table`]): attributes are shared ([`sets`]), and nothing is
+//! kept per route and peer. Does not know sessions, sockets or time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+pub mod change;
+pub mod decision;
+pub mod explain;
+pub mod export;
+pub mod flush;
+pub mod group;
+pub mod import;
+pub mod key;
+pub mod sets;
+pub mod source;
+pub mod stale;
+pub mod table;
+
+pub use change::Change;
+pub use decision::Step;
+pub use export::{GroupTerms, HopRule, Hops};
+pub use source::{PeerId, Relation, Source};
+
+use decision::Preferences;
+use group::Group;
+use key::Keys;
+use sets::Sets;
+use source::Sources;
+use table::{DestinationId, Table};
+
+/// Who we are, and how paths are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Our AS.
+    pub asn: u32,
+    /// Our identifier.
+    pub identifier: Ipv4Addr,
+    /// The cluster that we reflect for; our identifier if nobody says otherwise (RFC 4456 section 7).
+    pub cluster: Ipv4Addr,
+    /// How paths are compared.
+    pub preferences: Preferences,
+    /// Chance for the hash tables: a peer that knew it could choose prefixes that collide.
+    pub seed: u64,
+}
+
+/// All routes.
+#[derive(Debug)]
+pub struct Rib {
+    settings: Settings,
+    keys: Keys,
+    table: Table,
+    sets: Sets,
+    sources: Sources,
+    groups: Vec<Group>,
+    /// Destinations whose paths changed since the last flush.
+    dirty: Vec<DestinationId>,
+    /// Destinations without paths, which a peer may still have to be told of.
+    unused: Vec<DestinationId>,
+    /// Peers that there are new bytes for.
+    ready: BTreeSet<PeerId>,
+    /// How far next hops are that somebody looked for; `None` for one that cannot be reached.
+    metrics: BTreeMap<IpAddr, Option<u32>>,
+}
+
+/// Bytes for a peer: shared by all members of its group.
+pub type Chunk = std::sync::Arc<[u8]>;
+
+impl Rib {
+    /// Without routes and peers.
+    pub fn new(settings: Settings) -> Rib {
+        let seed = settings.seed;
+        Rib {
+            settings,
+            keys: Keys::new(seed),
+            table: Table::new(seed),
+            sets: Sets::new(seed),
+            sources: Sources::default(),
+            groups: Vec::new(),
+            dirty: Vec::new(),
+            unused: Vec::new(),
+            ready: BTreeSet::new(),
+            metrics: BTreeMap::new(),
+        }
+    }
+
+    /// Prefixes and other things that there are paths to.
+    pub fn destinations(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Distinct sets of attributes in use.
+    pub fn attribute_sets(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// Makes a peer known, before its first route.
+    pub fn add_source(&mut self, peer: PeerId, source: Source) {
+        self.sources.add(peer, source);
+    }
+
+    /// What is known of a peer.
+    pub fn source(&self, peer: PeerId) -> Option<&Source> {
+        self.sources.get(peer)
+    }
+
+    /// Paths that are kept of a peer, over all families.
+    pub fn paths_of(&self, peer: PeerId) -> usize {
+        self.sources.paths(peer)
+    }
+
+    fn touch(&mut self, destination: DestinationId) {
+        if self.table.mark_dirty(destination) {
+            self.dirty.push(destination);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

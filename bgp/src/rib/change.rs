@@ -1,0 +1,102 @@
+//! [`Change`]: what is best now for one destination, for whoever brings it to the kernel; and how far next hops are.
+
+use std::net::IpAddr;
+
+use crate::wire::{NextHop, Nlri};
+
+use super::decision::{Candidate, Decision, decide};
+use super::sets::mark;
+use super::source::PeerId;
+use super::table::{DestinationId, Path, STALE};
+use super::{Relation, Rib};
+
+/// What is best now for a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The destination, as bytes of a list of routes are read: a prefix, or an EVPN route.
+    pub destination: Destination,
+    /// The paths that are used together, each with whom it is from; none when there is no way any more.
+    pub paths: Vec<(PeerId, NextHop)>,
+}
+
+/// What a change is about, owned.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Destination {
+    /// A prefix.
+    Prefix(ipnet::IpNet),
+    /// An EVPN route, type and length first.
+    Evpn(Box<[u8]>),
+}
+
+impl From<Nlri<'_>> for Destination {
+    fn from(nlri: Nlri<'_>) -> Destination {
+        match nlri {
+            Nlri::Prefix(net) => Destination::Prefix(net),
+            Nlri::Evpn(route) => Destination::Evpn(route.into()),
+        }
+    }
+}
+
+impl Rib {
+    /// The paths of a destination that lead somewhere, and what comes out of comparing them.
+    pub(super) fn contest(&self, id: DestinationId) -> (Vec<Path>, Option<Decision>) {
+        let paths: Vec<Path> = self.table.paths(id).copied().filter(|path| self.metric(path).is_some()).collect();
+        let candidates: Vec<Candidate> = paths.iter().filter_map(|path| self.candidate(path)).collect();
+        let decision = decide(&candidates, &self.settings.preferences);
+        (paths, decision)
+    }
+
+    /// How far the next hop of a path is: 0 when nobody looked; `None` when it cannot be reached.
+    fn metric(&self, path: &Path) -> Option<u32> {
+        if self.metrics.is_empty() || path.peer == PeerId::LOCAL {
+            return Some(0);
+        }
+        let hop = self.sets.hop(path.set)?;
+        self.metrics.get(&hop.address()).copied().unwrap_or(Some(0))
+    }
+
+    fn candidate(&self, path: &Path) -> Option<Candidate> {
+        let summary = self.sets.summary(path.set)?;
+        let source = self.sources.get(path.peer);
+        let local = (self.settings.identifier, IpAddr::from(self.settings.identifier));
+        let (identifier, address) = source.map_or(local, |source| (source.identifier, source.address));
+        Some(Candidate {
+            long_lived_stale: summary.is_marked(mark::LLGR_STALE),
+            local_pref: summary.local_pref,
+            path_length: summary.path_length,
+            origin: summary.origin,
+            med: summary.med,
+            neighbour: summary.neighbour,
+            relation: source.map_or(Relation::Local, |source| source.relation),
+            metric: self.metric(path)?,
+            router: summary.originator.unwrap_or(identifier),
+            clusters: summary.clusters,
+            address,
+            path_id: path.path_id,
+        })
+    }
+
+    /// The paths of a decision as somebody outside sees them.
+    pub(super) fn change(&self, id: DestinationId, paths: &[Path], decision: Option<&Decision>) -> Option<Change> {
+        let key = self.table.key(id)?;
+        let together = decision.map_or(&[][..], |decision| &decision.together);
+        let hop = |path: &Path| Some((path.peer, self.sets.hop(path.set)?));
+        let paths = together.iter().filter_map(|place| paths.get(*place)).filter_map(hop).collect();
+        Some(Change { destination: self.keys.nlri(&key).into(), paths })
+    }
+
+    /// Somebody looked for a next hop: this far it is, or `None` when it cannot be reached.
+    pub fn set_metric(&mut self, hop: IpAddr, metric: Option<u32>) {
+        if self.metrics.insert(hop, metric) == Some(metric) {
+            return;
+        }
+        let through = |path: &Path| self.sets.hop(path.set).is_some_and(|its| its.address() == hop);
+        let ids: Vec<_> = self.table.ids().filter(|id| self.table.paths(*id).any(through)).collect();
+        ids.into_iter().for_each(|id| self.touch(id));
+    }
+
+    /// Whether a path is stale, for people.
+    pub(super) fn is_stale(path: &Path) -> bool {
+        path.flags & STALE != 0
+    }
+}

@@ -1,0 +1,398 @@
+//! The flush: what changed is decided once and encoded once for each group; and what members of groups come for.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::wire::packing::withdraw;
+use crate::wire::refresh::Subtype;
+use crate::wire::update::end_of_rib;
+use crate::wire::{Family, Refresh, message};
+
+use super::change::Change;
+use super::export::{Bucket, Exporter, GroupTerms};
+use super::group::{Group, Member, ROOM, Told};
+use super::key::Keys;
+use super::sets::Sets;
+use super::source::Sources;
+use super::table::{CHANGED, DestinationId, Path, Table};
+use super::{Chunk, PeerId, Rib, Settings};
+
+/// Words of destinations that a member which is behind is told at a time.
+const WORDS: usize = 256;
+
+/// Routes and identifiers of one bucket, in the order in which they changed.
+type Routes = Vec<(u32, DestinationId)>;
+
+/// What a group is to be told in this flush. Whoever a route comes from is left out.
+#[derive(Default)]
+struct News {
+    /// Withdrawn from all but one.
+    gone: BTreeMap<PeerId, Routes>,
+    /// Withdrawn from one: what it was told of is now its own.
+    gone_for: BTreeMap<PeerId, Routes>,
+    buckets: Vec<(Bucket, Routes)>,
+    index: HashMap<Bucket, usize>,
+}
+
+impl News {
+    fn announce(&mut self, bucket: Bucket, route: (u32, DestinationId)) {
+        let place = *self.index.entry(bucket).or_insert_with(|| {
+            self.buckets.push((bucket, Vec::new()));
+            self.buckets.len() - 1
+        });
+        if let Some((_, routes)) = self.buckets.get_mut(place) {
+            routes.push(route);
+        }
+    }
+}
+
+/// The parts of a [`Rib`] that are read while its groups are written.
+#[derive(Clone, Copy)]
+struct Known<'r> {
+    settings: &'r Settings,
+    keys: &'r Keys,
+    table: &'r Table,
+    sets: &'r Sets,
+    sources: &'r Sources,
+}
+
+/// A destination in a flush: whether its best path is another one, or says something else.
+#[derive(Clone, Copy)]
+struct Touched {
+    id: DestinationId,
+    best_changed: bool,
+}
+
+impl Rib {
+    /// Decides what changed since the last flush, and encodes it for every group. What is best now is appended to `changes`.
+    /// Whether there is more to do for members that are behind is the answer: call again, other work may come between.
+    pub fn flush(&mut self, changes: &mut Vec<Change>) -> bool {
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut touched = Vec::with_capacity(dirty.len());
+        for id in dirty {
+            touched.push(self.decide(id, changes));
+        }
+        let known = Known {
+            settings: &self.settings,
+            keys: &self.keys,
+            table: &self.table,
+            sets: &self.sets,
+            sources: &self.sources,
+        };
+        let mut more = false;
+        for group in &mut self.groups {
+            if !touched.is_empty() {
+                tell_group(group, &touched, known);
+            }
+            more |= catch_up(group, known);
+            self.ready.extend(group.members.iter().filter(|(_, member)| member.queued() > 0).map(|(peer, _)| *peer));
+        }
+        for Touched { id, .. } in &touched {
+            self.table.settle(*id);
+        }
+        self.free_unused(&touched);
+        more
+    }
+
+    fn decide(&mut self, id: DestinationId, changes: &mut Vec<Change>) -> Touched {
+        let (paths, decision) = self.contest(id);
+        let best = decision.as_ref().and_then(|decision| paths.get(decision.best)).copied();
+        let same = |head: &Path, best: &Path| (head.peer, head.path_id) == (best.peer, best.path_id);
+        let best_changed = self.table.has_moved(id)
+            || match (self.table.best(id), best) {
+                (Some(head), Some(best)) => !same(head, &best) || best.flags & CHANGED != 0,
+                _ => true,
+            };
+        if best_changed || paths.len() > 1 {
+            changes.extend(self.change(id, &paths, decision.as_ref()));
+        }
+        if let Some(best) = best {
+            self.table.promote(id, best);
+        }
+        Touched { id, best_changed }
+    }
+
+    fn free_unused(&mut self, touched: &[Touched]) {
+        let without = touched.iter().map(|touched| touched.id).filter(|id| self.table.best(*id).is_none());
+        self.unused.extend(without);
+        if self.unused.is_empty() || self.groups.iter().any(Group::is_behind) {
+            return;
+        }
+        for id in std::mem::take(&mut self.unused) {
+            if let Some(key) = self.table.free(id) {
+                self.keys.forget(&key);
+            }
+        }
+    }
+
+    /// A peer is told everything of a family from now on, as these terms say; End-of-RIB follows when it has it all.
+    pub fn join(&mut self, peer: PeerId, terms: GroupTerms) {
+        let (family, bound) = (terms.family.family, self.table.bound());
+        let place = match self.groups.iter().position(|group| group.terms == terms) {
+            Some(place) => place,
+            None => {
+                self.groups.push(Group::new(terms));
+                let place = self.groups.len() - 1;
+                self.begin_group(place);
+                place
+            }
+        };
+        if let Some(group) = self.groups.get_mut(place) {
+            group.members.insert(peer, Member::new(bound, end_of_rib(family).into()));
+        }
+    }
+
+    /// A group that is new is taken to have been told what there is, for its first member will be.
+    fn begin_group(&mut self, place: usize) {
+        let Some(group) = self.groups.get_mut(place) else { return };
+        let touched: Vec<Touched> = self.table.ids().map(|id| Touched { id, best_changed: true }).collect();
+        let known = Known {
+            settings: &self.settings,
+            keys: &self.keys,
+            table: &self.table,
+            sets: &self.sets,
+            sources: &self.sources,
+        };
+        news_of(group, &touched, known);
+    }
+
+    /// A peer is told nothing more, and what waits for it is dropped.
+    pub fn leave(&mut self, peer: PeerId) {
+        self.groups.iter_mut().for_each(|group| drop(group.members.remove(&peer)));
+        self.groups.retain(|group| !group.members.is_empty());
+        self.ready.remove(&peer);
+    }
+
+    /// A peer asked for all routes of a family again; one with enhanced refresh is told where they begin and end (RFC 7313).
+    pub fn refresh(&mut self, peer: PeerId, family: Family, marked: RefreshMarks) {
+        let bound = self.table.bound();
+        let of_family = self.groups.iter_mut().filter(|group| group.terms.family.family == family);
+        for member in of_family.filter_map(|group| group.members.get_mut(&peer)) {
+            let marker = |subtype| Chunk::from(message::refresh(&Refresh { family, subtype }));
+            match marked {
+                RefreshMarks::Sent => member.again(Some(marker(Subtype::Begin)), (bound, marker(Subtype::End))),
+                RefreshMarks::NotSent => member.again(None, (bound, Vec::new().into())),
+            }
+        }
+    }
+
+    /// Peers that there are bytes for since this was asked last.
+    pub fn ready(&mut self) -> impl Iterator<Item = PeerId> + use<> {
+        std::mem::take(&mut self.ready).into_iter()
+    }
+
+    /// The next bytes for a peer.
+    pub fn take(&mut self, peer: PeerId) -> Option<Chunk> {
+        self.groups.iter_mut().filter_map(|group| group.members.get_mut(&peer)).find_map(Member::pop)
+    }
+
+    /// Bytes that wait for a peer.
+    pub fn queued(&self, peer: PeerId) -> usize {
+        self.groups.iter().filter_map(|group| group.members.get(&peer)).map(Member::queued).sum()
+    }
+}
+
+/// Whether the routes of a refresh are put between markers (RFC 7313).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefreshMarks {
+    /// They are.
+    Sent,
+    /// The peer does not know them.
+    NotSent,
+}
+
+fn tell_group(group: &mut Group, touched: &[Touched], known: Known<'_>) {
+    let (news, marks) = news_of(group, touched, known);
+    for member in group.members.values_mut().filter(|member| member.behind.is_some()) {
+        marks.iter().for_each(|(id, highest)| member.mark(*id, *highest));
+    }
+    let (for_all, for_one) = encode(&group.terms, news, known);
+    for (peer, member) in group.members.iter_mut().filter(|(_, member)| member.behind.is_none()) {
+        for_one.get(peer).into_iter().for_each(|chunk| member.push(chunk.clone()));
+        for_all.iter().filter(|(without, _)| without != peer).for_each(|(_, chunk)| member.push(chunk.clone()));
+        member.fall_behind();
+    }
+}
+
+/// What a group is to be told, and which destinations it concerns, with the highest identifier that was told of each.
+fn news_of(group: &mut Group, touched: &[Touched], known: Known<'_>) -> (News, Vec<(DestinationId, u8)>) {
+    let (mut news, mut marks) = (News::default(), Vec::new());
+    let mut exporter = Exporter::new(known.settings, (known.sets, known.sources), &group.terms);
+    for touched in touched {
+        let Some(key) = known.table.key(touched.id) else { continue };
+        if key.family() != group.terms.family.family {
+            continue;
+        }
+        let highest = match &mut group.told {
+            Told::Best(told) => best_news(told, *touched, (&mut exporter, &mut news), known),
+            Told::Paths(told) => paths_news(told, touched.id, (&mut exporter, &mut news), known),
+        };
+        marks.push((touched.id, highest));
+    }
+    (news, marks)
+}
+
+fn best_news(told: &mut Vec<u16>, touched: Touched, to: (&mut Exporter<'_>, &mut News), known: Known<'_>) -> u8 {
+    let (exporter, news) = to;
+    let place = touched.id.0 as usize;
+    if told.len() <= place {
+        told.resize(known.table.bound() as usize, 0);
+    }
+    let Some(told) = told.get_mut(place) else { return 0 };
+    let bucket = bucket_of(exporter, touched.id, known.table.best(touched.id), known);
+    let before = told.checked_sub(1).map(PeerId);
+    match (before, bucket) {
+        (Some(before), Some(bucket)) => {
+            if before == bucket.peer && !touched.best_changed {
+                return 0;
+            }
+            news.announce(bucket, (0, touched.id));
+            if before != bucket.peer {
+                news.gone_for.entry(bucket.peer).or_default().push((0, touched.id));
+            }
+        }
+        (None, Some(bucket)) => news.announce(bucket, (0, touched.id)),
+        (Some(before), None) => news.gone.entry(before).or_default().push((0, touched.id)),
+        (None, None) => {}
+    }
+    *told = bucket.map_or(0, |bucket| bucket.peer.0 + 1);
+    0
+}
+
+fn paths_news(
+    told: &mut HashMap<u32, Vec<(u8, PeerId)>>,
+    id: DestinationId,
+    to: (&mut Exporter<'_>, &mut News),
+    known: Known<'_>,
+) -> u8 {
+    let (exporter, news) = to;
+    let most = usize::from(exporter.terms.most_paths);
+    let before = told.remove(&id.0).unwrap_or_default();
+    let mut now = Vec::new();
+    for path in known.table.paths(id).filter(|path| path.local_id != 0) {
+        let Some(bucket) = bucket_of(exporter, id, Some(path), known).filter(|_| now.len() < most) else { continue };
+        now.push((path.local_id, path.peer));
+        if path.flags & CHANGED != 0 || !before.contains(&(path.local_id, path.peer)) {
+            news.announce(bucket, (path.local_id.into(), id));
+        }
+    }
+    for (local_id, peer) in before.iter().filter(|path| !now.contains(path)) {
+        let route = (u32::from(*local_id), id);
+        match now.iter().find(|(other, _)| other == local_id) {
+            // The identifier is another's now: announcing that replaces this, but for the other, who is not told of its own.
+            Some((_, other)) => news.gone_for.entry(*other).or_default().push(route),
+            None => news.gone.entry(*peer).or_default().push(route),
+        }
+    }
+    let highest = before.iter().chain(&now).map(|(local_id, _)| *local_id).max().unwrap_or(0);
+    if !now.is_empty() {
+        told.insert(id.0, now);
+    }
+    highest
+}
+
+fn bucket_of(exporter: &mut Exporter<'_>, id: DestinationId, path: Option<&Path>, known: Known<'_>) -> Option<Bucket> {
+    let path = path?;
+    let key = known.table.key(id)?;
+    exporter.bucket(known.keys.nlri(&key), path.peer, path.set)
+}
+
+/// The bytes for all but one, and those for one alone.
+fn encode(terms: &GroupTerms, news: News, known: Known<'_>) -> (Vec<(PeerId, Chunk)>, BTreeMap<PeerId, Chunk>) {
+    let exporter = Exporter::new(known.settings, (known.sets, known.sources), terms);
+    let mut all: BTreeMap<PeerId, Vec<u8>> = BTreeMap::new();
+    for (without, routes) in &news.gone {
+        withdraw_routes(terms, routes, known, all.entry(*without).or_default());
+    }
+    for (bucket, routes) in &news.buckets {
+        announce_routes(&exporter, (bucket, routes), known, all.entry(bucket.peer).or_default());
+    }
+    let one = |(peer, routes): (PeerId, Routes)| {
+        let mut bytes = Vec::new();
+        withdraw_routes(terms, &routes, known, &mut bytes);
+        (peer, Chunk::from(bytes))
+    };
+    let all = all.into_iter().filter(|(_, bytes)| !bytes.is_empty()).map(|(peer, bytes)| (peer, Chunk::from(bytes)));
+    (all.collect(), news.gone_for.into_iter().map(one).collect())
+}
+
+fn withdraw_routes(terms: &GroupTerms, routes: &[(u32, DestinationId)], known: Known<'_>, out: &mut Vec<u8>) {
+    let keys: Vec<_> = routes.iter().filter_map(|(id, at)| Some((*id, known.table.key(*at)?))).collect();
+    withdraw(terms.family, &terms.wire, keys.iter().map(|(id, key)| (*id, known.keys.nlri(key))), out);
+}
+
+/// What cannot be announced, for there is no next hop or no room, is withdrawn: it may have been announced before.
+fn announce_routes(exporter: &Exporter<'_>, (bucket, routes): (&Bucket, &Routes), known: Known<'_>, out: &mut Vec<u8>) {
+    let keys: Vec<_> = routes.iter().filter_map(|(id, at)| Some((*id, known.table.key(*at)?))).collect();
+    let listed = keys.iter().map(|(id, key)| (*id, known.keys.nlri(key)));
+    let sheet = exporter.sheet(bucket);
+    if sheet.and_then(|sheet| sheet.announce(listed, out).ok()).is_none() {
+        withdraw_routes(exporter.terms, routes, known, out);
+    }
+}
+
+/// Tells members that are behind more, as far as they have room; whether some are still behind and have room.
+fn catch_up(group: &mut Group, known: Known<'_>) -> bool {
+    let Group { terms, told, members } = group;
+    let mut more = false;
+    for (peer, member) in members.iter_mut().filter(|(_, member)| member.queued() < ROOM) {
+        let Some(behind) = &mut member.behind else { continue };
+        let ids = behind.next(WORDS);
+        if ids.is_empty() {
+            let marker = behind.marker.take();
+            member.behind = None;
+            marker.into_iter().filter(|marker| !marker.is_empty()).for_each(|marker| member.push(marker));
+            continue;
+        }
+        more = true;
+        let chunk = state_of(terms, (*peer, told), (&ids, &mut behind.told), known);
+        if !chunk.is_empty() {
+            member.push(chunk.into());
+        }
+    }
+    more
+}
+
+/// What is true now of some destinations, for one member, whatever it was told before.
+fn state_of(
+    terms: &GroupTerms,
+    (peer, told): (PeerId, &Told),
+    (ids, highest): (&[DestinationId], &mut HashMap<u32, u8>),
+    known: Known<'_>,
+) -> Vec<u8> {
+    let mut exporter = Exporter::new(known.settings, (known.sets, known.sources), terms);
+    let (mut news, mut gone) = (News::default(), Vec::new());
+    for id in ids.iter().copied() {
+        if known.table.key(id).is_none_or(|key| key.family() != terms.family.family) {
+            continue;
+        }
+        let mut one = |path: &Path, path_id: u32| {
+            let bucket = bucket_of(&mut exporter, id, Some(path), known).filter(|bucket| bucket.peer != peer);
+            bucket.map(|bucket| news.announce(bucket, (path_id, id))).is_some()
+        };
+        match told {
+            Told::Best(_) => {
+                if !known.table.best(id).is_some_and(|path| one(path, 0)) {
+                    gone.push((0, id));
+                }
+            }
+            Told::Paths(told) => {
+                let now = told.get(&id.0).map_or(&[][..], |now| now);
+                let is_told = |path: &&Path| now.contains(&(path.local_id, path.peer));
+                let sent: Vec<u8> = known
+                    .table
+                    .paths(id)
+                    .filter(is_told)
+                    .filter_map(|path| one(path, path.local_id.into()).then_some(path.local_id))
+                    .collect();
+                let before = highest.remove(&id.0).unwrap_or(0);
+                gone.extend((1..=before).filter(|local| !sent.contains(local)).map(|local| (local.into(), id)));
+            }
+        }
+    }
+    let mut out = Vec::new();
+    withdraw_routes(terms, &gone, known, &mut out);
+    for (bucket, routes) in &news.buckets {
+        announce_routes(&exporter, (bucket, routes), known, &mut out);
+    }
+    out
+}

@@ -1,0 +1,161 @@
+//! `Group`: peers that are told the same. What they were told is two bytes a destination; what they are to be told is bytes that
+//! all of them share.
+//!
+//! A member that takes too slowly, or has just come, is behind: it has a bit for each destination that it must still hear of, and is told
+//! what is best when it has room. So memory is bounded, and what is no longer true is never sent.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::Chunk;
+use super::export::GroupTerms;
+use super::source::PeerId;
+use super::table::DestinationId;
+
+/// Bytes that may wait for one member before it falls behind.
+pub const MOST_QUEUED: usize = 4 << 20;
+/// Bytes below which one that is behind is told more.
+pub const ROOM: usize = 256 << 10;
+
+/// What the members of a group have been told.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// For each destination whose path, plus one; 0 for nothing.
+    Best(Vec<u16>),
+    /// For each destination the paths, by our identifier and whose they are.
+    Paths(HashMap<u32, Vec<(u8, PeerId)>>),
+}
+
+/// Peers that are told the same.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub terms: GroupTerms,
+    pub told: Told,
+    pub members: BTreeMap<PeerId, Member>,
+}
+
+/// One peer of a group.
+#[derive(Debug, Default)]
+pub(super) struct Member {
+    queue: VecDeque<Chunk>,
+    queued: usize,
+    pub behind: Option<Behind>,
+}
+
+/// What a member must still hear of.
+#[derive(Debug)]
+pub(super) struct Behind {
+    bits: Vec<u64>,
+    cursor: usize,
+    /// For path identifiers, the highest that it may have been told of a destination.
+    pub told: HashMap<u32, u8>,
+    /// What is sent when there is nothing left: End-of-RIB, or the end of a refresh.
+    pub marker: Option<Chunk>,
+}
+
+impl Behind {
+    fn nothing() -> Behind {
+        Behind { bits: Vec::new(), cursor: 0, told: HashMap::new(), marker: None }
+    }
+
+    /// Behind in everything below a number.
+    fn everything(bound: u32, marker: Chunk) -> Behind {
+        let whole = (bound / 64) as usize;
+        let mut bits = vec![u64::MAX; whole];
+        bits.push((1 << (bound % 64)) - 1);
+        Behind { bits, cursor: 0, told: HashMap::new(), marker: Some(marker) }
+    }
+
+    fn mark(&mut self, id: DestinationId) {
+        let (word, bit) = ((id.0 / 64) as usize, id.0 % 64);
+        if self.bits.len() <= word {
+            self.bits.resize(word + 1, 0);
+        }
+        if let Some(bits) = self.bits.get_mut(word) {
+            *bits |= 1 << bit;
+        }
+        self.cursor = self.cursor.min(word);
+    }
+
+    /// The next destinations, at most so many words of them; none when there is nothing left.
+    pub fn next(&mut self, words: usize) -> Vec<DestinationId> {
+        let mut ids = Vec::new();
+        let mut left = words;
+        while let Some(bits) = self.bits.get_mut(self.cursor).filter(|_| left > 0) {
+            let mut word = std::mem::take(bits);
+            left -= usize::from(word != 0);
+            while word != 0 {
+                ids.push(DestinationId(self.cursor as u32 * 64 + word.trailing_zeros()));
+                word &= word - 1;
+            }
+            self.cursor += 1;
+        }
+        ids
+    }
+}
+
+impl Member {
+    /// One that must hear of everything, and then this.
+    pub fn new(bound: u32, marker: Chunk) -> Member {
+        Member { behind: Some(Behind::everything(bound, marker)), ..Member::default() }
+    }
+
+    /// Begins again: first these bytes, then everything, then the marker.
+    pub fn again(&mut self, first: Option<Chunk>, (bound, marker): (u32, Chunk)) {
+        first.into_iter().for_each(|chunk| self.push(chunk));
+        let before = self.behind.take();
+        let mut behind = Behind::everything(bound, marker);
+        // One marker for two reasons would end neither: an End-of-RIB that is still due goes out at once, for everything follows anyway.
+        if let Some(due) = before.and_then(|before| {
+            behind.told = before.told;
+            before.marker
+        }) {
+            self.push(due);
+        }
+        self.behind = Some(behind);
+    }
+
+    pub fn push(&mut self, chunk: Chunk) {
+        self.queued += chunk.len();
+        self.queue.push_back(chunk);
+    }
+
+    pub fn pop(&mut self) -> Option<Chunk> {
+        let chunk = self.queue.pop_front()?;
+        self.queued -= chunk.len();
+        Some(chunk)
+    }
+
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Falls behind when too much waits.
+    pub fn fall_behind(&mut self) {
+        if self.queued > MOST_QUEUED && self.behind.is_none() {
+            self.behind = Some(Behind::nothing());
+        }
+    }
+
+    /// Has to hear of a destination, of which it may have been told identifiers up to this.
+    pub fn mark(&mut self, id: DestinationId, highest: u8) {
+        let Some(behind) = &mut self.behind else { return };
+        behind.mark(id);
+        if highest > 0 {
+            let told = behind.told.entry(id.0).or_default();
+            *told = highest.max(*told);
+        }
+    }
+}
+
+impl Group {
+    pub fn new(terms: GroupTerms) -> Group {
+        let paths = terms.most_paths > 1 && terms.family.send == crate::wire::PathIds::Present;
+        let told = if paths { Told::Paths(HashMap::new()) } else { Told::Best(Vec::new()) };
+        Group { terms, told, members: BTreeMap::new() }
+    }
+
+    /// Whether somebody must still hear of something.
+    pub fn is_behind(&self) -> bool {
+        self.members.values().any(|member| member.behind.is_some())
+    }
+}

@@ -1,0 +1,112 @@
+//! [`Source`]: who routes come from, as far as their worth depends on it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use crate::policy::Policy;
+use crate::wire::capability::Role;
+
+/// A peer by number, for as long as it is configured. 0 is this speaker itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u16);
+
+impl PeerId {
+    /// Routes that begin here.
+    pub const LOCAL: PeerId = PeerId(0);
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            PeerId::LOCAL => f.write_str("local"),
+            PeerId(number) => write!(f, "#{number}"),
+        }
+    }
+}
+
+/// What a peer is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Relation {
+    /// This speaker itself.
+    Local,
+    /// Of another AS.
+    External,
+    /// Of our AS.
+    Internal,
+    /// Of our AS, and we reflect for it (RFC 4456).
+    Client,
+}
+
+impl Relation {
+    /// Whether it is across the border.
+    pub fn is_external(self) -> bool {
+        self == Relation::External
+    }
+
+    /// Whether it is inside, client or not.
+    pub fn is_internal(self) -> bool {
+        matches!(self, Relation::Internal | Relation::Client)
+    }
+}
+
+/// A peer as routes see it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// What it is to us.
+    pub relation: Relation,
+    /// Its AS.
+    pub asn: u32,
+    /// Its identifier.
+    pub identifier: Ipv4Addr,
+    /// Its address.
+    pub address: IpAddr,
+    /// Our role towards it (RFC 9234).
+    pub role: Option<Role>,
+    /// Our own addresses on this session: a route through one of them leads in a circle.
+    pub own_addresses: Vec<IpAddr>,
+    /// What is done to its routes.
+    pub import: Arc<Policy>,
+}
+
+/// All peers.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    known: Vec<Option<Source>>,
+    paths: Vec<u32>,
+}
+
+impl Sources {
+    pub fn add(&mut self, peer: PeerId, source: Source) {
+        let place = usize::from(peer.0);
+        if self.known.len() <= place {
+            self.known.resize(place + 1, None);
+            self.paths.resize(place + 1, 0);
+        }
+        if let Some(known) = self.known.get_mut(place) {
+            *known = Some(source);
+        }
+    }
+
+    pub fn get(&self, peer: PeerId) -> Option<&Source> {
+        self.known.get(usize::from(peer.0))?.as_ref()
+    }
+
+    pub fn relation(&self, peer: PeerId) -> Relation {
+        self.get(peer).map_or(Relation::Local, |source| source.relation)
+    }
+
+    pub fn paths(&self, peer: PeerId) -> usize {
+        self.paths.get(usize::from(peer.0)).map_or(0, |count| *count as usize)
+    }
+
+    pub fn count(&mut self, peer: PeerId, difference: i32) {
+        let place = usize::from(peer.0);
+        if self.paths.len() <= place {
+            self.paths.resize(place + 1, 0);
+        }
+        if let Some(count) = self.paths.get_mut(place) {
+            *count = count.saturating_add_signed(difference);
+        }
+    }
+}
