@@ -189,9 +189,11 @@ impl Book {
     /// routes come and go, and a routing daemon has thousands of its own.
     fn decides_what_is_on_link(&self, entry: &route::Entry) -> bool {
         let uplink = || entry.link.and_then(|index| self.links.get(&index)).is_some_and(Known::may_be_uplink);
-        entry.key.destination.prefix_len() == 0
-            || (entry.direct && uplink())
-            || self.links.values().any(|known| known.may_be_uplink() && known.surrounds(&entry.key.destination))
+        let destination = &entry.key.destination;
+        let host = destination.prefix_len() == destination.max_prefix_len();
+        destination.prefix_len() == 0
+            || ((entry.direct || host) && uplink())
+            || self.links.values().any(|known| known.may_be_uplink() && known.surrounds(destination))
     }
 
     fn via(&self, entry: &route::Entry) -> Via {

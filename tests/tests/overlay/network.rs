@@ -54,7 +54,7 @@ fn a_configuration_that_cannot_be_used_is_named_and_the_last_good_one_stays() ->
     let looks = alpha.metric("towpath_looks_total")?;
     for (text, said) in [
         ("{\"Network\": \"10.244.0.0/16\", ", "net-conf.json"),
-        ("{\"Network\": \"10.244.0.0/16\", \"Backend\": {\"Type\": \"host-gw\"}}", "host-gw"),
+        ("{\"Network\": \"10.244.0.0/16\", \"Backend\": {\"Type\": \"ipsec\"}}", "ipsec"),
         ("{\"Network\": \"10.244.0.0/16\", \"Backend\": {\"Type\": \"vxlan\", \"VNI\": 16777216}}", "VNI"),
     ] {
         cluster.configure(text)?;
