@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use ipam::{Endpoint, Family, Lease, Stack};
 use ipnet::IpNet;
 
-use crate::masquerade::{self, Firewall};
+use crate::masquerade::{self, Exceptions, Firewall, TowardsNodes};
 use crate::on_link::OnLink;
+use crate::ruleset::Ruleset;
 use crate::state::{KernelState, LinkName, Route, RouteKey, Tag, Via};
 use crate::udp::{self, UdpSettings};
 use crate::vxlan::{self, VxlanSettings};
@@ -141,6 +142,16 @@ pub enum OwnSubnetRoute {
     Blackhole,
 }
 
+/// What becomes of packets to addresses of the cluster's networks that no node has (`--ip-unreachable-route`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnclaimedAddresses {
+    /// They go where the node's other routes lead: to the default gateway, mostly, as under flannel.
+    #[default]
+    Routed,
+    /// `unreachable NETWORK` with the last metric that there is: the sender is told, and they never loop between the gateway and us.
+    Unreachable,
+}
+
 /// This node's place in the cluster: all that decides its kernel's state, but for the peers' leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -158,6 +169,10 @@ pub struct Cluster {
     pub routes: RouteStyle,
     /// Blackhole or not.
     pub own_subnet_route: OwnSubnetRoute,
+    /// Unreachable or not.
+    pub unclaimed: UnclaimedAddresses,
+    /// Whose packets are masqueraded otherwise.
+    pub exceptions: Exceptions,
 }
 
 /// Why one family of a peer's lease gets no path.
@@ -184,10 +199,11 @@ impl Cluster {
             Backend::WireGuard(settings) => wireguard::base(self, settings),
             Backend::HostGw | Backend::Alloc => KernelState::default(),
         };
-        if self.backend.uses_uplink() {
+        // Other nodes' pods may send over the uplink, whichever way the answers take.
+        if self.backend.uses_uplink() || self.exceptions.nodes == TowardsNodes::Kept {
             direct::base(self, &mut state);
         }
-        state.ruleset = Some(masquerade::ruleset(self));
+        state.ruleset = Some(masquerade::ruleset(self, &[]));
         for (family, subnet) in self.own.subnets().iter() {
             let forwarding = match family {
                 Family::V4 => "net/ipv4/ip_forward",
@@ -199,7 +215,24 @@ impl Cluster {
                 state.routes.insert(RouteKey::new(*subnet), route);
             }
         }
+        // Where others bring the packets, no route of ours may stand in their way.
+        if self.unclaimed == UnclaimedAddresses::Unreachable && self.backend != Backend::Alloc {
+            let route = Route { via: Via::Unreachable, tag: Tag::Ours };
+            // A longer prefix comes before it in any case, and another route to the whole network by its metric.
+            let last = |destination| RouteKey { destination, metric: u32::MAX };
+            state.routes.extend(self.networks.values().map(|network| (last(*network), route)));
+        }
         state
+    }
+
+    /// The ruleset, where it says something of the other nodes; else that of the base is right with any nodes.
+    pub(crate) fn ruleset_with<'l>(&self, leases: impl Iterator<Item = &'l Lease>) -> Option<Ruleset> {
+        (self.exceptions.nodes == TowardsNodes::Kept).then(|| {
+            let publics =
+                leases.flat_map(|lease| lease.endpoints.values()).map(|endpoint| IpNet::from(endpoint.public));
+            // A prefix for all addresses of which it is made: no more than those, in few rules.
+            masquerade::ruleset(self, &IpNet::aggregate(&publics.collect()))
+        })
     }
 
     /// What one peer's lease adds; and, per family, why it adds nothing.

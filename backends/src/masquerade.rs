@@ -1,5 +1,8 @@
 //! Masquerade and forwarding: what our nftables table must say. Flannel's six rules by meaning (its iptables mode, where its
-//! two modes differ), forward rules, and the tunnel's outer packets kept out of connection tracking and NAT.
+//! two modes differ), what users ask for beside them ([`Exceptions`]), forward rules, and the tunnel's outer packets kept out of
+//! connection tracking and NAT.
+
+use std::net::IpAddr;
 
 use ipam::{Family, Stack};
 use ipnet::IpNet;
@@ -30,6 +33,27 @@ pub enum Masquerade {
     PortKeeping,
 }
 
+/// Of which pods' packets to the outside the source is another than masquerade would give. Nothing of it is flannel's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exceptions {
+    /// Destinations to which it stays the pod's (`NonMasqueradeCIDRs`), of either family.
+    pub kept_towards: Vec<IpNet>,
+    /// Whether it stays towards the other nodes' own addresses (`NonMasqueradeNodes`).
+    pub nodes: TowardsNodes,
+    /// The address that it becomes, per family, where not the outgoing interface's (`--ip-masq-address`).
+    pub fixed: Option<Stack<IpAddr>>,
+}
+
+/// What source nodes see of pods on other nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TowardsNodes {
+    /// The pod's node, as everybody outside does.
+    #[default]
+    Masqueraded,
+    /// The pod.
+    Kept,
+}
+
 /// Whether forwarded packets of the cluster are accepted explicitly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forward {
@@ -39,8 +63,8 @@ pub enum Forward {
     Accept,
 }
 
-/// The whole table.
-pub(crate) fn ruleset(cluster: &Cluster) -> Ruleset {
+/// The whole table. `nodes` are the addresses of the other nodes, where these matter.
+pub(crate) fn ruleset(cluster: &Cluster, nodes: &[IpNet]) -> Ruleset {
     let mut chains = Vec::new();
     match &cluster.backend {
         Backend::Vxlan(settings) => chains.extend(tunnel_chains(settings.port)),
@@ -61,7 +85,7 @@ pub(crate) fn ruleset(cluster: &Cluster) -> Ruleset {
         Masquerade::PortKeeping => Some(Verdict::Masquerade),
     };
     if let Some(masquerade) = masquerade {
-        chains.push(Chain { kind: ChainKind::Postrouting, rules: postrouting(cluster, masquerade) });
+        chains.push(Chain { kind: ChainKind::Postrouting, rules: postrouting(cluster, nodes, masquerade) });
     }
     Ruleset { chains }
 }
@@ -75,8 +99,8 @@ fn tunnel_chains(port: u16) -> [Chain; 2] {
     [Chain { kind: ChainKind::Prerouting, rules: vec![received] }, Chain { kind: ChainKind::Output, rules: vec![sent] }]
 }
 
-/// Flannel's rules in flannel's order; family by family, since no rule matches both.
-fn postrouting(cluster: &Cluster, masquerade: Verdict) -> Vec<Rule> {
+/// Flannel's rules in flannel's order, the exceptions before those that masquerade; family by family, since no rule matches both.
+fn postrouting(cluster: &Cluster, nodes: &[IpNet], masquerade: Verdict) -> Vec<Rule> {
     let marked = Match::Mark { mask: KUBE_PROXY_MARK, value: KUBE_PROXY_MARK };
     let mut rules = vec![rule([marked], Verdict::Return)];
     let subnets = cluster.own.subnets();
@@ -89,12 +113,29 @@ fn postrouting(cluster: &Cluster, masquerade: Verdict) -> Vec<Rule> {
             rule([Match::Source(network), Match::Destination(subnet)], Verdict::Return),
             // A client from outside keeps its address towards our own pods (externalTrafficPolicy: Local).
             rule([Match::SourceNot(network), Match::Destination(subnet)], Verdict::Return),
-            rule([Match::Source(network), Match::DestinationNot(multicast(family))], masquerade),
+        ]);
+        let kept = cluster.exceptions.kept_towards.iter().chain(nodes).filter(|net| Family::of_net(net) == family);
+        rules.extend(kept.map(|net| rule([Match::Source(network), Match::Destination(*net)], Verdict::Return)));
+        rules.extend([
+            rule(
+                [Match::Source(network), Match::DestinationNot(multicast(family))],
+                outwards(cluster, family, masquerade),
+            ),
             // Towards another node's pods it gets ours, or the answer would not come back through us.
             rule([Match::SourceNot(network), Match::Destination(network)], masquerade),
         ]);
     }
     rules
+}
+
+/// What becomes of the source of a pod's packet to the outside.
+fn outwards(cluster: &Cluster, family: Family, masquerade: Verdict) -> Verdict {
+    let fixed = cluster.exceptions.fixed.as_ref().and_then(|fixed| fixed.get(family));
+    match (fixed, masquerade) {
+        (Some(address), Verdict::MasqueradeFullyRandom) => Verdict::SourceNatFullyRandom(*address),
+        (Some(address), _) => Verdict::SourceNat(*address),
+        (None, masquerade) => masquerade,
+    }
 }
 
 /// All multicast: never masqueraded (RFC 5771, RFC 4291 section 2.7).

@@ -1,6 +1,7 @@
 //! [`Ruleset`]: our one nftables table as data. What the rules must say is `masquerade`'s; their bytes are `kernel::nft`'s.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipam::Family;
 use ipnet::IpNet;
@@ -99,6 +100,10 @@ pub enum Verdict {
     Masquerade,
     /// `masquerade fully-random`
     MasqueradeFullyRandom,
+    /// `snat ip to ADDRESS`, of the address's family.
+    SourceNat(IpAddr),
+    /// `snat ip to ADDRESS fully-random`
+    SourceNatFullyRandom(IpAddr),
     /// `notrack`
     NoTrack,
     /// A rule that we would never write: its presence makes the tables differ. Never desired.
@@ -124,7 +129,12 @@ impl fmt::Display for Match {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ip = |address: &IpAddr| if address.is_ipv4() { "ip" } else { "ip6" };
         f.write_str(match self {
+            Verdict::SourceNat(address) => return write!(f, "snat {} to {address}", ip(address)),
+            Verdict::SourceNatFullyRandom(address) => {
+                return write!(f, "snat {} to {address} fully-random", ip(address));
+            }
             Verdict::Return => "return",
             Verdict::Accept => "accept",
             Verdict::Masquerade => "masquerade",

@@ -45,6 +45,7 @@ impl Desired {
         for lease in elders_first {
             desired.add(&lease.key, table);
         }
+        desired.follow_nodes(table);
         desired.pack();
         desired
     }
@@ -123,6 +124,9 @@ impl Desired {
         if self.overlapping.is_empty() {
             // Another lease's next hop stays, whoever of the two came first.
             after.nexthops.extend(before.nexthops.iter().filter(|(key, _)| self.state.nexthops.contains_key(key)));
+            before.ruleset.clone_from(&self.state.ruleset);
+            self.follow_nodes(table);
+            after.ruleset.clone_from(&self.state.ruleset);
             return diff(&before, &after);
         }
         // The one that came now may be the elder: begin again, from what the kernel was told before. (A next hop that it has
@@ -130,6 +134,14 @@ impl Desired {
         subtract(&mut self.state, &after);
         add(&mut self.state, &before);
         self.renew(table)
+    }
+
+    /// The rules, where they name the other nodes' addresses.
+    fn follow_nodes(&mut self, table: &LeaseTable) {
+        if let Some(ruleset) = self.cluster.ruleset_with(table.leases().filter(|lease| table.own() != Some(&lease.key)))
+        {
+            self.state.ruleset = Some(ruleset);
+        }
     }
 
     fn renew(&mut self, table: &LeaseTable) -> Plan {

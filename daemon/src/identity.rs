@@ -1,8 +1,10 @@
 //! [`Identity`]: what a node is before it knows anything of the cluster. It does not change while the daemon runs.
 
-use backends::cluster::{OwnSubnetRoute, RouteStyle};
+use std::net::IpAddr;
+
+use backends::cluster::{OwnSubnetRoute, RouteStyle, UnclaimedAddresses};
 use backends::masquerade::Firewall;
-use ipam::NodeName;
+use ipam::{NodeName, Stack};
 
 use crate::config::{Instance, Settings};
 use crate::netconf::Division;
@@ -19,6 +21,10 @@ pub struct Identity {
     pub firewall: Firewall,
     /// Blackhole or not.
     pub own_subnet_route: OwnSubnetRoute,
+    /// What becomes of packets to addresses of no node.
+    pub unclaimed: UnclaimedAddresses,
+    /// The address that masqueraded packets get, where not the interface's.
+    pub masquerade_address: Option<Stack<IpAddr>>,
     /// What the plugin hangs pods on.
     pub pods: PodMode,
     /// How routes to peers are written: what the kernel can do.
@@ -35,6 +41,8 @@ impl Identity {
             instance: instance.clone(),
             firewall: settings.firewall,
             own_subnet_route: settings.own_subnet_route,
+            unclaimed: settings.unclaimed,
+            masquerade_address: settings.masquerade_address,
             pods: settings.pods,
             routes,
             division: Division::of(&settings.store),

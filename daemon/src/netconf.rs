@@ -6,12 +6,14 @@
 mod backend;
 mod family;
 mod json;
+mod masquerade;
 mod object;
 mod udp;
 mod vxlan;
 mod wireguard;
 
 use backends::Backend;
+use backends::masquerade::Exceptions;
 use ipam::{Family, Pool, Stack};
 use ipnet::IpNet;
 
@@ -28,6 +30,8 @@ pub struct Network {
     pub pools: Stack<Pool>,
     /// How packets get from node to node.
     pub backend: Backend,
+    /// Of which of pods' packets the source is not masqueraded.
+    pub exceptions: Exceptions,
     /// What was read and looks wrong but harms nothing: one sentence each.
     pub warnings: Vec<String>,
 }
@@ -74,16 +78,20 @@ pub fn read(text: &str, division: Division) -> Result<Network, Mistakes> {
     let mut findings = Findings::default();
     let network = network(&fields, division, &mut findings);
     match network {
-        Some((pools, backend)) if findings.mistakes.is_empty() => {
+        Some((pools, backend, exceptions)) if findings.mistakes.is_empty() => {
             let networks = pools.map(|_, pool| pool.network);
-            Ok(Network { networks, pools, backend, warnings: findings.warnings })
+            Ok(Network { networks, pools, backend, exceptions, warnings: findings.warnings })
         }
         _ => Err(Mistakes(findings.mistakes)),
     }
 }
 
 /// The parts, unless there are mistakes in them; those are all found in any case.
-fn network(fields: &[(String, Value)], division: Division, findings: &mut Findings) -> Option<(Stack<Pool>, Backend)> {
+fn network(
+    fields: &[(String, Value)],
+    division: Division,
+    findings: &mut Findings,
+) -> Option<(Stack<Pool>, Backend, Exceptions)> {
     let mut top = Object::new("", fields, findings);
     let enabled = |top: &mut Object<'_, '_>, family| match family {
         Family::V4 => top.boolean("EnableIPv4").unwrap_or(true),
@@ -101,9 +109,10 @@ fn network(fields: &[(String, Value)], division: Division, findings: &mut Findin
         top.mistake("EnableIPv4", "false", (why, "leave EnableIPv4 out, or set EnableIPv6 to true"));
     }
     let backend = top.take("Backend");
+    let exceptions = masquerade::exceptions(&mut top);
     top.finish();
     let backend = backend::read(backend, families.unwrap_or(Stack::V4(())), findings);
-    pools.zip(backend)
+    pools.zip(backend).map(|(pools, backend)| (pools, backend, exceptions))
 }
 
 #[cfg(test)]

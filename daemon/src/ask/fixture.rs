@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use backends::cluster::{OwnSubnetRoute, RouteStyle};
+use backends::cluster::{OwnSubnetRoute, RouteStyle, UnclaimedAddresses};
 use backends::masquerade::{Firewall, Forward, Masquerade};
 use backends::state::{RouteKey, Scope, Tag};
 use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
@@ -149,6 +149,8 @@ pub fn identity(division: Division) -> Identity {
         instance: Instance { alias: "towpath /run/flannel/subnet.env".into(), table: "towpath".into() },
         firewall: Firewall { masquerade: Masquerade::FullyRandom, forward: Forward::Accept },
         own_subnet_route: OwnSubnetRoute::Absent,
+        unclaimed: UnclaimedAddresses::Routed,
+        masquerade_address: None,
         pods: PodMode::Bridge,
         routes: RouteStyle::Objects,
         division,

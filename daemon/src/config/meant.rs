@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use backends::cluster::OwnSubnetRoute;
+use backends::cluster::{OwnSubnetRoute, UnclaimedAddresses};
 use backends::instance::{self, Instance};
 use backends::masquerade::{Firewall, Forward, Masquerade};
 use ipam::{NodeName, SecretKey, Stack};
@@ -45,6 +45,9 @@ pub(super) struct Meant {
     pub resync: Duration,
     pub blackhole: bool,
     pub wireguard: WireGuardMeant,
+    pub unreachable: bool,
+    pub masquerade_v4: Option<IpAddr>,
+    pub masquerade_v6: Option<IpAddr>,
     pub pods: PodMode,
     pub subnet_file: PathBuf,
     pub state_directory: PathBuf,
@@ -190,6 +193,8 @@ impl Meant {
             firewall: Firewall { masquerade, forward },
             resync: self.resync,
             own_subnet_route: if self.blackhole { OwnSubnetRoute::Blackhole } else { OwnSubnetRoute::Absent },
+            unclaimed: if self.unreachable { UnclaimedAddresses::Unreachable } else { UnclaimedAddresses::Routed },
+            masquerade_address: Stack::from_options(self.masquerade_v4, self.masquerade_v6),
             pods: self.pods,
             keys: KeySettings {
                 file: self.wireguard.key_file,

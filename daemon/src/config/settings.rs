@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use backends::Instance;
 use backends::LinkName;
-use backends::cluster::OwnSubnetRoute;
+use backends::cluster::{OwnSubnetRoute, UnclaimedAddresses};
 use backends::masquerade::Firewall;
 use ipam::{NodeName, Stack};
 
@@ -46,6 +46,10 @@ pub struct Settings {
     pub resync: Duration,
     /// Whether the own subnet has a blackhole route under its pods' routes.
     pub own_subnet_route: OwnSubnetRoute,
+    /// Whether packets to addresses of no node are refused here.
+    pub unclaimed: UnclaimedAddresses,
+    /// The address that masqueraded packets get, per family; else it is the outgoing interface's.
+    pub masquerade_address: Option<Stack<IpAddr>>,
     /// What the plugin hangs pods on.
     pub pods: PodMode,
     /// Where WireGuard's keys come from.

@@ -5,7 +5,7 @@ use super::{EtcdUser, Invocation, Mistakes, Order, OwnPod, Settings, StoreSettin
 use super::{InterfaceId, LogFormat, LogLevel};
 use crate::scratch::Scratch;
 use backends::LinkName;
-use backends::cluster::OwnSubnetRoute;
+use backends::cluster::{OwnSubnetRoute, UnclaimedAddresses};
 use backends::masquerade::{Forward, Masquerade};
 use ipam::Stack;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,8 @@ fn nothing_said_is_flannels_defaults_on_a_directory() {
     assert_eq!(settings.status_socket, Path::new("/run/towpath/towpathd.sock"));
     assert!(settings.state_file.starts_with("/var/lib/towpath/state"), "{:?}", settings.state_file);
     assert_eq!((settings.firewall.masquerade, settings.firewall.forward), (Masquerade::Off, Forward::Accept));
-    assert_eq!(settings.own_subnet_route, OwnSubnetRoute::Absent);
+    assert_eq!((settings.own_subnet_route, settings.masquerade_address), (OwnSubnetRoute::Absent, None));
+    assert_eq!(settings.unclaimed, UnclaimedAddresses::Routed);
     assert_eq!((settings.resync, settings.lease_renew_margin), (Duration::from_secs(5), Duration::from_secs(3600)));
     assert_eq!(settings.healthz, None);
     assert_eq!((settings.logging.format, settings.logging.level), (LogFormat::Text, LogLevel::Info));
@@ -93,6 +94,7 @@ fn every_flag_says_what_it_means() {
     let settings = settings(
         "--node-name=n --iface-can-reach=192.0.2.9 --public-ip=198.51.100.1 --public-ipv6=2001:db8::1 \
          --iptables-forward-rules=false --iptables-resync=9 --ip-blackhole-route --subnet-file=/run/b/s.env \
+         --ip-unreachable-route --ip-masq-address=192.0.2.8 --ip-masq-address=2001:db8::8 --ip-masq-address=192.0.2.9 \
          --state-directory=/s --status-socket=/t.sock --net-config-path=/n --subnet-lease-renew-margin=1439 \
          --healthz-ip=::1 --healthz-port=80 --log-format=json --log-level=warn --v=4 --vmodule=a=1 --logtostderr \
          --log_backtrace_at=x --store-directory=/d//e/ --store=directory --set-node-network-unavailable=false \
@@ -105,6 +107,9 @@ fn every_flag_says_what_it_means() {
     assert_eq!(settings.interface.public, Some(public));
     assert_eq!(settings.firewall.forward, Forward::Untouched);
     assert_eq!(settings.own_subnet_route, OwnSubnetRoute::Blackhole);
+    assert_eq!(settings.unclaimed, UnclaimedAddresses::Unreachable);
+    let address = Stack::Dual { v4: "192.0.2.9".parse().unwrap(), v6: "2001:db8::8".parse().unwrap() };
+    assert_eq!(settings.masquerade_address, Some(address), "the last of each family");
     assert_eq!((settings.resync, settings.lease_renew_margin), (Duration::from_secs(9), Duration::from_secs(86_340)));
     assert_eq!(settings.instance.table, "towpath_run/b/s.env");
     assert_eq!(settings.instance.alias, "towpath /run/b/s.env");
@@ -233,6 +238,9 @@ fn each_wrong_flag_is_named_with_its_value_the_reason_and_the_fix() {
         ("--iptables-resync=0", "out of range"),
         ("--iptables-resync=-1", "not a whole number"),
         ("--ip-blackhole-route=x", "neither true nor false"),
+        ("--ip-unreachable-route=x", "neither true nor false"),
+        ("--ip-masq-address=host", "not an IP address"),
+        ("--ip-masq-address=::", "no answer can come back to it"),
         ("--subnet-file=subnet.env", "relative path"),
         ("--subnet-file=", "relative path"),
         ("--state-directory=.", "relative path"),

@@ -75,6 +75,15 @@ pub(super) fn address_of(family: Family, text: &str) -> Parsed<IpAddr> {
     if Family::of(address) == family { Ok(address) } else { Err(right()) }
 }
 
+/// An address that a packet can come from.
+pub(super) fn source(text: &str) -> Parsed<IpAddr> {
+    let address = address(text)?;
+    if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
+        return Err(Wrong::new("no answer can come back to it", "write an address that is routed to this node"));
+    }
+    Ok(address)
+}
+
 pub(super) fn interface(text: &str) -> Parsed<InterfaceId> {
     if let Ok(address) = text.parse() {
         return Ok(InterfaceId::Address(address));

@@ -4,6 +4,7 @@
 use super::{Division, LONGEST, Network};
 use crate::config::Mistakes;
 use backends::Backend;
+use backends::masquerade::{Exceptions, TowardsNodes};
 use backends::vxlan::VxlanSettings;
 use ipam::Family;
 use proptest::prelude::*;
@@ -86,6 +87,18 @@ fn udp_carries_ipv4_alone() {
     let only = r#"{"EnableIPv4": false, "EnableIPv6": true, "IPv6Network": "fd00::/48", "Backend": {"Type": "udp"}}"#;
     let refusal = read(only).unwrap_err().to_string();
     assert!(refusal.contains("the udp backend carries IPv4 alone"), "{refusal}");
+}
+
+#[test]
+fn what_is_not_masqueraded_is_a_list_of_networks_and_a_switch() {
+    assert_eq!(good(&with(r#""VNI2": 0"#)).exceptions, Exceptions::default());
+    let network = good(&with(
+        r#""NonMasqueradeCIDRs": ["fd00::/8", "10.0.0.0/8", "192.0.2.9/24", "10.0.0.0/8"], "nonMasqueradeNodes": true"#,
+    ));
+    let kept: Vec<String> = network.exceptions.kept_towards.iter().map(ToString::to_string).collect();
+    assert_eq!(kept, ["10.0.0.0/8", "192.0.2.0/24", "fd00::/8"]);
+    assert_eq!(network.exceptions.nodes, TowardsNodes::Kept);
+    assert_eq!(network.warnings, ["NonMasqueradeCIDRs = 192.0.2.9/24 has host bits set; 192.0.2.0/24 is used"]);
 }
 
 #[test]
@@ -189,6 +202,10 @@ fn each_wrong_key_is_named_with_its_value_the_reason_and_the_fix() {
         (r#""SubnetMax": "10.244.200.7""#, "no subnet of length 24 begins there"),
         (r#""SubnetMax": "fd00::""#, "it is not an IPv4 address"),
         (r#""SubnetMin": "10.244.9.0", "SubnetMax": "10.244.8.0""#, "it is above SubnetMax (10.244.8.0)"),
+        (r#""NonMasqueradeCIDRs": "10.0.0.0/8""#, "NonMasqueradeCIDRs = \"10.0.0.0/8\": it is a text; write a list"),
+        (r#""NonMasqueradeCIDRs": ["10.0.0.1"]"#, "NonMasqueradeCIDRs = \"10.0.0.1\": it is not a network"),
+        (r#""NonMasqueradeCIDRs": [7]"#, "NonMasqueradeCIDRs = \"7\": it is not a network"),
+        (r#""NonMasqueradeNodes": 1"#, "NonMasqueradeNodes = \"1\": it is a number"),
         (r#""Backend": "vxlan""#, r#"Backend = "vxlan": it is a text, not an object; write {"Type": "vxlan"}"#),
         (r#""Backend": {}"#, "Backend.Type: it is missing; write \"vxlan\" or \"host-gw\" or"),
         (r#""Backend": {"Type": 1}"#, "Backend.Type = \"1\": it is a number"),

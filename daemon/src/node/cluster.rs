@@ -1,7 +1,7 @@
 //! What follows from the facts: which kernel objects are this daemon's, the cluster that the backends look at, and what other
 //! programs on the node are told.
 
-use backends::masquerade::Masquerade;
+use backends::masquerade::{Exceptions, Masquerade};
 use backends::state::Scope;
 use backends::{Backend, Cluster};
 use ipam::Lease;
@@ -47,6 +47,8 @@ impl Node {
             firewall: self.identity.firewall,
             routes: self.identity.routes,
             own_subnet_route: self.identity.own_subnet_route,
+            unclaimed: self.identity.unclaimed,
+            exceptions: Exceptions { fixed: self.identity.masquerade_address, ..network.exceptions.clone() },
         })
     }
 

@@ -38,6 +38,15 @@ pub(super) enum Expression {
         /// `NF_NAT_RANGE_…`
         flags: u32,
     },
+    /// Put octets into the register. `immediate reg 1 VALUE`
+    Load(Vec<u8>),
+    /// `nat snat ip addr_min reg 1 flags …`
+    SourceNat {
+        /// `NFPROTO_…`: of which family the address in the register is.
+        family: u8,
+        /// `NF_NAT_RANGE_…`, without the one that says that there is an address.
+        flags: u32,
+    },
     /// `notrack`
     NoTrack,
 }
@@ -112,6 +121,15 @@ const IMMEDIATE_DREG: u16 = 1;
 const IMMEDIATE_DATA: u16 = 2;
 /// `NFTA_MASQ_FLAGS`
 const MASQ_FLAGS: u16 = 1;
+/// `NFTA_NAT_…`
+const NAT_TYPE: u16 = 1;
+const NAT_FAMILY: u16 = 2;
+const NAT_ADDRESS: u16 = 3;
+const NAT_LAST_ADDRESS: u16 = 4;
+const NAT_FLAGS: u16 = 7;
+/// `NFT_NAT_SNAT`, and `NF_NAT_RANGE_MAP_IPS`, which the kernel adds where there is an address.
+const TO_SOURCE: u32 = 0;
+const MAP_ADDRESS: u32 = 1;
 
 impl Expression {
     /// The register must be this.
@@ -158,6 +176,18 @@ impl Expression {
             }
             Expression::Masquerade { flags: 0 } | Expression::NoTrack => {}
             Expression::Masquerade { flags } => data.be32(MASQ_FLAGS, *flags),
+            Expression::Load(value) => {
+                data.be32(IMMEDIATE_DREG, REGISTER);
+                data.nest(IMMEDIATE_DATA, |nest| nest.bytes(DATA_VALUE, value));
+            }
+            Expression::SourceNat { family, flags } => {
+                data.be32(NAT_TYPE, TO_SOURCE);
+                data.be32(NAT_FAMILY, u32::from(*family));
+                data.be32(NAT_ADDRESS, REGISTER);
+                if *flags != 0 {
+                    data.be32(NAT_FLAGS, *flags);
+                }
+            }
         });
     }
 
@@ -195,6 +225,19 @@ impl Expression {
                 data.has(&[(FIB_DREG, REGISTER), (FIB_RESULT, FIB_ADDRESS_TYPE), (FIB_FLAGS, FIB_DESTINATION)])?;
                 Some(Expression::FibDestinationType)
             }
+            "immediate" if data.number(IMMEDIATE_DREG) == Some(REGISTER) => {
+                Some(Expression::Load(data.value(IMMEDIATE_DATA)?.to_vec()))
+            }
+            "nat" => {
+                data.has(&[(NAT_TYPE, TO_SOURCE), (NAT_ADDRESS, REGISTER)])?;
+                let family = u8::try_from(data.number(NAT_FAMILY)?).ok()?;
+                let flags = data.number(NAT_FLAGS).unwrap_or(0) & !MAP_ADDRESS;
+                // A range of addresses, or one of ports, is none of ours.
+                let known = [NAT_TYPE, NAT_FAMILY, NAT_ADDRESS, NAT_LAST_ADDRESS, NAT_FLAGS];
+                let alone = data.0.into_iter().all(|attribute| known.contains(&attribute.kind));
+                let single = data.number(NAT_LAST_ADDRESS).is_none_or(|last| last == REGISTER);
+                (alone && single).then_some(Expression::SourceNat { family, flags })
+            }
             "immediate" => {
                 data.has(&[(IMMEDIATE_DREG, VERDICT_REGISTER)])?;
                 let verdict = data.0.get(IMMEDIATE_DATA)?.nested().get(DATA_VERDICT)?;
@@ -220,6 +263,8 @@ impl Expression {
             Expression::FibDestinationType => "fib",
             Expression::Verdict(_) => "immediate",
             Expression::Masquerade { .. } => "masq",
+            Expression::Load(_) => "immediate",
+            Expression::SourceNat { .. } => "nat",
             Expression::NoTrack => "notrack",
         }
     }
@@ -276,6 +321,9 @@ mod tests {
             Expression::Masquerade { flags: 0 },
             Expression::Masquerade { flags: 16 },
             Expression::NoTrack,
+            Expression::Load(vec![192, 0, 2, 1]),
+            Expression::SourceNat { family: 2, flags: 0 },
+            Expression::SourceNat { family: 10, flags: 16 },
         ]
     }
 
@@ -317,7 +365,7 @@ mod tests {
 
         #[test]
         fn an_expression_with_any_octet_altered_can_be_read(
-            which in 0..13usize,
+            which in 0..16usize,
             at: prop::sample::Index,
             octet: u8,
         ) {

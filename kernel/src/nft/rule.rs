@@ -30,11 +30,17 @@ pub(super) fn compile(rule: &Rule) -> Option<Vec<Expression>> {
     for condition in &rule.matches {
         compile_match(condition, &mut family, &mut expressions);
     }
+    if let Verdict::SourceNat(address) | Verdict::SourceNatFullyRandom(address) = rule.verdict {
+        expressions.push(Expression::Load(octets(address)));
+    }
+    let source_nat = |address, flags| Expression::SourceNat { family: nfproto(Family::of(address)), flags };
     expressions.push(match rule.verdict {
         Verdict::Return => Expression::Verdict(RETURN),
         Verdict::Accept => Expression::Verdict(ACCEPT),
         Verdict::Masquerade => Expression::Masquerade { flags: 0 },
         Verdict::MasqueradeFullyRandom => Expression::Masquerade { flags: RANDOM_FULLY },
+        Verdict::SourceNat(address) => source_nat(address, 0),
+        Verdict::SourceNatFullyRandom(address) => source_nat(address, RANDOM_FULLY),
         Verdict::NoTrack => Expression::NoTrack,
         Verdict::Foreign => return None,
     });
@@ -51,6 +57,16 @@ pub(super) fn recognise(expressions: &[Expression]) -> Rule {
         Expression::Masquerade { flags: 0 } => Verdict::Masquerade,
         Expression::Masquerade { flags: RANDOM_FULLY } => Verdict::MasqueradeFullyRandom,
         Expression::NoTrack => Verdict::NoTrack,
+        Expression::SourceNat { family, flags } => {
+            let Some((Expression::Load(value), before)) = rest.split_last() else { return foreign };
+            let Some(found) = loaded(value, *family) else { return foreign };
+            rest = before;
+            match *flags {
+                0 => Verdict::SourceNat(found),
+                RANDOM_FULLY => Verdict::SourceNatFullyRandom(found),
+                _ => return foreign,
+            }
+        }
         _ => return foreign,
     };
     let mut matches = Vec::new();
@@ -213,6 +229,12 @@ fn octets(address: IpAddr) -> Vec<u8> {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     }
+}
+
+/// The address that was put into the register for a translation.
+fn loaded(value: &[u8], number: u8) -> Option<IpAddr> {
+    let family = Family::ALL.into_iter().find(|family| nfproto(*family) == number)?;
+    address(value, family).filter(|_| value.len() == usize::from(family.bits() / 8))
 }
 
 /// The address whose first octets these are; the others are zero.

@@ -230,19 +230,19 @@ impl Step<'_> {
                 Some("nftables chains of the types filter and nat (CONFIG_NFT_NAT, module nft_chain_nat)")
             }
             // nft_masq_init refuses flags that it does not know.
-            Step::Rule { rule, .. }
-                if rule.verdict == Verdict::MasqueradeFullyRandom && refusal.errno == libc::EINVAL =>
-            {
-                Some(FULLY_RANDOM)
-            }
+            Step::Rule { rule, .. } if is_random(rule.verdict) && refusal.errno == libc::EINVAL => Some(FULLY_RANDOM),
             // Table and chain were made by the same transaction: it is an expression that is not found.
             Step::Rule { .. } if unsupported || missing => Some(
-                "nftables expression that the rule needs (CONFIG_NFT_MASQ, CONFIG_NFT_FIB_INET, CONFIG_NFT_CT; modules \
-                 nft_masq, nft_fib_inet, nft_ct)",
+                "nftables expression that the rule needs (CONFIG_NFT_MASQ, CONFIG_NFT_NAT, CONFIG_NFT_FIB_INET, \
+                 CONFIG_NFT_CT; modules nft_masq, nft_nat, nft_fib_inet, nft_ct)",
             ),
             _ => None,
         }
     }
+}
+
+fn is_random(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::MasqueradeFullyRandom | Verdict::SourceNatFullyRandom(_))
 }
 
 /// What an old kernel lacks that refuses [`Verdict::MasqueradeFullyRandom`]: the `feature` of its

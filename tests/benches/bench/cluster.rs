@@ -53,6 +53,8 @@ pub fn desired(link: LinkName, local: IpAddr, peers: u32, routes: RouteStyle) ->
         firewall: Firewall { masquerade: Masquerade::FullyRandom, forward: Forward::Accept },
         routes,
         own_subnet_route: OwnSubnetRoute::Absent,
+        unclaimed: Default::default(),
+        exceptions: Default::default(),
     };
     let base = cluster.base();
     (base, Desired::new(cluster, &table), table)

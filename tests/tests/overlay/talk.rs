@@ -174,7 +174,7 @@ fn count_outer_packets(daemon: &Daemon) -> Result<()> {
 }
 
 /// The address from which a connection seems to come.
-fn source_seen(from: &Station, at: &Station, family: Family) -> Result<IpAddr> {
+pub fn source_seen(from: &Station, at: &Station, family: Family) -> Result<IpAddr> {
     let address = at.address(family)?;
     let listener = at.within(|| Ok(TcpListener::bind((address, 0))?))?;
     let to = SocketAddr::new(address, listener.local_addr()?.port());

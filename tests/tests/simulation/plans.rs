@@ -88,6 +88,8 @@ impl Moment {
             firewall: Firewall { masquerade: Masquerade::FullyRandom, forward: Forward::Accept },
             routes: if self.objects { RouteStyle::Objects } else { RouteStyle::Gateways },
             own_subnet_route: OwnSubnetRoute::Blackhole,
+            unclaimed: Default::default(),
+            exceptions: Default::default(),
         };
         Desired::new(cluster, &table).state().clone()
     }

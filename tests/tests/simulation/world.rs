@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use backends::cluster::{OwnSubnetRoute, RouteStyle};
+use backends::cluster::{OwnSubnetRoute, RouteStyle, UnclaimedAddresses};
 use backends::masquerade::{Firewall, Forward, Masquerade};
 use backends::state::{Fdb, Link, Neighbour, Tag};
 use backends::sum::Desired;
@@ -297,6 +297,8 @@ fn identity(name: &NodeName) -> Identity {
         instance: Instance { alias: "towpath /run/flannel/subnet.env".into(), table: "towpath".into() },
         firewall: Firewall { masquerade: Masquerade::FullyRandom, forward: Forward::Accept },
         own_subnet_route: OwnSubnetRoute::Absent,
+        unclaimed: UnclaimedAddresses::Routed,
+        masquerade_address: None,
         pods: PodMode::Bridge,
         routes: RouteStyle::Objects,
         division: Division::Claimed,

@@ -3,7 +3,7 @@
 use super::Flag;
 use super::Shape::{Repeated, Secret, Switch, Value};
 use crate::config::value::{
-    absolute, address, address_of, boolean, interface, node_name, pattern, preshared_key, seconds,
+    absolute, address, address_of, boolean, interface, node_name, pattern, preshared_key, seconds, source,
 };
 use ipam::Family;
 
@@ -72,6 +72,19 @@ pub(super) const PACKETS: &[Flag] = &[
         set: |meant, text| boolean(text).map(|on| meant.keep_ports = on),
     },
     Flag {
+        name: "ip-masq-address",
+        shape: Repeated("IP"),
+        default: "",
+        help: "The address that packets from pods to the outside get, in place of that of the interface by which they leave; \
+               answers to it must come back to this node. Give one of each family at most.",
+        set: |meant, text| {
+            source(text).map(|ip| match Family::of(ip) {
+                Family::V4 => meant.masquerade_v4 = Some(ip),
+                Family::V6 => meant.masquerade_v6 = Some(ip),
+            })
+        },
+    },
+    Flag {
         name: "iptables-forward-rules",
         shape: Switch,
         default: "true",
@@ -93,6 +106,15 @@ pub(super) const PACKETS: &[Flag] = &[
         help: "Let packets to addresses of this node's subnet that no pod has end here. Needed where no bridge holds \
                the subnet.",
         set: |meant, text| boolean(text).map(|on| meant.blackhole = on),
+    },
+    Flag {
+        name: "ip-unreachable-route",
+        shape: Switch,
+        default: "false",
+        help: "Refuse packets to addresses of the cluster's networks that no node has, where they would follow the node's other \
+               routes, to the default gateway mostly. Only where nothing else is reached by addresses of these networks; \
+               with the backend alloc it does nothing.",
+        set: |meant, text| boolean(text).map(|on| meant.unreachable = on),
     },
 ];
 

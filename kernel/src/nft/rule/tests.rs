@@ -128,8 +128,15 @@ fn any_match() -> impl Strategy<Value = Match> {
 }
 
 fn any_rule() -> impl Strategy<Value = Rule> {
-    let verdicts =
-        [Verdict::Return, Verdict::Accept, Verdict::Masquerade, Verdict::MasqueradeFullyRandom, Verdict::NoTrack];
+    let verdicts = [
+        Verdict::Return,
+        Verdict::Accept,
+        Verdict::Masquerade,
+        Verdict::MasqueradeFullyRandom,
+        Verdict::NoTrack,
+        Verdict::SourceNat(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))),
+        Verdict::SourceNatFullyRandom(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+    ];
     (proptest::collection::vec(any_match(), 0..6), proptest::sample::select(verdicts.to_vec()))
         .prop_map(|(matches, verdict)| Rule { matches, verdict })
 }
