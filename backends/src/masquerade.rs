@@ -67,8 +67,11 @@ pub enum Forward {
 pub(crate) fn ruleset(cluster: &Cluster, nodes: &[IpNet]) -> Ruleset {
     let mut chains = Vec::new();
     match &cluster.backend {
-        Backend::Vxlan(settings) => chains.extend(tunnel_chains(settings.port)),
-        Backend::Udp(settings) => chains.extend(tunnel_chains(settings.port)),
+        Backend::Vxlan(settings) => {
+            chains.extend(tunnel_chains(settings.port, Match::VxlanNetwork(settings.vni())));
+        }
+        // Daemons send from the port that they listen on.
+        Backend::Udp(settings) => chains.extend(tunnel_chains(settings.port, Match::UdpSourcePort(settings.port))),
         // What it sends has no mark of the packet inside, and one flow a peer is no burden. A firewall that lets in only
         // what was asked for must know the flow.
         Backend::WireGuard(_) => {}
@@ -92,10 +95,12 @@ pub(crate) fn ruleset(cluster: &Cluster, nodes: &[IpNet]) -> Ruleset {
 
 /// Outer packets are not tracked, hence never NATed: a mark that the inner packet carried cannot make kube-proxy rewrite
 /// the outer one (the cause of flannel's checksum stalls), and no table entry is spent on them. Only what this host
-/// itself sends or receives: a pod's own packets to that port elsewhere are none of the tunnel's.
-fn tunnel_chains(port: u16) -> [Chain; 2] {
-    let received = rule([Match::DestinationLocal, Match::UdpDestinationPort(port)], Verdict::NoTrack);
-    let sent = rule([Match::UdpDestinationPort(port)], Verdict::NoTrack);
+/// itself sends or receives: a pod's own packets to that port elsewhere are none of the tunnel's. And only what is the
+/// tunnel's by its inside: masquerade gives one flow in 64,512 the tunnel's port, and its answers must be tracked.
+fn tunnel_chains(port: u16, inside: Match) -> [Chain; 2] {
+    let port = Match::UdpDestinationPort(port);
+    let received = rule([Match::DestinationLocal, port, inside], Verdict::NoTrack);
+    let sent = rule([port, inside], Verdict::NoTrack);
     [Chain { kind: ChainKind::Prerouting, rules: vec![received] }, Chain { kind: ChainKind::Output, rules: vec![sent] }]
 }
 

@@ -85,6 +85,11 @@ pub enum Match {
     Family(Family),
     /// `meta l4proto udp udp dport PORT`
     UdpDestinationPort(u16),
+    /// `udp sport PORT`, behind a match that says that it is UDP.
+    UdpSourcePort(u16),
+    /// `@th,96,32`: the VXLAN network identifier (RFC 7348 section 5) and the reserved octet after it, behind a match that says
+    /// that it is UDP.
+    VxlanNetwork(u32),
     /// `fib daddr type local`
     DestinationLocal,
 }
@@ -122,6 +127,8 @@ impl fmt::Display for Match {
             Match::Family(Family::V4) => f.write_str("meta nfproto ipv4"),
             Match::Family(Family::V6) => f.write_str("meta nfproto ipv6"),
             Match::UdpDestinationPort(port) => write!(f, "udp dport {port}"),
+            Match::UdpSourcePort(port) => write!(f, "udp sport {port}"),
+            Match::VxlanNetwork(vni) => write!(f, "@th,96,32 {:#x}", vni << 8),
             Match::DestinationLocal => f.write_str("fib daddr type local"),
         }
     }

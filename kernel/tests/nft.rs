@@ -34,13 +34,13 @@ fn destination_not(net: &str) -> Match {
 
 /// Every chain, every match and every verdict; by meaning what a dual-stack VXLAN node with masquerade has.
 fn full() -> Ruleset {
-    let vxlan = Match::UdpDestinationPort(8472);
+    let [vxlan, inside] = [Match::UdpDestinationPort(8472), Match::VxlanNetwork(0x01_0203)];
     let marked = Match::Mark { mask: 0x4000, value: 0x4000 };
     let chain = |kind, rules: Vec<Rule>| Chain { kind, rules };
     Ruleset {
         chains: vec![
-            chain(ChainKind::Prerouting, vec![rule([Match::DestinationLocal, vxlan], Verdict::NoTrack)]),
-            chain(ChainKind::Output, vec![rule([vxlan], Verdict::NoTrack)]),
+            chain(ChainKind::Prerouting, vec![rule([Match::DestinationLocal, vxlan, inside], Verdict::NoTrack)]),
+            chain(ChainKind::Output, vec![rule([vxlan, inside], Verdict::NoTrack)]),
             chain(
                 ChainKind::Forward,
                 vec![
@@ -350,23 +350,22 @@ fn no_packet_passes_while_the_table_is_swapped() {
 #[test]
 fn what_is_not_tracked_leaves_no_entry_in_connection_tracking() {
     needs("conntrack", "conntrack");
-    let Row { pod, node, world } = row();
-    let masquerade = rule([source("10.244.0.0/16")], Verdict::Masquerade);
-    let own = Match::UdpDestinationPort(8472);
-    let chains = vec![
-        Chain { kind: ChainKind::Prerouting, rules: vec![rule([Match::DestinationLocal, own], Verdict::NoTrack)] },
-        Chain { kind: ChainKind::Output, rules: vec![rule([own], Verdict::NoTrack)] },
-        Chain { kind: ChainKind::Postrouting, rules: vec![masquerade] },
-    ];
+    let (Row { pod, node, world }, masquerade) = (row(), rule([source("10.244.0.0/16")], Verdict::Masquerade));
+    let [port, inside] = [Match::UdpDestinationPort(8472), Match::VxlanNetwork(1)];
+    let (received, sent) =
+        (rule([Match::DestinationLocal, port, inside], Verdict::NoTrack), rule([port, inside], Verdict::NoTrack));
+    let kinds = [(ChainKind::Prerouting, received), (ChainKind::Output, sent), (ChainKind::Postrouting, masquerade)];
+    let chains = kinds.into_iter().map(|(kind, only)| Chain { kind, rules: vec![only] }).collect();
     let mut table = open(&node, TABLE);
     table.replace(Some(&Ruleset { chains })).unwrap();
-    let listener = node.run(|| std::net::UdpSocket::bind("192.0.2.1:8472")).unwrap();
-    listener.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
-    let send = |from: &Sandbox, to: &str| {
-        from.run(|| std::net::UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"?", to)).unwrap();
+    let bind = |host: &Sandbox, to: &str| {
+        let socket = host.run(|| std::net::UdpSocket::bind(to)).unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        socket
     };
-    // In and out on the tunnel's port without a trace; a pod's own packet to the same port elsewhere, and anything
-    // else, is tracked.
+    let listener = bind(&node, "192.0.2.1:8472");
+    let send = |from: &Sandbox, to: &str| bind(from, "0.0.0.0:0").send_to(&[8, 0, 0, 0, 0, 0, 1, 0], to).unwrap();
+    // The tunnel's without a trace; a pod's own packet to that port elsewhere, and anything else, is tracked.
     send(&world, "192.0.2.1:8472");
     listener.recv_from(&mut [0; 8]).unwrap();
     send(&node, "192.0.2.2:8472");
@@ -376,6 +375,13 @@ fn what_is_not_tracked_leaves_no_entry_in_connection_tracking() {
     let tracked = node.sh("conntrack -L -p udp 2>/dev/null");
     assert_eq!(tracked.lines().count(), 2, "{tracked}");
     assert!(tracked.contains("src=10.244.1.2") && tracked.contains("dport=8473"), "{tracked}");
+    // A flow that masquerade gave the tunnel's port has its answers.
+    let (asking, asked) = (bind(&pod, "10.244.1.2:8472"), bind(&world, "192.0.2.2:53"));
+    asking.send_to(b"?", "192.0.2.2:53").unwrap();
+    let (_, from) = asked.recv_from(&mut [0; 8]).unwrap();
+    assert_eq!(from.to_string(), "192.0.2.1:8472");
+    asked.send_to(b"an answer", from).unwrap();
+    assert_eq!(asking.recv(&mut [0; 16]).unwrap(), 9);
 }
 
 #[test]

@@ -105,6 +105,8 @@ fn compile_match(condition: &Match, family: &mut Option<Family>, out: &mut Vec<E
             UDP_DESTINATION,
             Expression::equal(&port.to_be_bytes()),
         ]),
+        Match::UdpSourcePort(port) => out.extend([UDP_SOURCE, Expression::equal(&port.to_be_bytes())]),
+        Match::VxlanNetwork(vni) => out.extend([VXLAN_NETWORK, Expression::equal(&(vni << 8).to_be_bytes())]),
         Match::DestinationLocal => {
             out.extend([Expression::FibDestinationType, Expression::equal(&LOCAL.to_ne_bytes())]);
         }
@@ -139,6 +141,12 @@ fn recognise_match<'e>(
         [Meta(MetaKey::L4Proto), Compare { .. }, Payload { .. }, Compare { value, .. }, rest @ ..] => {
             Some((Match::UdpDestinationPort(u16::from_be_bytes(value[..].try_into().ok()?)), rest))
         }
+        [Payload { base: Base::Transport, length: 2, .. }, Compare { value, .. }, rest @ ..] => {
+            Some((Match::UdpSourcePort(u16::from_be_bytes(value[..].try_into().ok()?)), rest))
+        }
+        [Payload { base: Base::Transport, .. }, Compare { value, .. }, rest @ ..] => {
+            Some((Match::VxlanNetwork(u32::from_be_bytes(value[..].try_into().ok()?) >> 8), rest))
+        }
         [FibDestinationType, Compare { .. }, rest @ ..] => Some((Match::DestinationLocal, rest)),
         _ => recognise_address(expressions, (*family)?),
     }
@@ -147,6 +155,11 @@ fn recognise_match<'e>(
 const UDP: u8 = 17;
 /// The destination port's place in a UDP header (RFC 768).
 const UDP_DESTINATION: Expression = Expression::Payload { base: Base::Transport, offset: 2, length: 2 };
+
+/// The source port's.
+const UDP_SOURCE: Expression = Expression::Payload { base: Base::Transport, offset: 0, length: 2 };
+/// The network identifier and the octet behind it, in the VXLAN header behind a UDP header (RFC 7348 section 5).
+const VXLAN_NETWORK: Expression = Expression::Payload { base: Base::Transport, offset: 12, length: 4 };
 
 /// `NFPROTO_IPV4` and `NFPROTO_IPV6` (linux/netfilter.h).
 fn nfproto(family: Family) -> u8 {

@@ -28,7 +28,7 @@ fn words(rule: &Rule) -> Vec<String> {
 
 #[test]
 fn rules_compile_as_nft_compiles_the_same_words_in_an_inet_table() {
-    let table: [(&[Match], &[&str]); 8] = [
+    let table: [(&[Match], &[&str]); 10] = [
         (&[Match::Source(net("10.244.0.0/16"))], &["meta NfProto", "== 02", "payload 2b @ Network + 12", "== 0af4"]),
         (
             &[Match::Source(net("10.244.1.1/32")), Match::DestinationNot(net("10.244.0.0/15"))],
@@ -59,6 +59,8 @@ fn rules_compile_as_nft_compiles_the_same_words_in_an_inet_table() {
         (&[Match::SourceNot(net("ff00::/8"))], &["meta NfProto", "== 0a", "payload 1b @ Network + 8", "!= ff"]),
         (&[Match::Family(Family::V6)], &["meta NfProto", "== 0a"]),
         (&[Match::UdpDestinationPort(8472)], &["meta L4Proto", "== 11", "payload 2b @ Transport + 2", "== 2118"]),
+        (&[Match::UdpSourcePort(8285)], &["payload 2b @ Transport + 0", "== 205d"]),
+        (&[Match::VxlanNetwork(0x01_0203)], &["payload 4b @ Transport + 12", "== 01020300"]),
         (&[Match::DestinationLocal], &["FibDestinationType", "== 02000000"]),
     ];
     for (matches, expected) in table {
@@ -123,6 +125,8 @@ fn any_match() -> impl Strategy<Value = Match> {
         any_net().prop_map(Match::DestinationNot),
         any::<bool>().prop_map(|v4| Match::Family(if v4 { Family::V4 } else { Family::V6 })),
         any::<u16>().prop_map(Match::UdpDestinationPort),
+        any::<u16>().prop_map(Match::UdpSourcePort),
+        (0_u32..1 << 24).prop_map(Match::VxlanNetwork),
         Just(Match::DestinationLocal),
     ]
 }
