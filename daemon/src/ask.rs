@@ -11,8 +11,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backends::Plan;
 use backends::diff::diff;
+use backends::sum::Desired;
+use backends::{Backend, Plan};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::explain::Explanation;
@@ -77,12 +78,12 @@ pub struct About {
     pub counted: Option<Arc<Counted>>,
 }
 
-/// Answers a question from what is known now; only [`Question::Plan`] and [`Question::Explain`] look at the kernel, and
+/// Answers a question from what is known now; [`Question::Plan`], [`Question::Explain`] and, for sessions, [`Question::Status`] look at the kernel, and
 /// none of them changes it.
 pub fn answer(question: Question, reconciler: &mut Reconciler, kernel: &mut impl Kernel, about: &About) -> Answer {
     let clock = || Clock::at(about.started.elapsed());
     match question {
-        Question::Status => Answer::Status(Box::new(Status::new(reconciler, &about.store, &clock()))),
+        Question::Status => Answer::Status(Box::new(status(reconciler, kernel, about))),
         Question::Plan => Answer::Plan(plan(reconciler, kernel, &clock())),
         Question::Explain(address) => Answer::Explanation(Explanation::new(address, reconciler, kernel).map(Box::new)),
         Question::Ready => Answer::Ready(Readiness::of(reconciler, &clock())),
@@ -92,6 +93,19 @@ pub fn answer(question: Question, reconciler: &mut Reconciler, kernel: &mut impl
             Answer::Metrics(Box::new(figures))
         }
         Question::Release => Answer::Release(release(reconciler)),
+    }
+}
+
+fn status(reconciler: &Reconciler, kernel: &mut impl Kernel, about: &About) -> Status {
+    let status = Status::new(reconciler, &about.store, &Clock::at(about.started.elapsed()));
+    let encrypts = |desired: &Desired| matches!(desired.cluster().backend, Backend::WireGuard(_));
+    match (reconciler.scope(), reconciler.desired().filter(|desired| encrypts(desired))) {
+        // A list that cannot be had is missing here; what is wrong with the kernel is said elsewhere.
+        (Some(scope), Some(_)) => {
+            let sessions = kernel.sessions(&scope.links).unwrap_or_default();
+            status.with_sessions(&sessions, reconciler.node.table())
+        }
+        _ => status,
     }
 }
 

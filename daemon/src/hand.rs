@@ -4,6 +4,7 @@ use backends::cluster::RouteStyle;
 use backends::state::Scope;
 use backends::{KernelState, LinkName, Outcome, Plan, Uplink};
 use kernel::notices::Notices;
+use kernel::wireguard::Session;
 
 use crate::config::{Instance, InterfaceWish};
 use crate::reconcile::{Kernel, WantedUplink};
@@ -56,6 +57,10 @@ impl Kernel for Hand {
         let (keys, private) = TunnelKeys::load(&self.keys).map_err(|error| error.to_string())?;
         self.kernel.keep_key(keys.public, private);
         Ok(keys)
+    }
+
+    fn sessions(&mut self, links: &[LinkName]) -> Result<Vec<Session>, String> {
+        self.kernel.sessions(links).map_err(|error| error.to_string())
     }
 
     fn uplink(&mut self, wanted: &WantedUplink) -> Result<Uplink, String> {

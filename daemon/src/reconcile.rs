@@ -7,9 +7,10 @@
 use backends::diff::diff;
 use backends::state::{Scope, Tag};
 use backends::sum::Desired;
-use backends::{Cluster, KernelState, Outcome, Plan, Uplink};
+use backends::{Cluster, KernelState, LinkName, Outcome, Plan, Uplink};
 use ipam::{Family, Stack};
 use ipnet::IpNet;
+use kernel::wireguard::Session;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -35,6 +36,14 @@ pub trait Kernel {
     /// # Errors
     /// One sentence: which file cannot be used, and why.
     fn tunnel_keys(&mut self) -> Result<TunnelKeys, String>;
+
+    /// How the encrypted sessions on these devices go.
+    ///
+    /// # Errors
+    /// One sentence, when the kernel could not be asked.
+    fn sessions(&mut self, _links: &[LinkName]) -> Result<Vec<Session>, String> {
+        Ok(Vec::new())
+    }
 
     /// The interface that reaches the other nodes, as it is now.
     ///

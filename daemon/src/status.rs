@@ -3,6 +3,7 @@
 //!
 //! All times are RFC 3339 in UTC, sizes octets. It shows; it decides nothing.
 
+mod encryption;
 mod readiness;
 mod text;
 
@@ -18,6 +19,7 @@ use crate::node::{Node, Trouble};
 use crate::reconcile::Reconciler;
 use crate::record::Record;
 
+pub use encryption::SessionStatus;
 pub use readiness::Readiness;
 
 /// What a daemon knows.
@@ -176,6 +178,9 @@ pub struct PeerStatus {
     pub ok: bool,
     /// Why not: one sentence.
     pub fault: Option<String>,
+    /// How the encrypted sessions with it go; empty where the backend encrypts nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub encryption: Vec<SessionStatus>,
 }
 
 /// A key in the store that holds no lease.
@@ -237,7 +242,8 @@ fn peers(node: &Node, record: &Record) -> Vec<PeerStatus> {
     let peer = |lease: &Lease| {
         let fault = record.complaints.get(&lease.key).cloned();
         let key = lease.key.to_string();
-        PeerStatus { node: lease.node.to_string(), key, subnets: subnets(lease), ok: fault.is_none(), fault }
+        let (node, ok) = (lease.node.to_string(), fault.is_none());
+        PeerStatus { node, key, subnets: subnets(lease), ok, fault, encryption: Vec::new() }
     };
     let mut peers: Vec<PeerStatus> = others.map(peer).collect();
     peers.sort_by(|a, b| (&a.node, &a.key).cmp(&(&b.node, &b.key)));

@@ -158,6 +158,7 @@ impl fmt::Display for Peers<'_> {
             }
             let fault = peer.fault.iter().map(|fault| Row::Note(format!("  {}: {fault}", peer.key)));
             rows.extend(fault);
+            rows.extend(peer.encryption.iter().map(|session| Row::Note(format!("  {session}"))));
         }
         let widths = widths(&rows);
         rows.iter().try_for_each(|row| row.write(f, &widths))

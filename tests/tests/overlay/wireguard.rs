@@ -2,11 +2,12 @@
 //! daemon does.
 
 use anyhow::{Context, Result, ensure};
-use ipam::Family;
-use netns_harness::{Daemon, Matrix, Pace, Pod, Signal, Stream, in_guest, wait_for};
+use ipam::{Family, Stack};
+use ipnet::IpNet;
+use netns_harness::{Daemon, DaemonOptions, Matrix, Node, Pace, Pod, Signal, Stream, in_guest, wait_for};
 use std::time::Duration;
 
-use crate::cluster::{Cluster, LIMIT, PREFIX, counted, told, wait_picture};
+use crate::cluster::{Cluster, LIMIT, PREFIX, counted, nth, subnets, told, wait_picture};
 use crate::picture::Picture;
 
 /// A configuration with more of the backend's keys.
@@ -149,5 +150,85 @@ fn nothing_leaves_in_clear_while_there_is_no_tunnel() -> Result<()> {
         ensure!(route.contains("unreachable") || route.contains("No route to host"), "{route}");
         // And the daemon makes it anew, with the same key.
         wait_talk(&pods)
+    })
+}
+
+/// What `wg genkey` and `wg pubkey` say.
+fn key_pair(node: &Node) -> Result<(String, String)> {
+    let private = node.run(["wg", "genkey"])?.trim().to_owned();
+    let public = node.run(["sh", "-c", &format!("echo {private} | wg pubkey")])?.trim().to_owned();
+    Ok((private, public))
+}
+
+#[test]
+fn a_flannel_node_cannot_tell_us_from_its_like_not_even_after_its_reboot() -> Result<()> {
+    in_guest(|| {
+        let mut cluster = Cluster::on_etcd("wgflannel", &network("4", ""))?;
+        let [alpha] = cluster.join_all(["alpha"])?;
+        let ours = wg(&alpha, "public-key")?[0].replace("flannel-wg\t", "");
+        let (subnet, network) = (subnets(&alpha)?, "10.244.0.0/16");
+        let allowed = subnet.get(Family::V4).context("a subnet")?.to_string();
+        let node = cluster.lab.node("flannel")?;
+        let theirs: IpNet = "10.244.200.0/24".parse()?;
+        let pods = [cluster.pod(&alpha, "web")?, node.bare_pod("old", &Stack::V4(nth(&theirs, 10)))?];
+        node.set_sysctl("net/ipv4/ip_forward", "1")?;
+        let endpoint = alpha.node().address(Family::V4)?;
+        // As flanneld does at every start: another device, on /run another key.
+        for _ in 0..2 {
+            let (private, public) = key_pair(&node)?;
+            node.run(["sh", "-c", "ip link delete flannel-wg 2>&1; true"])?;
+            node.run([
+                "sh",
+                "-ec",
+                &format!(
+                    "ip link add flannel-wg mtu 1420 type wireguard
+                 echo {private} | wg set flannel-wg listen-port 51820 private-key /proc/self/fd/0
+                 ip addr add 10.244.200.0/32 dev flannel-wg; ip link set flannel-wg up
+                 ip route add {network} dev flannel-wg scope link
+                 wg set flannel-wg peer {ours} endpoint {endpoint}:51820 persistent-keepalive 0 allowed-ips {allowed}"
+                ),
+            ])?;
+            let value = format!(
+                r#"{{"PublicIP":"{}","PublicIPv6":null,"BackendType":"wireguard","BackendData":{{"PublicKey":"{public}","Port":51820}}}}"#,
+                node.address(Family::V4)?
+            );
+            cluster.etcd()?.ctl(&["put", &format!("{PREFIX}/subnets/10.244.200.0-24"), &value])?;
+            wait_talk(&pods)?;
+            assert_eq!(wg(&alpha, "peers")?, [format!("flannel-wg\t{public}")]);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn another_shared_key_is_named_in_status_and_one_from_the_environment_is_used() -> Result<()> {
+    in_guest(|| {
+        let mut cluster = Cluster::on_directory("wgpsk", &network("4", ""))?;
+        let shared = |text: &str| vec![("FLANNELD_WIREGUARD_PSK".to_owned(), text.to_owned())];
+        let (one, two) =
+            ("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=");
+        let mut daemons = Vec::new();
+        for (name, key) in [("alpha", one), ("beta", two)] {
+            let node = cluster.lab.node(name)?;
+            daemons.push(cluster.start(&node, |options| DaemonOptions { environment: shared(key), ..options })?);
+        }
+        daemons.iter().try_for_each(|daemon| daemon.wait_ready(LIMIT))?;
+        cluster.wait_acquainted()?;
+        let pods = pods(&cluster, &daemons)?;
+        let ctl = cluster.binaries.find("towpathctl")?;
+        let socket = format!("--socket={}", daemons[0].status_socket().display());
+        wait_for("status to name the shared key", LIMIT, || {
+            ensure!(pods[0].reach(&pods[1], Family::V4).is_err(), "they talk");
+            ensure!(pods[1].reach(&pods[0], Family::V4).is_err(), "they talk");
+            let said = daemons[0].node().run([ctl.as_os_str(), "status".as_ref(), socket.as_ref()])?;
+            ensure!(said.contains("the shared key (PSK) is another there"), "{said}");
+            Ok(())
+        })?;
+        let [alpha, beta] = &daemons[..] else { anyhow::bail!("two daemons") };
+        assert!(wg(alpha, "preshared-keys")?[0].ends_with(one) && wg(beta, "preshared-keys")?[0].ends_with(two));
+        for daemon in &daemons {
+            ensure!(![one, two].iter().any(|key| daemon.log().contains(key)), "a key is in the log");
+        }
+        Ok(())
     })
 }
