@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipam::{Endpoint, Family, Lease, Stack};
 use ipnet::IpNet;
 
+use crate::ipip::{self, IpipSettings};
 use crate::masquerade::{self, Exceptions, Firewall, TowardsNodes};
 use crate::on_link::OnLink;
 use crate::ruleset::Ruleset;
@@ -23,6 +24,8 @@ pub enum Backend {
     Vxlan(VxlanSettings),
     /// Encrypted in UDP, by the kernel's WireGuard devices.
     WireGuard(WireGuardSettings),
+    /// In IP, by the kernel's IP-in-IP devices.
+    Ipip(IpipSettings),
     /// As they are, over the uplink's own link.
     HostGw,
     /// In datagrams, by the daemon's own proxy.
@@ -37,6 +40,7 @@ impl Backend {
         match self {
             Backend::Vxlan(_) => "vxlan",
             Backend::WireGuard(_) => wireguard::NAME,
+            Backend::Ipip(_) => ipip::NAME,
             Backend::HostGw => host_gw::NAME,
             Backend::Udp(_) => udp::NAME,
             Backend::Alloc => "alloc",
@@ -69,6 +73,7 @@ impl Backend {
             Backend::Vxlan(settings) => Some(settings.devices()),
             Backend::Udp(settings) => Some(settings.devices()),
             Backend::WireGuard(settings) => Some(settings.devices()),
+            Backend::Ipip(settings) => Some(settings.devices()),
             Backend::HostGw | Backend::Alloc => None,
         }
     }
@@ -79,6 +84,7 @@ impl Backend {
             Backend::Vxlan(settings) => settings.device_mtu(family, uplink),
             Backend::Udp(settings) => settings.device_mtu(family, uplink),
             Backend::WireGuard(settings) => settings.device_mtu(uplink),
+            Backend::Ipip(settings) => settings.device_mtu(family, uplink),
             Backend::HostGw | Backend::Alloc => uplink,
         }
     }
@@ -92,6 +98,7 @@ impl Backend {
     pub fn uses_uplink(&self) -> bool {
         match self {
             Backend::Vxlan(settings) => settings.direct_routing,
+            Backend::Ipip(settings) => settings.direct_routing,
             Backend::HostGw => true,
             Backend::Udp(_) | Backend::WireGuard(_) | Backend::Alloc => false,
         }
@@ -197,6 +204,7 @@ impl Cluster {
             Backend::Vxlan(settings) => vxlan::base(self, settings),
             Backend::Udp(settings) => udp::base(self, settings),
             Backend::WireGuard(settings) => wireguard::base(self, settings),
+            Backend::Ipip(settings) => ipip::base(self, settings),
             Backend::HostGw | Backend::Alloc => KernelState::default(),
         };
         // Other nodes' pods may send over the uplink, whichever way the answers take.
@@ -264,6 +272,7 @@ impl Cluster {
         match &self.backend {
             Backend::Vxlan(settings) => vxlan::way(self, settings, peer),
             Backend::WireGuard(_) => wireguard::way(self, peer),
+            Backend::Ipip(settings) => ipip::way(self, settings, peer),
             Backend::HostGw => host_gw::way(self, peer),
             Backend::Udp(_) => udp::way(peer),
             Backend::Alloc => Ok(Way::Foreign),
@@ -275,6 +284,7 @@ impl Cluster {
             Backend::Vxlan(settings) => vxlan::add_peer(self, settings, peer, state),
             Backend::Udp(_) => udp::add_peer(peer, state),
             Backend::WireGuard(settings) => return wireguard::add_peer(self, settings, (lease, peer), state),
+            Backend::Ipip(settings) => ipip::add_peer(self, settings, peer, state),
             Backend::HostGw | Backend::Alloc => {}
         }
         Ok(())

@@ -75,7 +75,8 @@ pub(crate) fn ruleset(cluster: &Cluster, nodes: &[IpNet]) -> Ruleset {
         // What it sends has no mark of the packet inside, and one flow a peer is no burden. A firewall that lets in only
         // what was asked for must know the flow.
         Backend::WireGuard(_) => {}
-        Backend::HostGw | Backend::Alloc => {}
+        // A protocol is no port: others may tunnel with it on this host, and their firewall may follow their packets' state.
+        Backend::Ipip(_) | Backend::HostGw | Backend::Alloc => {}
     }
     if cluster.firewall.forward == Forward::Accept {
         let rules = cluster.networks.values().flat_map(|net| [Match::Source(*net), Match::Destination(*net)]);

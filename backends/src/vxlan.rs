@@ -5,7 +5,6 @@
 //! on the wire. Wire-compatible with flannel: same device names, same `.0` addresses, same attributes.
 
 use ipam::{BackendData, Endpoint, Family, Mac, Stack};
-use ipnet::IpNet;
 use std::net::IpAddr;
 
 use crate::cluster::{Cluster, RouteStyle, Way, other_backend};
@@ -13,6 +12,7 @@ use crate::state::{
     Fdb, FdbKey, KernelState, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Tag, Via,
     Vxlan,
 };
+use crate::tunnel;
 
 /// Linux' own default port (drivers/net/vxlan), which flannel uses; IANA's 4789 must be asked for.
 pub const DEFAULT_PORT: u16 = 8472;
@@ -116,17 +116,8 @@ pub(crate) fn base(cluster: &Cluster, settings: &VxlanSettings) -> KernelState {
         };
         let mtu = settings.device_mtu(family, cluster.uplink.mtu);
         let kind = LinkKind::Vxlan(vxlan);
-        state.links.insert(*device, Link { kind, mac, mtu, up: true, link_local: false, tag: Tag::Ours });
-        // The subnet's network address is the source of traffic from this host to remote pods, and what peers' routes
-        // name as their gateway (flannel.md 8.2): it must answer.
-        state.addresses.insert((*device, IpNet::from(own.subnet.network())), Tag::Ours);
-        // A router advertisement from inside the tunnel must never give the host a route.
-        state.sysctls.insert(format!("net/ipv6/conf/{device}/accept_ra"), "0".to_owned());
-        if family == Family::V4 {
-            // Loose, never strict: a peer may send to us by another way than we send to it (RFC 3704 section 2.4; the
-            // kernel takes the larger of `all` and the device's own, and 2 is loose).
-            state.sysctls.insert(format!("net/ipv4/conf/{device}/rp_filter"), "2".to_owned());
-        }
+        let link = Link { kind, mac, mtu, up: true, link_local: false, tag: Tag::Ours };
+        tunnel::add_device(own, (*device, link), &mut state);
     }
     state
 }

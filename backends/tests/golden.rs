@@ -11,6 +11,7 @@ use std::path::Path;
 
 use backends::cluster::{OwnSubnetRoute, RouteStyle, UnclaimedAddresses};
 use backends::diff::diff;
+use backends::ipip::IpipSettings;
 use backends::masquerade::{Exceptions, Firewall, Forward, Masquerade, TowardsNodes};
 use backends::sum::Desired;
 use backends::udp::UdpSettings;
@@ -81,6 +82,11 @@ impl Situation {
                 settings.preshared = Some(SecretKey::new([7; 32]));
                 Backend::WireGuard(settings)
             }
+            "ipip" => {
+                let mut settings = IpipSettings::new(&self.networks);
+                settings.direct_routing = self.direct_routing;
+                Backend::Ipip(settings)
+            }
             _ => {
                 let mut settings = VxlanSettings::new(self.vni, &self.networks).expect("a VNI");
                 settings.port = self.port.unwrap_or(settings.port);
@@ -150,7 +156,7 @@ fn every_situation_gives_the_state_written_beside_it() {
         assert_eq!(is, should_be, "{}", folder.display());
         seen += 1;
     }
-    assert!(seen >= 10, "only {seen} situations");
+    assert!(seen >= 12, "only {seen} situations");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod backend;
 mod family;
+mod ipip;
 mod json;
 mod masquerade;
 mod object;

@@ -222,7 +222,7 @@ fn network(node: &Node, trouble: Option<TroubleStatus>) -> Option<NetworkStatus>
         Backend::Vxlan(vxlan) => (Some(vxlan.vni()), Some(vxlan.port)),
         Backend::Udp(udp) => (None, Some(udp.port)),
         Backend::WireGuard(wireguard) => (None, Some(wireguard.ports[0])),
-        Backend::HostGw | Backend::Alloc => (None, None),
+        Backend::Ipip(_) | Backend::HostGw | Backend::Alloc => (None, None),
     };
     Some(NetworkStatus { cidrs: listed(&network.networks), backend: network.backend.name(), vni, port, trouble })
 }

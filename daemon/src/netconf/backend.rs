@@ -5,15 +5,15 @@ use ipam::Stack;
 
 use super::json::Value;
 use super::object::{Findings, Object};
-use super::{udp, vxlan, wireguard};
+use super::{ipip, udp, vxlan, wireguard};
 use crate::config::Mistake;
 use crate::spelling;
 
 /// Those that can be chosen, the usual one first.
-const AVAILABLE: [&str; 5] = ["vxlan", "host-gw", "wireguard", "udp", "alloc"];
+const AVAILABLE: [&str; 6] = ["vxlan", "host-gw", "ipip", "wireguard", "udp", "alloc"];
 
 /// Flannel's other backends, each of which a later release may bring.
-const LATER: [&str; 2] = ["extension", "ipip"];
+const LATER: [&str; 1] = ["extension"];
 
 /// Those that this project has decided not to have (docs/backends.md), each with what does the same.
 const DECLINED: [(&str, &str); 5] = [
@@ -53,6 +53,7 @@ pub(super) fn read(value: Option<&Value>, families: Stack<()>, findings: &mut Fi
         "vxlan" => vxlan::settings(&mut backend, families),
         "udp" => udp::settings(&mut backend, families),
         "wireguard" => wireguard::settings(&mut backend, families),
+        "ipip" => ipip::settings(&mut backend, families),
         "host-gw" => without_options(&mut backend, Backend::HostGw),
         "alloc" => without_options(&mut backend, Backend::Alloc),
         later if LATER.contains(&later) => {

@@ -102,6 +102,19 @@ fn what_is_not_masqueraded_is_a_list_of_networks_and_a_switch() {
 }
 
 #[test]
+fn ipip_has_flannels_option_and_an_mtu_that_leaves_room_for_pods() {
+    let ipip = |fields: &str| {
+        let network = good(&with(&format!(r#""Backend": {{"Type": "IPIP"{fields}}}"#)));
+        let Backend::Ipip(settings) = network.backend else { panic!("{:?}", network.backend) };
+        (settings.devices().to_string(), settings.direct_routing, settings.device_mtu(Family::V4, 1500))
+    };
+    assert_eq!(ipip(""), ("flannel.ipip".to_owned(), false, 1480));
+    assert_eq!(ipip(r#", "directrouting": true, "MTU": 1400"#), ("flannel.ipip".to_owned(), true, 1380));
+    let said = wrong(&with(r#""Backend": {"Type": "ipip", "MTU": 70}"#));
+    assert!(said[0].contains("Backend.MTU = \"70\": the tunnel's header leaves too little for pods"), "{said:?}");
+}
+
+#[test]
 fn lengths_and_bounds_follow_from_the_network_as_in_flannel() {
     for (text, expected) in [
         (r#"{"Network": "10.1.0.0/22"}"#, "10.1.0.0/22 24 10.1.1.0/24 10.1.3.0/24"),

@@ -17,6 +17,7 @@ mod garbage;
 mod gates;
 mod host_gw;
 mod interface;
+mod ipip;
 mod masquerade;
 mod neighbours;
 mod network;
