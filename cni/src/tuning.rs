@@ -1,6 +1,7 @@
 //! [`Tuning`]: settings of the pod's interface and of its network namespace. The reference `tuning` plugin, and the keys of
 //! it that `towpath` takes itself: `sysctl`, `txQLen`, `promisc`, `allmulti`; its `mtu` and `mac` are the wire's.
 
+mod allowlist;
 pub mod backup;
 mod wanted;
 
@@ -13,6 +14,7 @@ use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::part::{Part, Undo};
 use crate::plugin::Plugin;
+use allowlist::Allowlist;
 use backup::Backup;
 use wanted::Wanted;
 
@@ -22,7 +24,12 @@ pub struct Tuning;
 impl Part for Tuning {
     fn validate(&self, call: &Call<'_>) -> Result<(), Error> {
         Backup::of(call.document)?;
-        Wanted::of(call, &Arguments::default()).map(drop)
+        let wanted = Wanted::of(call, &Arguments::default())?;
+        let mut names = wanted.names().peekable();
+        match names.peek().map(|_| Allowlist::of_node()).transpose()?.flatten() {
+            Some(allowed) => allowed.check(names),
+            None => Ok(()),
+        }
     }
 
     fn add<'a>(

@@ -6,7 +6,7 @@ mod stage;
 use std::fs;
 
 use serde_json::{Value, json};
-use stage::{REFERENCE, Stage, ip_in, output, run_in};
+use stage::{REFERENCE, Stage, TOWPATH, ip_in, output, run_in};
 
 /// A configuration of the reference `bridge` with its `host-local`.
 fn bridge(stage: &Stage, more: Value) -> Value {
@@ -226,6 +226,26 @@ fn towpath_takes_tunings_keys_itself_and_a_wrong_one_leaves_nothing() {
 }
 
 #[test]
+fn what_the_nodes_allowlist_does_not_match_is_not_set() {
+    let mut stage = Stage::new();
+    let pod = stage.pod("a");
+    // In a mount namespace of the plugin's own: the machine's files stay as they are.
+    let listed = "mount -t tmpfs none /etc && mkdir -p /etc/cni/tuning && echo IFNAME >/etc/cni/tuning/allowlist.conf";
+    let plugin = stage.path("listed");
+    fs::write(&plugin, format!("#!/bin/sh\nexec unshare -m sh -c '{listed} && exec {TOWPATH}'\n")).unwrap();
+    fs::set_permissions(&plugin, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let plugin = plugin.to_str().unwrap();
+    let with = |stage: &Stage, name: &str| stage.config("1.0.0", json!({ "sysctl": { name: "1" } }));
+    let refused = with(&stage, "net.ipv4.ip_forward");
+    let (code, message) = stage.plugin(plugin, "ADD", ("c1", &pod), &refused).error();
+    assert!(code == 7 && message.contains("net.ipv4.ip_forward is not allowed"), "{message}");
+    assert_eq!((stage.links(), stage.reserved()), (vec![], vec![]));
+    stage.plugin(plugin, "ADD", ("c1", &pod), &with(&stage, "net.ipv4.conf.IFNAME.arp_filter")).success();
+    // What was made can be taken down, whatever is allowed by now.
+    stage.plugin(plugin, "DEL", ("c1", &pod), &refused).success();
+}
+
+#[test]
 fn another_ipam_is_executed_and_its_errors_are_passed_on() {
     let mut stage = Stage::new();
     let pod = stage.pod("a");
@@ -283,9 +303,9 @@ fn every_name_says_the_same_versions_and_people_are_told_what_it_is() {
         let said = stage.by_name(name, "VERSION", ("", ""), &json!({ "cniVersion": "0.4.0" })).success();
         assert_eq!(said["supportedVersions"], json!(["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]), "{name}");
     }
-    let help = output(stage::TOWPATH, &["--help"]);
+    let help = output(TOWPATH, &["--help"]);
     assert!(help.status.success() && String::from_utf8(help.stdout).unwrap().contains("--install DIR"));
-    let wrong = output(stage::TOWPATH, &["--instal"]);
+    let wrong = output(TOWPATH, &["--instal"]);
     assert!(!wrong.status.success() && wrong.stdout.is_empty());
     assert!(String::from_utf8(wrong.stderr).unwrap().contains("there is no option --instal"));
 }

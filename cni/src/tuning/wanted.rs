@@ -18,6 +18,8 @@ use crate::plugin::Plugin;
 pub struct Wanted {
     /// Settings below /proc/sys, by their path as it is written.
     sysctl: BTreeMap<String, String>,
+    /// Their names as they are written.
+    names: Vec<String>,
     /// The interface.
     pub link: Tuning,
 }
@@ -50,6 +52,11 @@ impl Wanted {
     /// Whether nothing is asked for.
     pub fn is_nothing(&self) -> bool {
         *self == Wanted::default()
+    }
+
+    /// The settings' names, as they are written.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
     }
 
     /// Paths below /proc/sys with their values; `IFNAME` in a path stands for the pod's interface.
@@ -90,7 +97,10 @@ impl Wanted {
         if let Some(settings) = object.object("sysctl", mistakes) {
             for key in settings.map().keys() {
                 match (path(key), settings.text(key, mistakes)) {
-                    (Some(path), Some(value)) => drop(self.sysctl.insert(path, value.to_owned())),
+                    (Some(path), Some(value)) => {
+                        self.names.push(key.clone());
+                        self.sysctl.insert(path, value.to_owned());
+                    }
                     (None, _) => mistakes.push(format!(
                         "`{}`: expected a setting of a network namespace, as in net.ipv4.ip_forward",
                         settings.path(&key.escape_debug().to_string())
