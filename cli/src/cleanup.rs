@@ -50,7 +50,7 @@ pub enum CleanupError {
 }
 
 const SPARED: &str = "\
-Left as they are: pods' interfaces and their bridge, their addresses in /var/lib/cni, sysctls, and the lease in the store
+Left as they are: pods' interfaces, host ports and bridge, their addresses in /var/lib/cni, sysctls, and the lease in the store
 (`towpathctl release` gives it back while towpathd runs). Pods keep running and cannot reach other nodes.
 ";
 

@@ -10,7 +10,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use backends::LinkName;
+use ipam::ledger::{Identifier, Owner};
 use kernel::netns::Netns;
+use kernel::nft::nat::{Nat, Wanted};
+use kernel::tag::Tag;
 
 /// What a daemon with the default subnet file and another instance leave, in the words of `ip` and `nft`.
 const LEFT: &str = r#"
@@ -78,7 +81,7 @@ fn printed(text: &str) -> String {
 }
 
 const SPARED: &str = "
-Left as they are: pods' interfaces and their bridge, their addresses in /var/lib/cni, sysctls, and the lease in the store
+Left as they are: pods' interfaces, host ports and bridge, their addresses in /var/lib/cni, sysctls, and the lease in the store
 (`towpathctl release` gives it back while towpathd runs). Pods keep running and cannot reach other nodes.
 ";
 
@@ -110,6 +113,44 @@ nothing of towpath's is left here
 "
     );
     assert_eq!(out, expected);
+}
+
+#[test]
+fn the_plugins_table_goes_with_its_last_pod_and_never_before() {
+    let once = "echo ready; read go; towpathctl cleanup --yes; nft list tables";
+    let mut child = command(&format!("{once}; {once}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("unshare of the package util-linux");
+    let mut out = BufReader::new(child.stdout.take().expect("piped"));
+    let mut go = child.stdin.take().expect("piped");
+    let mut said = String::new();
+    let mut until_ready = || {
+        let mut line = String::new();
+        while line != "ready\n" {
+            said.push_str(&line);
+            line.clear();
+            assert_ne!(out.read_line(&mut line).expect("what the script says"), 0, "{said}");
+        }
+    };
+    until_ready();
+    let netns = Netns::open(Path::new(&format!("/proc/{}/ns/net", child.id()))).expect("the script's namespace");
+    let owner = Owner { container: Identifier::new("c1").expect("a container"), ifname: "eth0".into() };
+    let tag = Tag::new("cbr0", &owner);
+    let leaving = vec!["10.244.1.2".parse().expect("an address")];
+    let wanted = Wanted { leaving, ..Wanted::default() };
+    let add = || Nat::open().expect("a socket").add(&tag, &wanted).expect("nftables");
+    netns.run(add).expect("entering it");
+    go.write_all(b"go\n").expect("the script reads");
+    until_ready();
+    let remove = || Nat::open().expect("a socket").remove(&tag).expect("nftables");
+    netns.run(remove).expect("entering it");
+    go.write_all(b"go\n").expect("the script reads");
+    out.read_to_string(&mut said).expect("what the script says");
+    assert!(child.wait().expect("the script's end").success(), "{said}");
+    let table = "nft delete table inet towpath-pods    # no pod has anything in it\n";
+    assert_eq!(said, format!("nothing of towpath's is left here\ntable inet towpath-pods\n{table}{SPARED}removed\n"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use backends::instance::ALIAS_PREFIX;
 use backends::{Instance, LinkName};
 use kernel::Hand;
+use kernel::nft::nat::{Nat, TABLE};
 use kernel::traces::{self, Traces};
 
 use super::CleanupError;
@@ -21,6 +22,8 @@ pub struct Leavings {
     kernel: Vec<KernelSide>,
     /// On disk.
     files: BTreeSet<PathBuf>,
+    /// The plugin's table, with nothing of any pod in it.
+    idle: bool,
 }
 
 impl Leavings {
@@ -49,13 +52,17 @@ impl Leavings {
         if all {
             tables(&|_, _| true).into_iter().for_each(|side| leavings.take(side));
             leavings.files.extend(dead_socket(socket));
+            leavings.idle = match Nat::open() {
+                Err(kernel::Error::Unsupported { .. }) => false,
+                nat => nat?.is_idle()?,
+            };
         }
         Ok(leavings)
     }
 
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.kernel.is_empty() && self.files.is_empty()
+        self.kernel.is_empty() && self.files.is_empty() && !self.idle
     }
 
     /// The links among them.
@@ -74,6 +81,9 @@ impl Leavings {
         let mut failures = Vec::new();
         for side in &self.kernel {
             failures.extend(side.remove(&mut hand));
+        }
+        if self.idle && !Nat::open()?.dismantle()? {
+            failures.push(format!("a pod has something in the nftables table inet {TABLE} by now: it stays"));
         }
         for file in &self.files {
             if let Err(error) = std::fs::remove_file(file) {
@@ -109,6 +119,9 @@ fn aliases(traces: &Traces) -> impl Iterator<Item = &str> {
 impl fmt::Display for Leavings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.kernel.iter().try_for_each(|side| side.fmt(f))?;
+        if self.idle {
+            writeln!(f, "nft delete table inet {TABLE}    # no pod has anything in it")?;
+        }
         self.files.iter().try_for_each(|file| writeln!(f, "rm {}", file.display()))
     }
 }

@@ -204,6 +204,24 @@ impl Nat {
         if self.seen { removal::remove(&mut self.socket, unwanted) } else { Ok(Vec::new()) }
     }
 
+    /// Whether the table is there and no pod has anything in it.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn is_idle(&mut self) -> Result<bool> {
+        self.seen = program::is_there(&mut self.socket)?;
+        Ok(self.seen && removal::is_idle(&mut self.socket)?)
+    }
+
+    /// Deletes the table, if no pod has anything in it: whether it did. `nft delete table inet towpath-pods`
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn dismantle(&mut self) -> Result<bool> {
+        self.seen = true;
+        removal::dismantle(&mut self.socket)
+    }
+
     /// The first thing that is missing of what a pod is to have.
     ///
     /// # Errors

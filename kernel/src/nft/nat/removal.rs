@@ -8,7 +8,7 @@ use super::transaction::{Outcome, Transaction};
 use super::{ATTEMPTS, Mapping, TABLE, generation};
 use crate::error::{Error, Result};
 use crate::netlink::Socket;
-use crate::nft::Kind;
+use crate::nft::{Kind, TABLE_NAME};
 
 /// Removes all whose tag is `unwanted`; gives the host ports among it.
 pub(super) fn remove(socket: &mut Socket, unwanted: impl Fn(&str) -> bool) -> Result<Vec<Mapping>> {
@@ -39,6 +39,33 @@ pub(super) fn remove(socket: &mut Socket, unwanted: impl Fn(&str) -> bool) -> Re
         }
     }
     Err(Error::Unsettled { doing: format!("writing the nftables table inet {TABLE}"), attempts: ATTEMPTS })
+}
+
+/// Whether no pod has anything in the table. One that is not as we write it may be somebody else's.
+pub(super) fn is_idle(socket: &mut Socket) -> Result<bool> {
+    for set in Set::owned() {
+        if !element::list(socket, set, |_| true)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    program::is_whole(socket)
+}
+
+/// Deletes the whole table unless a pod has something in it, be it since a moment ago: whether it did.
+pub(super) fn dismantle(socket: &mut Socket) -> Result<bool> {
+    for _ in 0..ATTEMPTS {
+        let mut transaction = Transaction::begin(socket, generation)?;
+        if !is_idle(socket)? {
+            return Ok(false);
+        }
+        transaction.order((Kind::DeleteTable, 0), "the whole", |body| body.text(TABLE_NAME, TABLE));
+        match transaction.commit(socket)? {
+            Outcome::Done => return Ok(true),
+            Outcome::Stale => std::thread::yield_now(),
+            Outcome::Refused { doing, refusal, .. } => return Err(Error::Refused { doing, refusal }),
+        }
+    }
+    Err(Error::Unsettled { doing: format!("deleting the nftables table inet {TABLE}"), attempts: ATTEMPTS })
 }
 
 /// The networks in which no pod with a host port is left.
