@@ -7,4 +7,5 @@
 pub mod machine;
 pub mod policy;
 pub mod rib;
+pub mod speaker;
 pub mod wire;

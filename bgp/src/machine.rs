@@ -160,6 +160,8 @@ pub enum Action {
     CountRetry,
     /// Pause before the next start, the longer the more often it failed: "performs peer oscillation damping".
     IdleHold,
+    /// Pause before the next attempt as long as between two: nobody was there, which is no fault.
+    Pause,
     /// Start the DelayOpenTimer.
     StartDelayOpen,
     /// Stop it.
@@ -232,12 +234,25 @@ pub struct Machine {
     /// What is waited for.
     pub timers: Timers,
     timing: Timing,
+    /// Failures in a row, which a start does not clear: the pause grows with them.
+    failures: u32,
+    established_at: Duration,
 }
+
+/// A session that held so long was none of a peer that comes and goes.
+const STEADY: Duration = Duration::from_secs(60);
 
 impl Machine {
     /// One in Idle.
     pub fn new(timing: Timing) -> Machine {
-        Machine { state: State::Idle, retries: 0, timers: Timers::default(), timing }
+        Machine {
+            state: State::Idle,
+            retries: 0,
+            timers: Timers::default(),
+            timing,
+            failures: 0,
+            established_at: Duration::ZERO,
+        }
     }
 
     /// Takes an event: the row that holds for it, its timers and its counter already done. The rest of its actions is the caller's, in
@@ -245,6 +260,14 @@ impl Machine {
     pub fn step(&mut self, event: Event, now: Duration) -> &'static Row {
         let delayed = self.timers.delay_open.is_some();
         let row = row(self.state, event, (!self.timing.delay_open.is_zero(), delayed));
+        let leaves = self.state == State::Established && row.next == State::Idle;
+        let steady = leaves && now.saturating_sub(self.established_at) >= STEADY;
+        if steady || matches!(event, Event::ManualStart | Event::ManualStartPassive | Event::ManualStop) {
+            self.failures = 0;
+        }
+        if row.next == State::Established && self.state != State::Established {
+            self.established_at = now;
+        }
         for action in row.actions {
             self.own(*action, now);
         }
@@ -261,6 +284,11 @@ impl Machine {
         self.timing.agree(hold);
     }
 
+    /// Starts that failed one after another.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// The hold time in force.
     pub fn hold(&self) -> Duration {
         self.timing.agreed_hold()
@@ -273,7 +301,11 @@ impl Machine {
             Action::StopConnectRetry => timers.connect_retry = None,
             Action::ClearRetries => self.retries = 0,
             Action::CountRetry => self.retries = self.retries.saturating_add(1),
-            Action::IdleHold => timers.idle_hold = Some(now + timing.idle_hold(self.retries)),
+            Action::IdleHold => {
+                self.failures = self.failures.saturating_add(1);
+                timers.idle_hold = Some(now + timing.idle_hold(self.failures));
+            }
+            Action::Pause => timers.idle_hold = Some(now + timing.jitter(timing.connect_retry)),
             Action::StartDelayOpen => timers.delay_open = Some(now + timing.delay_open),
             Action::StopDelayOpen => timers.delay_open = None,
             Action::StartOpenHold => timers.hold = Some(now + timers::OPEN_HOLD),

@@ -25,6 +25,8 @@ pub use decision::Step;
 pub use export::{GroupTerms, HopRule, Hops};
 pub use source::{PeerId, Relation, Source};
 
+use crate::wire::Family;
+
 use decision::Preferences;
 use group::Group;
 use key::Keys;
@@ -109,7 +111,13 @@ impl Rib {
 
     /// Paths that are kept of a peer, over all families.
     pub fn paths_of(&self, peer: PeerId) -> usize {
-        self.sources.paths(peer)
+        self.sources.paths(peer).iter().sum::<u32>() as usize
+    }
+
+    /// Paths that are kept of a peer in one family.
+    pub fn paths_in_family(&self, peer: PeerId, family: Family) -> usize {
+        let counts = Family::ALL.into_iter().zip(self.sources.paths(peer));
+        counts.into_iter().find(|(known, _)| *known == family).map_or(0, |(_, count)| count as usize)
     }
 
     fn touch(&mut self, destination: DestinationId) {

@@ -216,14 +216,13 @@ fn a_peer_that_comes_and_goes_is_tried_more_and_more_rarely() {
     let mut machine = machine();
     let mut pauses = Vec::new();
     for _ in 0..12 {
-        machine.step(Event::ManualStartPassive, secs(0));
-        machine.retries = u32::try_from(pauses.len()).unwrap();
+        machine.step(Event::AutomaticStartDampedPassive, secs(0));
         machine.step(Event::TcpConfirmed, secs(0));
         machine.step(Event::HeaderError, secs(0));
         pauses.push(machine.timers.idle_hold.unwrap());
     }
     assert!(pauses[0] <= secs(1) && pauses[0] >= Duration::from_millis(750));
-    assert!(pauses[3] > pauses[1] && pauses[11] <= secs(60) && pauses[11] >= secs(45));
+    assert!(pauses[4] > pauses[1] && pauses[11] <= secs(60) && pauses[11] >= secs(45));
 }
 
 #[test]

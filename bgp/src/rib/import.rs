@@ -100,7 +100,7 @@ impl Rib {
                     return;
                 }
             }
-            None => self.sources.count(path.0, 1),
+            None => self.sources.count(path.0, key.family(), 1),
         }
         self.touch(destination);
     }
@@ -109,7 +109,7 @@ impl Rib {
         let Some(destination) = self.keys.find(&nlri).and_then(|key| self.table.find(&key)) else { return };
         if let Some(set) = self.table.remove(destination, (peer, path_id)) {
             self.sets.release(set);
-            self.sources.count(peer, -1);
+            self.sources.count(peer, nlri.family(), -1);
             self.touch(destination);
         }
     }

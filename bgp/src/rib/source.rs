@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::policy::Policy;
+use crate::wire::Family;
 use crate::wire::capability::Role;
 
 /// A peer by number, for as long as it is configured. 0 is this speaker itself.
@@ -73,7 +74,7 @@ pub struct Source {
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     known: Vec<Option<Source>>,
-    paths: Vec<u32>,
+    paths: Vec<[u32; 3]>,
 }
 
 impl Sources {
@@ -81,7 +82,7 @@ impl Sources {
         let place = usize::from(peer.0);
         if self.known.len() <= place {
             self.known.resize(place + 1, None);
-            self.paths.resize(place + 1, 0);
+            self.paths.resize(place + 1, [0; 3]);
         }
         if let Some(known) = self.known.get_mut(place) {
             *known = Some(source);
@@ -96,16 +97,18 @@ impl Sources {
         self.get(peer).map_or(Relation::Local, |source| source.relation)
     }
 
-    pub fn paths(&self, peer: PeerId) -> usize {
-        self.paths.get(usize::from(peer.0)).map_or(0, |count| *count as usize)
+    /// Paths of a peer, by family in the order of [`Family::ALL`].
+    pub fn paths(&self, peer: PeerId) -> [u32; 3] {
+        self.paths.get(usize::from(peer.0)).copied().unwrap_or_default()
     }
 
-    pub fn count(&mut self, peer: PeerId, difference: i32) {
+    pub fn count(&mut self, peer: PeerId, family: Family, difference: i32) {
         let place = usize::from(peer.0);
         if self.paths.len() <= place {
-            self.paths.resize(place + 1, 0);
+            self.paths.resize(place + 1, [0; 3]);
         }
-        if let Some(count) = self.paths.get_mut(place) {
+        let families = Family::ALL.iter().position(|known| *known == family);
+        if let Some(count) = families.and_then(|at| self.paths.get_mut(place)?.get_mut(at)) {
             *count = count.saturating_add_signed(difference);
         }
     }

@@ -70,7 +70,8 @@ impl Rib {
     fn remove_path(&mut self, id: DestinationId, path: Path) {
         if let Some(set) = self.table.remove(id, (path.peer, path.path_id)) {
             self.sets.release(set);
-            self.sources.count(path.peer, -1);
+            let family = self.table.key(id).map(|key| key.family());
+            family.into_iter().for_each(|family| self.sources.count(path.peer, family, -1));
             self.touch(id);
         }
     }

@@ -13,6 +13,7 @@ const GREET: &[Action] = &[StopConnectRetry, StopDelayOpen, SendOpen, StartOpenH
 const DELAY: &[Action] = &[StopConnectRetry, StartDelayOpen];
 const ANSWER: &[Action] = &[StopConnectRetry, StopDelayOpen, SendOpen, SendKeepalive, StartAgreed];
 const FAIL: &[Action] = &[StopConnectRetry, StopDelayOpen, CloseConnection, CountRetry, IdleHold];
+const MISS: &[Action] = &[StopConnectRetry, StopDelayOpen, CloseConnection, Pause];
 const STOP: &[Action] = &[StopConnectRetry, StopDelayOpen, CloseConnection, ClearRetries];
 
 /// Events of states without a session that end the attempt: 8, 10, 11, 13, 19, 23, 25 to 28, and the later ones.
@@ -129,7 +130,7 @@ pub(super) static ROWS: &[Row] = &[
             "8.2.2 Connect, event 18 with the DelayOpenTimer",
         ),
     ),
-    only(When::DelayDoesNotRun, always(Connect, &[E::TcpFails], FAIL_QUIETLY, Idle, "8.2.2 Connect, event 18")),
+    only(When::DelayDoesNotRun, always(Connect, &[E::TcpFails], MISS, Idle, "8.2.2 Connect, event 18")),
     always(Connect, &[E::OpenWhileDelayed], ANSWER, OpenConfirm, "8.2.2 Connect, event 20"),
     always(Connect, &[E::HeaderError, E::OpenError], FAIL, Idle, "8.2.2 Connect, events 21, 22"),
     only(

@@ -1,0 +1,253 @@
+//! [`Speaker`]: all sessions and all routes of this node, with bytes in and bytes out.
+//!
+//! Whoever has the sockets and the clock tells it what happened ([`Speaker::connected`], [`Speaker::received`], [`Speaker::closed`],
+//! [`Speaker::tick`]), does what it asks ([`Speaker::outputs`]) and takes the bytes for a peer when they can be written
+//! ([`Speaker::pull`]). The same inputs at the same times make the same outputs: a session that was recorded can be replayed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::machine::collision::Side;
+use crate::machine::{Event, State};
+use crate::rib::{Change, Chunk, PeerId, Rib, Settings};
+use crate::wire::Notification;
+use crate::wire::notification::{cease, code};
+
+pub mod agreement;
+pub mod config;
+mod peer;
+mod restart;
+mod session;
+
+pub use agreement::Agreement;
+pub use config::{Direction, FamilyConfig, Graceful, LocalAddresses, PeerConfig, RemoteAs};
+pub use peer::PeerStatus;
+
+use peer::Peer;
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Open a connection to a peer, and give up an attempt that is under way; [`Speaker::connected`] or [`Speaker::closed`] answers.
+    Connect(PeerId),
+    /// There are bytes for [`Speaker::pull`].
+    Send(PeerId, Side),
+    /// Close a connection, after these last bytes.
+    Close(PeerId, Side, Option<Chunk>),
+    /// This is best now.
+    Route(Change),
+    /// A session came up.
+    Up(PeerId),
+    /// A session went down, or an attempt failed: the reason in a sentence.
+    Down(PeerId, String),
+}
+
+/// Whether our own routes are all there, so that peers can be told that these are all (RFC 4724 section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// They are.
+    Complete,
+    /// We have just started: routes in the kernel were kept, ours are still being gathered. Peers are told nothing yet.
+    Restarting,
+}
+
+/// All sessions and routes.
+#[derive(Debug)]
+pub struct Speaker {
+    settings: Settings,
+    readiness: Readiness,
+    rib: Rib,
+    peers: BTreeMap<PeerId, Peer>,
+    outputs: Vec<Output>,
+    deadlines: BTreeSet<(Duration, PeerId)>,
+    more: bool,
+}
+
+impl Speaker {
+    /// Without peers.
+    pub fn new(settings: Settings, readiness: Readiness) -> Speaker {
+        let rib = Rib::new(settings.clone());
+        let (peers, outputs, deadlines) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        Speaker { settings, readiness, rib, peers, outputs, deadlines, more: false }
+    }
+
+    /// The routes. Routes that begin here are put in with [`Rib::originate`]; [`Speaker::flush`] sends them.
+    pub fn rib(&mut self) -> &mut Rib {
+        &mut self.rib
+    }
+
+    /// Adds a peer and starts its sessions. A number that is in use is replaced: the other ends first.
+    pub fn add_peer(&mut self, id: PeerId, config: PeerConfig, now: Duration) {
+        self.remove_peer(id, Notification::new(code::CEASE, cease::CONFIGURATION), now);
+        self.peers.insert(id, Peer::new(config, self.settings.seed ^ u64::from(id.0)));
+        self.with(id, now, |speaker, peer| speaker.start(id, peer, now));
+    }
+
+    /// Ends a peer's sessions with this, and forgets it and its routes.
+    pub fn remove_peer(&mut self, id: PeerId, why: Notification, now: Duration) {
+        self.stop(id, why, now);
+        if let Some(peer) = self.peers.remove(&id) {
+            self.deadlines.extract_deadline(&peer, id);
+            self.rib.lose(id);
+        }
+    }
+
+    /// Ends a peer's sessions with this, until [`Speaker::resume`].
+    pub fn stop(&mut self, id: PeerId, why: Notification, now: Duration) {
+        self.with(id, now, |speaker, peer| {
+            peer.wanted = false;
+            peer.cease = why;
+            for side in Side::ALL {
+                speaker.step(id, peer, (side, Event::ManualStop), now);
+            }
+            peer.forget_restart();
+            speaker.rib.lose(id);
+        });
+    }
+
+    /// Starts a peer's sessions again.
+    pub fn resume(&mut self, id: PeerId, now: Duration) {
+        self.with(id, now, |speaker, peer| speaker.start(id, peer, now));
+    }
+
+    /// BFD says that the path to a peer is down.
+    pub fn path_down(&mut self, id: PeerId, now: Duration) {
+        self.with(id, now, |speaker, peer| {
+            for side in Side::ALL {
+                speaker.step(id, peer, (side, Event::PathDown), now);
+            }
+        });
+    }
+
+    /// Our own routes are complete: peers are told them, and then that these were all.
+    pub fn complete(&mut self, now: Duration) {
+        self.readiness = Readiness::Complete;
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            self.with(id, now, |speaker, peer| speaker.join(id, peer));
+        }
+        self.flush();
+    }
+
+    /// Whether a connection that a peer opened can be taken; if not, it is to be closed without a word. Under graceful restart it takes the place
+    /// of one whose end nobody has seen (RFC 4724 section 5).
+    pub fn may_accept(&mut self, id: PeerId, now: Duration) -> bool {
+        let mut may = false;
+        self.with(id, now, |speaker, peer| {
+            if peer.state(Side::Incoming) == State::Established && peer.keeps_over_restart() {
+                speaker.step(id, peer, (Side::Incoming, Event::TcpFails), now);
+                speaker.start(id, peer, now);
+            }
+            may = peer.state(Side::Incoming) == State::Active && peer.connection(Side::Incoming).is_none();
+        });
+        may
+    }
+
+    /// A connection is there, with our addresses on it.
+    pub fn connected(&mut self, id: PeerId, side: Side, local: LocalAddresses, now: Duration) {
+        let event = match side {
+            Side::Outgoing => Event::TcpAcknowledged,
+            Side::Incoming => Event::TcpConfirmed,
+        };
+        self.with(id, now, |speaker, peer| {
+            peer.open(side, local);
+            speaker.step(id, peer, (side, event), now);
+        });
+    }
+
+    /// A connection is gone, or did not come.
+    pub fn closed(&mut self, id: PeerId, side: Side, now: Duration) {
+        self.with(id, now, |speaker, peer| {
+            let there = peer.connection(side).is_some();
+            let why = if there { "the peer closed the connection" } else { "the connection did not come about" };
+            peer.failure.get_or_insert_with(|| why.into());
+            speaker.step(id, peer, (side, Event::TcpFails), now);
+            // What ended a session says more than that nobody is there since.
+            peer.last_error = peer.last_error.take().or(peer.failure.take());
+            peer.failure = None;
+        });
+        self.flush();
+    }
+
+    /// Bytes came from a peer.
+    pub fn received(&mut self, id: PeerId, side: Side, bytes: &[u8], now: Duration) {
+        self.with(id, now, |speaker, peer| speaker.read(id, peer, (side, bytes), now));
+    }
+
+    /// Whether bytes wait to be written to a peer: called when some were written, and when none could be.
+    pub fn sending(&mut self, id: PeerId, side: Side, waiting: crate::machine::Waiting, now: Duration) {
+        self.with(id, now, |_, peer| peer.machine(side).sending(waiting, now));
+    }
+
+    /// When [`Speaker::tick`] is due.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Duration) {
+        while let Some((_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now).copied() {
+            self.with(id, now, |speaker, peer| speaker.expire(id, peer, now));
+        }
+        self.flush();
+    }
+
+    /// Decides and encodes what changed. Called after everything that is at hand was put in; while it answers `true`, members that are behind
+    /// can be told more, and it is called again.
+    pub fn flush(&mut self) -> bool {
+        let mut changes = Vec::new();
+        self.more = self.rib.flush(&mut changes);
+        self.outputs.extend(changes.into_iter().map(Output::Route));
+        for id in self.rib.ready() {
+            let side = self.peers.get(&id).and_then(Peer::established);
+            self.outputs.extend(side.map(|side| Output::Send(id, side)));
+        }
+        self.more
+    }
+
+    /// What is to be done, in its order.
+    pub fn outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// The next bytes for a connection: what the protocol says first, then routes.
+    pub fn pull(&mut self, id: PeerId, side: Side) -> Option<Chunk> {
+        let peer = self.peers.get_mut(&id)?;
+        if let Some(chunk) = peer.control(side) {
+            return Some(chunk);
+        }
+        (peer.established() == Some(side)).then(|| self.rib.take(id)).flatten()
+    }
+
+    /// How a peer fares.
+    pub fn status(&self, id: PeerId) -> Option<PeerStatus> {
+        self.peers.get(&id).map(|peer| peer.status(self.rib.paths_of(id), self.rib.queued(id)))
+    }
+
+    /// Does something with a peer, and keeps its deadline.
+    fn with(&mut self, id: PeerId, now: Duration, act: impl FnOnce(&mut Speaker, &mut Peer)) {
+        let Some(mut peer) = self.peers.remove(&id) else { return };
+        self.deadlines.extract_deadline(&peer, id);
+        act(self, &mut peer);
+        self.settle(id, &mut peer, now);
+        peer.deadline = peer.next();
+        self.deadlines.extend(peer.deadline.map(|at| (at, id)));
+        self.peers.insert(id, peer);
+    }
+}
+
+/// A peer's place in the row of deadlines.
+trait Deadlines {
+    fn extract_deadline(&mut self, peer: &Peer, id: PeerId);
+}
+
+impl Deadlines for BTreeSet<(Duration, PeerId)> {
+    fn extract_deadline(&mut self, peer: &Peer, id: PeerId) {
+        if let Some(at) = peer.deadline {
+            self.remove(&(at, id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

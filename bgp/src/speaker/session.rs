@@ -1,0 +1,362 @@
+//! A session: messages become events, actions become bytes, and routes go between the session and the table of all.
+
+use std::time::Duration;
+
+use crate::machine::collision::{Identity, Side, kept};
+use crate::machine::{Action, Event, Loss, Reason, State};
+use crate::rib::export::Hops;
+use crate::rib::flush::RefreshMarks;
+use crate::rib::{GroupTerms, HopRule, PeerId, Source};
+use crate::wire::header::frame;
+use crate::wire::notification::{cease, code, open, state_machine};
+use crate::wire::refresh::Subtype;
+use crate::wire::terms::{Neighbour, Terms};
+use crate::wire::{Kind, MessageLimit, Notification, Open, Refresh, Update, message};
+
+use super::agreement::{agree, our_open};
+use super::config::{Direction, PeerConfig};
+use super::peer::Peer;
+use super::{Output, Speaker};
+
+/// Failures of incoming connections after which a peer waits as outgoing ones do.
+const FORGIVEN: u32 = 3;
+
+impl Speaker {
+    /// Starts what is not started.
+    pub(super) fn start(&mut self, id: PeerId, peer: &mut Peer, now: Duration) {
+        peer.wanted = true;
+        self.step(id, peer, (Side::Incoming, Event::ManualStartPassive), now);
+        if peer.config.direction == Direction::Both {
+            self.step(id, peer, (Side::Outgoing, Event::ManualStart), now);
+        }
+    }
+
+    /// After everything that happened to a peer: whichever side is idle and wanted begins again.
+    pub(super) fn settle(&mut self, id: PeerId, peer: &mut Peer, now: Duration) {
+        if !peer.wanted || peer.established().is_some() {
+            return;
+        }
+        let incoming = peer.machine(Side::Incoming);
+        if incoming.state == State::Idle && (incoming.timers.idle_hold.is_none() || incoming.failures() <= FORGIVEN) {
+            incoming.timers.idle_hold = None;
+            self.step(id, peer, (Side::Incoming, Event::AutomaticStartDampedPassive), now);
+        }
+        let outgoing = peer.machine(Side::Outgoing);
+        let rests = outgoing.state == State::Idle && outgoing.timers.idle_hold.is_none();
+        if rests && peer.config.direction == Direction::Both {
+            self.step(id, peer, (Side::Outgoing, Event::AutomaticStartDamped), now);
+        }
+    }
+
+    /// Timers of a peer that have ended.
+    pub(super) fn expire(&mut self, id: PeerId, peer: &mut Peer, now: Duration) {
+        for side in Side::ALL {
+            while let Some(event) = peer.machine(side).timers.expired(now) {
+                // The incoming side waits for connections; to open one is the other's.
+                if (side, event) != (Side::Incoming, Event::ConnectRetryExpires) {
+                    self.step(id, peer, (side, event), now);
+                }
+            }
+        }
+        if peer.stale_until.is_some_and(|at| at <= now) {
+            match peer.kept.is_some() {
+                true => self.stale_time_is_over(id, peer, now),
+                false => {
+                    peer.stale_until = None;
+                    crate::wire::Family::ALL.into_iter().for_each(|family| self.end_of_rib(id, family));
+                }
+            }
+        }
+    }
+
+    /// Steps one machine and does what its row says.
+    pub(super) fn step(&mut self, id: PeerId, peer: &mut Peer, (side, event): (Side, Event), now: Duration) {
+        let before = peer.state(side);
+        let row = peer.machine(side).step(event, now);
+        for action in row.actions {
+            self.act(id, peer, (side, *action, before), now);
+        }
+        if row.next == State::Established && before != State::Established {
+            self.establish(id, peer, side, now);
+        }
+        if before >= State::OpenSent && row.next < State::OpenSent {
+            let why = peer.failure.take().unwrap_or_else(|| format!("{event:?}"));
+            peer.last_error = Some(why.clone());
+            self.outputs.push(Output::Down(id, why));
+        }
+    }
+
+    fn act(&mut self, id: PeerId, peer: &mut Peer, (side, action, before): (Side, Action, State), now: Duration) {
+        match action {
+            Action::OpenConnection => self.outputs.push(Output::Connect(id)),
+            Action::CloseConnection | Action::RefuseConnection => {
+                if let Some(connection) = peer.close(side) {
+                    self.outputs.push(Output::Close(id, side, connection.farewell()));
+                }
+            }
+            Action::SendOpen => {
+                let open = our_open(&peer.config, &self.settings, self.readiness);
+                self.say(id, peer, side, message::open(&open));
+            }
+            Action::SendKeepalive => self.say(id, peer, side, message::keepalive()),
+            Action::Notify(reason) => {
+                let notification = self.reason(peer, side, (reason, before));
+                peer.failure = Some(format!("we ended it: {notification}"));
+                peer.say(side, message::notification(&notification));
+            }
+            Action::ResolveCollision => self.resolve_collision(id, peer, side, now),
+            Action::LoseRoutes(loss) => {
+                let agreement = peer.connection_mut(side).and_then(|connection| connection.agreement.take());
+                peer.flaps = peer.flaps.saturating_add(1);
+                peer.since = now;
+                // A hard reset of theirs is the end, whatever was agreed (RFC 8538 section 4).
+                let hard = peer.error.take().is_some_and(|notification| notification.is_hard());
+                let loss = if hard { Loss::Ended } else { loss };
+                if let Some(agreement) = agreement {
+                    self.lose(id, peer, (agreement, loss), now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn say(&mut self, id: PeerId, peer: &mut Peer, side: Side, bytes: Vec<u8>) {
+        peer.say(side, bytes);
+        self.outputs.push(Output::Send(id, side));
+    }
+
+    fn reason(&self, peer: &mut Peer, side: Side, (reason, before): (Reason, State)) -> Notification {
+        match reason {
+            Reason::Cease => {
+                // What is meant to end for good says so to a peer that would keep routes (RFC 8538 section 3).
+                let agreement = peer.connection(side).and_then(|connection| connection.agreement.as_ref());
+                let softens = agreement.is_some_and(|agreement| agreement.notifications);
+                if softens && before == State::Established { peer.cease.clone().hard() } else { peer.cease.clone() }
+            }
+            Reason::Collision => Notification::new(code::CEASE, cease::COLLISION),
+            Reason::Hold => Notification::new(code::HOLD_TIMER, 0),
+            Reason::SendHold => Notification::new(code::SEND_HOLD_TIMER, 0),
+            Reason::PathDown => Notification::new(code::CEASE, cease::BFD_DOWN),
+            Reason::StateMachine => Notification::new(
+                code::STATE_MACHINE,
+                match before {
+                    State::OpenConfirm => state_machine::OPEN_CONFIRM,
+                    State::Established => state_machine::ESTABLISHED,
+                    _ => state_machine::OPEN_SENT,
+                },
+            ),
+            Reason::Error => peer.error.take().unwrap_or(Notification::new(code::CEASE, 0)),
+        }
+    }
+
+    /// Two connections: one is kept (RFC 4271 section 6.8). The one that is up stays, unless the peer has restarted (RFC 4724 section 5).
+    fn resolve_collision(&mut self, id: PeerId, peer: &mut Peer, side: Side, now: Duration) {
+        let other = side.other();
+        let theirs = peer.connection(side).and_then(|connection| connection.agreement.as_ref());
+        let Some(theirs) = theirs.map(|it| Identity { identifier: it.theirs.identifier, asn: it.theirs.asn }) else {
+            return;
+        };
+        let ours = Identity { identifier: self.settings.identifier, asn: self.settings.asn };
+        match peer.state(other) {
+            State::Established if peer.keeps_over_restart() => self.step(id, peer, (other, Event::TcpFails), now),
+            State::Established => self.step(id, peer, (side, Event::CollisionDump), now),
+            State::OpenConfirm => {
+                let dumped = kept(ours, theirs).other();
+                self.step(id, peer, (dumped, Event::CollisionDump), now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Bytes become messages, and these events. What is not whole stays for the next time, never more than one message.
+    pub(super) fn read(&mut self, id: PeerId, peer: &mut Peer, (side, bytes): (Side, &[u8]), now: Duration) {
+        let Some(connection) = peer.connection_mut(side) else { return };
+        let mut kept = std::mem::take(&mut connection.buffer);
+        let whole: &[u8] = match kept.is_empty() {
+            true => bytes,
+            false => {
+                kept.extend_from_slice(bytes);
+                &kept
+            }
+        };
+        let mut rest = whole;
+        while let Some(connection) = peer.connection(side) {
+            // We say that we take long messages, so the peer may send them after its OPEN, whatever it takes itself (RFC 8654 section 3).
+            let limit = connection.agreement.as_ref().map_or(MessageLimit::Standard, |_| MessageLimit::Extended);
+            match frame(rest, limit) {
+                Ok(Some(frame)) => {
+                    rest = rest.get(frame.length..).unwrap_or_default();
+                    self.message(id, peer, (side, &frame), now);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    peer.error = Some(error);
+                    self.step(id, peer, (side, Event::HeaderError), now);
+                    return;
+                }
+            }
+        }
+        let rest = rest.to_vec();
+        if let Some(connection) = peer.connection_mut(side) {
+            connection.buffer = rest;
+        }
+    }
+
+    fn message(
+        &mut self,
+        id: PeerId,
+        peer: &mut Peer,
+        (side, frame): (Side, &crate::wire::header::Frame<'_>),
+        now: Duration,
+    ) {
+        let agreed =
+            |peer: &Peer| peer.connection(side).and_then(|it| it.agreement.as_ref()).map(|it| it.terms.clone());
+        let event = match frame.kind {
+            Kind::Keepalive => Event::Keepalive,
+            Kind::Open => self.take_open(peer, side, Open::decode(frame.body)),
+            Kind::Notification => take_notification(peer, Notification::decode(frame.body)),
+            Kind::Refresh => match Refresh::decode(frame.body) {
+                Ok(refresh) => {
+                    self.step(id, peer, (side, Event::Refresh), now);
+                    self.take_refresh(id, peer, refresh);
+                    return;
+                }
+                Err(error) => {
+                    peer.error = Some(error);
+                    Event::RefreshError
+                }
+            },
+            Kind::Update => match agreed(peer).filter(|_| peer.state(side) == State::Established) {
+                None => Event::Update,
+                Some(terms) => match Update::decode(frame.body, &terms) {
+                    Ok(update) => {
+                        self.step(id, peer, (side, Event::Update), now);
+                        self.take_update(id, peer, (side, &update), now);
+                        return;
+                    }
+                    Err(error) => {
+                        peer.error = Some(error);
+                        Event::UpdateError
+                    }
+                },
+            },
+        };
+        self.step(id, peer, (side, event), now);
+    }
+
+    fn take_open(&self, peer: &mut Peer, side: Side, open: Result<Open, Notification>) -> Event {
+        let agreement = open.and_then(|open| agree(&peer.config, &self.settings, open));
+        match agreement {
+            // An OPEN where there was one is for the table to judge; what was agreed stays.
+            Ok(_) if peer.connection(side).is_some_and(|connection| connection.agreement.is_some()) => Event::Open,
+            Ok(agreement) => {
+                let delayed = peer.machine(side).timers.delay_open.is_some();
+                peer.machine(side).agree(agreement.hold);
+                if let Some(connection) = peer.connection_mut(side) {
+                    connection.agreement = Some(agreement);
+                }
+                if delayed { Event::OpenWhileDelayed } else { Event::Open }
+            }
+            Err(error) => {
+                peer.error = Some(error);
+                Event::OpenError
+            }
+        }
+    }
+
+    fn take_update(&mut self, id: PeerId, peer: &mut Peer, (side, update): (Side, &Update<'_>), now: Duration) {
+        self.rib.update(id, update);
+        if let Some(family) = update.end_of_rib {
+            self.end_of_rib(id, family);
+        }
+        let too_many = peer.config.families.iter().find_map(|config| {
+            let most = config.most_prefixes?;
+            (self.rib.paths_in_family(id, config.family) > most as usize).then_some((config.family, most))
+        });
+        if let Some((family, most)) = too_many {
+            // AFI, SAFI and the limit (RFC 4486 section 4).
+            let mut data = family.afi.to_be_bytes().to_vec();
+            data.push(family.safi);
+            data.extend_from_slice(&most.to_be_bytes());
+            let before =
+                std::mem::replace(&mut peer.cease, Notification::new(code::CEASE, cease::MAXIMUM_PREFIXES).with(&data));
+            self.step(id, peer, (side, Event::AutomaticStop), now);
+            peer.cease = before;
+            // It would only happen again: a person looks first, and resumes.
+            peer.wanted = false;
+            for side in Side::ALL {
+                self.step(id, peer, (side, Event::ManualStop), now);
+            }
+        }
+    }
+
+    fn take_refresh(&mut self, id: PeerId, peer: &mut Peer, refresh: Refresh) {
+        let Some(agreement) = peer.established().and_then(|_| peer.agreement()) else { return };
+        if agreement.terms.of(refresh.family).is_none() {
+            return;
+        }
+        let marks = if agreement.enhanced_refresh { RefreshMarks::Sent } else { RefreshMarks::NotSent };
+        match refresh.subtype {
+            Subtype::Request => self.rib.refresh(id, refresh.family, marks),
+            Subtype::Begin => self.rib.mark_stale(id, refresh.family),
+            Subtype::End => self.rib.sweep(id, refresh.family),
+            Subtype::Unknown(_) => {}
+        }
+    }
+
+    /// The session is up on this side: the other is quiet, and routes begin to flow.
+    fn establish(&mut self, id: PeerId, peer: &mut Peer, side: Side, now: Duration) {
+        let other = side.other();
+        let quiet = if peer.state(other) >= State::OpenSent { Event::CollisionDump } else { Event::ManualStop };
+        self.step(id, peer, (other, quiet), now);
+        peer.machine(other).timers.idle_hold = None;
+        let Some(connection) = peer.connection(side) else { return };
+        let Some(agreement) = connection.agreement.clone() else { return };
+        let source = Source {
+            relation: agreement.relation,
+            asn: agreement.theirs.asn,
+            identifier: agreement.theirs.identifier,
+            address: peer.config.address,
+            role: peer.config.role,
+            own_addresses: connection.local.all(),
+            import: PeerConfig::policy(peer.config.import.as_ref(), agreement.relation),
+        };
+        self.rib.add_source(id, source);
+        self.return_from_restart(id, peer, &agreement, now);
+        peer.since = now;
+        self.outputs.push(Output::Up(id));
+        self.join(id, peer);
+    }
+
+    /// A peer whose session is up is told our routes, once they are all there.
+    pub(super) fn join(&mut self, id: PeerId, peer: &mut Peer) {
+        let Some(connection) = peer.established().and_then(|side| peer.connection(side)) else { return };
+        let Some(agreement) = connection.agreement.as_ref().filter(|_| self.tells() && !peer.joined) else { return };
+        let relation = agreement.relation;
+        for terms in &agreement.terms.families {
+            let config = peer.config.families.iter().find(|config| config.family == terms.family);
+            let rule = if relation.is_external() { HopRule::Own } else { HopRule::Keep };
+            let long = agreement.long_lived.iter().any(|long| long.family == terms.family);
+            let group = GroupTerms {
+                relation,
+                role: peer.config.role.filter(|_| relation.is_external()),
+                wire: Terms { neighbour: Neighbour::Internal, families: vec![*terms], ..agreement.terms.clone() },
+                family: *terms,
+                hops: Hops { v4: connection.local.v4, v6: connection.local.v6, rule: peer.config.hops.unwrap_or(rule) },
+                policy: PeerConfig::policy(peer.config.export.as_ref(), relation),
+                long_lived: long,
+                most_paths: config.map_or(1, |config| config.most_paths),
+            };
+            self.rib.join(id, group);
+        }
+        peer.joined = true;
+    }
+}
+
+fn take_notification(peer: &mut Peer, notification: Option<Notification>) -> Event {
+    let Some(notification) = notification else { return Event::Notification };
+    peer.failure = Some(format!("the peer ended it: {notification}"));
+    let version = (notification.code, notification.subcode) == (code::OPEN, open::UNSUPPORTED_VERSION);
+    peer.error = Some(notification);
+    if version { Event::NotificationOfVersion } else { Event::Notification }
+}

@@ -1,0 +1,208 @@
+//! Sessions come about, carry routes, are refused, and end.
+
+use super::*;
+use crate::machine::Waiting;
+use crate::wire::capability::{PathIdMode, Role};
+use crate::wire::notification::cease;
+
+const FOUR: &str = "10.1.0.0/16";
+const SIX: &str = "2001:db8:1::/48";
+
+#[test]
+fn two_speakers_meet_and_exchange_routes_of_both_families() {
+    let mut world = World::new(|_, _| ());
+    world.originate(0, &[FOUR, SIX]);
+    world.pass(secs(1));
+    assert!(world.established());
+    assert!(world.knows(1, FOUR) && world.knows(1, SIX));
+    let explained = world.speakers[1].rib().explain(&nlri(SIX));
+    assert_eq!(explained[0].hop, NextHop::V6("2001:db8::1".parse().unwrap(), None));
+    assert_eq!(explained[0].attributes.as_path, AsPath::sequence(vec![65001]));
+    world.speakers[0].rib().retract(&nlri(FOUR));
+    world.pass(secs(1));
+    assert!(!world.knows(1, FOUR) && world.knows(1, SIX));
+    let routes = |seen: &[Output]| seen.iter().filter(|output| matches!(output, Output::Route(_))).count();
+    assert_eq!(routes(&world.seen[1]), 3, "two came, one went");
+}
+
+#[test]
+fn both_connect_at_once_and_one_connection_stays() {
+    for asns in [[65001, 65002], [65002, 65001], [65001, 65001]] {
+        let remote = if asns[0] == asns[1] { RemoteAs::Internal } else { RemoteAs::External };
+        let mut world = World::with(asns, |_, config| config.remote_as = remote);
+        world.pass(secs(30));
+        assert!(world.established());
+        assert_eq!(world.up.len(), 1);
+        let lost = |seen: &[Output]| seen.iter().filter(|output| matches!(output, Output::Up(_))).count();
+        assert_eq!([lost(&world.seen[0]), lost(&world.seen[1])], [1, 1]);
+    }
+}
+
+#[test]
+fn an_hour_passes_and_the_session_stays() {
+    let mut world = World::new(|_, config| config.hold_secs = 9);
+    world.pass(secs(3600));
+    assert!(world.established());
+    assert_eq!(world.speakers[0].status(PEER).unwrap().flaps, 0);
+}
+
+#[test]
+fn across_the_border_nothing_goes_without_a_policy() {
+    for direction in ["import", "export"] {
+        let mut world = World::new(|_, config| match direction {
+            "import" => config.import = None,
+            _ => config.export = None,
+        });
+        world.originate(0, &[FOUR]);
+        world.pass(secs(1));
+        assert!(world.established() && !world.knows(1, FOUR), "{direction}");
+    }
+    let mut world = World::with([65001, 65001], |_, config| {
+        (config.import, config.export, config.remote_as) = (None, None, RemoteAs::Internal);
+    });
+    world.originate(0, &[FOUR]);
+    world.pass(secs(1));
+    assert!(world.knows(1, FOUR));
+}
+
+#[test]
+fn a_stranger_is_refused_with_the_right_words() {
+    let refused = |change: fn(usize, &mut PeerConfig)| {
+        let mut world = World::new(change);
+        world.pass(secs(1));
+        assert!(!world.established());
+        [world.error(0), world.error(1)].join(" | ")
+    };
+    assert!(
+        refused(|place, config| if place == 0 {
+            config.remote_as = RemoteAs::Exactly(7)
+        })
+        .contains("(2/2)")
+    );
+    assert!(refused(|_, config| config.remote_as = RemoteAs::Internal).contains("(2/2)"));
+    assert!(refused(|_, config| config.role = Some(Role::Customer)).contains("(2/11)"));
+    let mut world =
+        World::new(|place, config| config.role = Some(if place == 0 { Role::Customer } else { Role::Provider }));
+    world.pass(secs(1));
+    assert!(world.established());
+}
+
+#[test]
+fn a_session_that_is_stopped_says_why_and_stays_down_until_it_is_resumed() {
+    let mut world = World::new(|_, _| ());
+    world.originate(0, &[FOUR]);
+    world.pass(secs(1));
+    let now = world.now;
+    world.speakers[0].stop(PEER, Notification::cease(cease::SHUTDOWN, "maintenance until noon"), now);
+    world.pass(secs(100));
+    assert_eq!(world.state(0), State::Idle);
+    assert!(world.error(1).contains("maintenance until noon"), "{}", world.error(1));
+    assert!(!world.knows(1, FOUR), "a hard reset keeps nothing");
+    let now = world.now;
+    world.speakers[0].resume(PEER, now);
+    world.pass(secs(100));
+    assert!(world.established() && world.knows(1, FOUR));
+}
+
+#[test]
+fn more_routes_than_allowed_end_the_session_for_good() {
+    let mut world = World::new(|_, config| config.families[0].most_prefixes = Some(2));
+    world.originate(0, &["10.1.0.0/16", "10.2.0.0/16"]);
+    world.originate(0, &["2001:db8:1::/48"]);
+    world.pass(secs(1));
+    assert!(world.established());
+    world.originate(0, &["10.3.0.0/16"]);
+    world.pass(secs(300));
+    assert_eq!(world.state(1), State::Idle);
+    assert!(world.error(0).contains("too many prefixes"), "{}", world.error(0));
+}
+
+#[test]
+fn garbage_ends_the_session_and_bytes_one_by_one_do_not() {
+    let mut world = World::new(|_, _| ());
+    world.pass(secs(1));
+    let side = *world.up.first().unwrap();
+    let now = world.now;
+    for byte in message::keepalive().iter().chain(&crate::wire::update::end_of_rib(Family::IPV6)) {
+        world.speakers[0].received(PEER, side, &[*byte], now);
+    }
+    assert!(world.established());
+    world.speakers[0].received(PEER, side, &[0; 19], now);
+    world.run();
+    assert!(world.error(1).contains("(1/1)"), "{}", world.error(1));
+}
+
+#[test]
+fn half_a_message_for_ever_is_no_sign_of_life() {
+    let mut world = World::new(|_, _| ());
+    world.pass(secs(1));
+    let (now, side) = (world.now, *world.up.first().unwrap());
+    let half = &message::keepalive()[..18];
+    world.speakers[0].received(PEER, side, half, now);
+    world.speakers[0].tick(now + secs(90));
+    assert!(world.error(0).contains("(4/0)"), "{}", world.error(0));
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_given_up() {
+    let mut world = World::new(|_, _| ());
+    world.pass(secs(1));
+    let (now, side) = (world.now, *world.up.first().unwrap());
+    let speaker = &mut world.speakers[0];
+    speaker.sending(PEER, side, Waiting::Something, now);
+    // It goes on talking, so the hold time does not end it.
+    for later in (0..=480).step_by(20) {
+        speaker.received(PEER, side, &message::keepalive(), now + secs(later));
+        speaker.tick(now + secs(later));
+    }
+    assert!(world.error(0).contains("(8/0)"), "{}", world.error(0));
+}
+
+#[test]
+fn a_refresh_sends_everything_again() {
+    let mut world = World::new(|_, _| ());
+    world.originate(0, &[FOUR]);
+    world.pass(secs(1));
+    let before = world.bytes[0].len();
+    let (now, side) = (world.now, World::side(0, *world.up.first().unwrap()));
+    let refresh = crate::wire::Refresh { family: Family::IPV4, subtype: crate::wire::refresh::Subtype::Request };
+    world.speakers[0].received(PEER, side, &message::refresh(&refresh), now);
+    world.run();
+    assert!(world.bytes[0].len() > before + 2 * 23, "begin, the route, end");
+    assert!(world.established() && world.knows(1, FOUR));
+}
+
+#[test]
+fn several_paths_travel_with_their_identifiers() {
+    let mut world = World::with([65001, 65001], |_, config| {
+        config.remote_as = RemoteAs::Internal;
+        config.families[0].path_ids = Some(PathIdMode::Both);
+    });
+    world.originate(0, &[FOUR]);
+    world.pass(secs(1));
+    let explained = world.speakers[1].rib().explain(&nlri(FOUR));
+    assert_eq!((explained.len(), explained[0].path_id), (1, 1));
+}
+
+#[test]
+fn bfd_down_ends_it_at_once() {
+    let mut world = World::new(|_, _| ());
+    world.pass(secs(1));
+    let now = world.now;
+    world.speakers[0].path_down(PEER, now);
+    world.run();
+    assert!(world.error(1).contains("(6/10)"), "{}", world.error(1));
+}
+
+#[test]
+fn a_peer_that_goes_takes_nothing_of_others_with_it() {
+    let mut world = World::new(|_, _| ());
+    world.originate(0, &[FOUR]);
+    world.pass(secs(1));
+    let now = world.now;
+    let passive = PeerConfig { direction: Direction::Passive, ..config(9) };
+    world.speakers[0].add_peer(PeerId(2), passive, now);
+    world.speakers[0].remove_peer(PeerId(2), Notification::cease(cease::DECONFIGURED, ""), now);
+    world.run();
+    assert!(world.established() && world.knows(1, FOUR));
+}
