@@ -71,6 +71,8 @@ pub struct Node {
     pub unassigned: Option<Trouble>,
     /// Since when this node has another podCIDR than the one that its pods were started with.
     pub moved: Option<Trouble>,
+    /// Since when this node's clock and the store's are apart.
+    pub clock_trouble: Option<Trouble>,
     /// Since when there are no WireGuard keys, where they are needed.
     pub keys_trouble: Option<Trouble>,
     /// Whether what follows for the kernel as a whole may have changed (anything but peers' leases).
@@ -108,6 +110,7 @@ impl Node {
             network_trouble: None,
             unassigned: None,
             moved: None,
+            clock_trouble: None,
             keys_trouble: None,
             changed: false,
             touched: BTreeSet::new(),
@@ -160,6 +163,12 @@ impl Node {
                 let kept = if self.own.is_some() { "degraded, what it said last is kept: " } else { "" };
                 tracing::warn!("{kept}store: {reason}");
                 self.store_trouble = Some(Trouble { since, reason });
+            }
+            Event::Clock(apart) => {
+                if let Some(sentence) = &apart {
+                    tracing::warn!("{sentence}");
+                }
+                self.clock_trouble = apart.map(|reason| Trouble { since: now, reason });
             }
             Event::Well => {
                 if self.store_trouble.take().is_some() {

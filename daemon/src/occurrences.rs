@@ -25,6 +25,7 @@ const SHOWN: usize = 3;
 pub struct Occurrences {
     unassigned: Option<String>,
     moved: Option<String>,
+    clock: Option<String>,
     refused: Option<String>,
     kernel: Option<String>,
     peers: Vec<String>,
@@ -44,6 +45,7 @@ impl Occurrences {
         let node = &reconciler.node;
         let mut new = Vec::new();
         lasting(&mut self.unassigned, node.unassigned.as_ref(), "PodCIDRUnusable", &mut new);
+        lasting(&mut self.clock, node.clock_trouble.as_ref(), "ClocksApart", &mut new);
         lasting(&mut self.moved, node.moved.as_ref(), "PodCIDRChanged", &mut new);
         lasting(&mut self.refused, node.network_trouble.as_ref(), "NetworkConfigRefused", &mut new);
         self.weigh_store(reconciler, now, &mut new);

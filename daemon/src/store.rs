@@ -124,6 +124,8 @@ pub enum Event {
     Trouble(String),
     /// The same, but the store answers: it does not let this node do what it must.
     Refusal(String),
+    /// This node's clock and the store's are apart, as this sentence says; or they agree again. Only where the store has one.
+    Clock(Option<String>),
     /// The trouble is over.
     Well,
 }

@@ -40,6 +40,8 @@ pub struct Events {
     mine: Option<Lease>,
     unassigned: Option<String>,
     instructions: Instructions,
+    /// Whether the clocks were said to be apart.
+    skewed: bool,
     troubles: BTreeMap<Topic, Event>,
 }
 
@@ -52,6 +54,7 @@ impl Events {
             mine: None,
             unassigned: None,
             instructions: Instructions::default(),
+            skewed: false,
             troubles: BTreeMap::new(),
         }
     }
@@ -98,6 +101,15 @@ impl Events {
         }
         self.instructions = instructions.clone();
         self.say(Event::Instructed(instructions)).await
+    }
+
+    /// Clocks are apart, as this says, or are not any more: once for each, for the sentence is another every second.
+    pub async fn clock(&mut self, apart: Option<String>) -> Result<(), Closed> {
+        if self.skewed == apart.is_some() {
+            return Ok(());
+        }
+        self.skewed = apart.is_some();
+        self.say(Event::Clock(apart)).await
     }
 
     /// This node gave its lease back.

@@ -23,6 +23,7 @@
 mod access;
 mod annotations;
 mod client;
+mod clock;
 mod decision;
 mod failure;
 mod kubeconfig;

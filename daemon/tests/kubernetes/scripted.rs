@@ -264,3 +264,16 @@ async fn a_token_that_the_kubelet_renewed_is_used_at_once() {
     assert!(logins.contains(&"Bearer new".to_owned()), "{logins:?}");
     std::fs::remove_dir_all(directory).unwrap();
 }
+
+#[tokio::test]
+async fn clocks_that_are_apart_are_said_once_with_both_times() {
+    let mut first = watch(&[line("ADDED", &node(2, 5)), whole(7)]);
+    first.head = "200 OK\r\ndate: Sat, 21 Nov 2026 12:00:00 GMT".to_owned();
+    let again = Reply { pieces: Vec::new(), held: false, ..first.clone() };
+    let server = Scripted::start(vec![first, again]).await;
+    let mut node = Node::start(server.store());
+    node.until("the other", |node| node.leases().count() == 1).await;
+    crate::ground::until("more watches", || server.asked().len() > 3).await;
+    let said: Vec<_> = node.log.iter().filter(|line| line.starts_with("Clock(")).collect();
+    assert!(matches!(said[..], [one] if one.contains("2026-11-21T12:00:00Z") && one.contains("node-1")), "{said:?}");
+}

@@ -124,6 +124,7 @@ impl Node {
                 records.into_iter().for_each(|record| self.take(record));
             }
             Event::Trouble(sentence) | Event::Refusal(sentence) => self.trouble = Some(sentence),
+            Event::Clock(_) => {}
             Event::Well => self.trouble = None,
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use rustix::net::sockopt;
@@ -21,11 +21,13 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::access::Access;
+use super::clock;
 use super::failure::Failure;
 use super::object::Object;
 use super::tls;
 use crate::config::KubernetesSettings;
 use crate::store::talk::Counted;
+use crate::store::utc::Utc;
 
 /// How long the API server may be silent.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +132,8 @@ impl Client {
         let request = request(&line.access, question)?;
         let response = within(patience.answer, async { Ok(line.sender.send_request(request).await?) }).await?;
         let (parts, body) = response.into_parts();
-        let mut answer = Answer { body, patience: patience.answer, counted: Arc::clone(&self.counted) };
+        let date = parts.headers.get(DATE).and_then(|value| clock::read(value.to_str().ok()?));
+        let mut answer = Answer { body, patience: patience.answer, date, counted: Arc::clone(&self.counted) };
         if parts.status.is_success() {
             self.line = Some(line);
             return Ok(answer);
@@ -153,6 +156,8 @@ pub struct Answer {
     body: Incoming,
     /// How long may pass between two pieces.
     pub patience: Duration,
+    /// When it was given, by the server's clock.
+    pub date: Option<Utc>,
     counted: Arc<Counted>,
 }
 

@@ -13,6 +13,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::client::{Answer, Client, Question, query};
+use super::clock;
 use super::failure::Failure;
 use super::lease_object;
 use super::lines::Lines;
@@ -23,6 +24,7 @@ use crate::config::kube::AnnotationPrefix;
 use crate::store::Wish;
 use crate::store::events::{Closed, Events};
 use crate::store::terms::{Backoff, dice};
+use crate::store::utc::Utc;
 
 /// How many objects a page has: a Node is some 20 kB, and a page is read as a whole.
 const PAGE: &str = "100";
@@ -204,6 +206,10 @@ impl Watcher<'_> {
         pairs.extend_from_slice(more);
         let question = self.question(&pairs);
         let mut answer = self.client.ask(&question).await?;
+        // Now, and whenever a watch ends: the API server lets none last an hour.
+        if let Some(theirs) = answer.date {
+            self.events.lock().await.clock(clock::compare(self.node, Utc::now(), theirs)).await?;
+        }
         if !self.progress.listing {
             self.well().await?;
             answer.patience = patience.watch;
