@@ -98,6 +98,19 @@ impl Change {
 }
 
 impl Change {
+    /// Whether it takes something away.
+    pub fn removes(&self) -> bool {
+        matches!(
+            self,
+            Change::LinkDelete(_)
+                | Change::AddressDelete(..)
+                | Change::NexthopDelete(_)
+                | Change::RouteDelete(..)
+                | Change::NeighbourDelete(..)
+                | Change::FdbDelete(..)
+        )
+    }
+
     /// Whether it is a setting that only guards a device of ours, without which all works: in flannel's own manifest nothing
     /// of the kind can be written.
     pub fn only_guards(&self) -> bool {

@@ -203,11 +203,12 @@ impl Record {
 
     /// The uplink was looked at: another one is worth a line.
     pub fn uplink(&self, found: &Result<Uplink, String>, before: Option<&Uplink>) {
-        match found {
-            Ok(now) if before != Some(now) => {
-                tracing::info!("uplink {}: MTU {}, local {}, public {}", now.link, now.mtu, now.local, now.public);
-            }
-            Ok(_) | Err(_) => {}
+        // What else is on its link shows in the ways of the peers.
+        let said = |uplink: &Uplink| (uplink.link, uplink.mtu, uplink.local, uplink.public);
+        if let Ok(now) = found
+            && before.map(said) != Some(said(now))
+        {
+            tracing::info!("uplink {}: MTU {}, local {}, public {}", now.link, now.mtu, now.local, now.public);
         }
     }
 

@@ -48,7 +48,11 @@ impl Course<'_> {
         }
         let mut at = 0;
         while at < self.changes.len() {
-            let run = self.changes[at..].iter().take_while(|change| bulk::takes(change)).count();
+            // What is set is all there before anything is removed: a route that could be put into its place only at the second go
+            // still needs its old next hop.
+            let removes = self.changes[at].removes();
+            let alike = |change: &&Change| bulk::takes(change) && change.removes() == removes;
+            let run = self.changes[at..].iter().take_while(alike).count();
             let peers = self.changes[at..].iter().take_while(|change| is_peer(change)).count();
             if peers > 0 {
                 self.peers(at..at + peers);

@@ -3,12 +3,14 @@
 //! Three goes at most: all; what the kernel did not know a number of, with new numbers; routes whose place is taken.
 
 use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::ops::Range;
 
 use backends::PROTOCOL;
 use backends::plan::Change;
 use backends::state::{Encapsulation, KernelState, LinkName, Nexthop, Route, RouteKey, Scope, Tag, Via};
 use ipam::Family;
+use ipnet::IpNet;
 
 use super::{Course, link_of};
 use crate::codec::route::{Only, Target, Which};
@@ -50,7 +52,7 @@ enum Meaning {
 impl Course<'_> {
     /// Does a run of changes.
     pub(super) fn bulk(&mut self, run: Range<usize>) {
-        let refused = self.send(run.clone(), MAKE);
+        let refused = self.send(run.clone(), Go::First);
         let (mut stale, mut taken) = (Vec::new(), Vec::new());
         for refused in refused {
             match meaning(&self.changes[refused.key], &refused.refusal) {
@@ -76,12 +78,13 @@ impl Course<'_> {
         }
     }
 
-    /// Once more with new numbers: a link was made anew, or the kernel removed next hops when a link went down.
+    /// Once more with new numbers: a link was made anew, or the kernel removed next hops when a link went down. And with ways to
+    /// gateways that lie behind another link now ([`Writer::lead_to`]).
     fn renumber(&mut self, stale: Vec<usize>, taken: &mut Vec<usize>) {
         if let Err(error) = self.hand.survey(self.scope, &mut KernelState::default()) {
             return stale.into_iter().for_each(|at| self.fail(at, &error));
         }
-        for refused in self.send(stale, MAKE) {
+        for refused in self.send(stale, Go::Again) {
             match (meaning(&self.changes[refused.key], &refused.refusal), &self.changes[refused.key]) {
                 (Meaning::Done, _) => {}
                 // Its number is new or known to be right now, so what is there is it.
@@ -108,15 +111,16 @@ impl Course<'_> {
                 _ => ours.push(at),
             }
         }
-        for refused in self.send(ours, REPLACE) {
+        for refused in self.send(ours, Go::InPlace) {
             self.refuse(refused);
         }
     }
 
-    /// Sends the changes at these places, routes with these flags, and gives what was refused.
-    fn send(&mut self, places: impl IntoIterator<Item = usize>, route_flags: u16) -> Vec<Refused> {
-        let Hand { socket, index, writes, .. } = &mut *self.hand;
-        let mut writer = Writer { batch: Batch::new(socket), index, writes, scope: self.scope, route_flags };
+    /// Sends the changes at these places, and gives what was refused.
+    fn send(&mut self, places: impl IntoIterator<Item = usize>, go: Go) -> Vec<Refused> {
+        let Hand { socket, index, writes, held, .. } = &mut *self.hand;
+        let scope = self.scope;
+        let mut writer = Writer { batch: Batch::new(socket), index, writes, scope, held, go };
         let mut missing = Vec::new();
         for at in places {
             if let Err(refusal) = writer.write(at, &self.changes[at]) {
@@ -151,8 +155,10 @@ fn meaning(change: &Change, refusal: &Refusal) -> Meaning {
         Change::FdbSet(..) if errno == libc::ENOENT => Meaning::Done,
         Change::NexthopAdd(_) if errno == libc::EEXIST => Meaning::Stale,
         Change::RouteSet(..) if errno == libc::EEXIST => Meaning::Taken,
-        // "Invalid device index", "Nexthop id does not exist"
-        Change::NexthopAdd(_) | Change::RouteSet(_, Route { via: Via::Object(_), .. }) if errno == libc::EINVAL => {
+        // "Invalid device index", "Nexthop id does not exist", "Nexthop has invalid gateway or device mismatch"
+        Change::NexthopAdd(_) | Change::RouteSet(_, Route { via: Via::Object(_) | Via::Gateway(_), .. })
+            if errno == libc::EINVAL =>
+        {
             Meaning::Stale
         }
         _ if errno == libc::ENODEV => Meaning::Stale,
@@ -196,7 +202,19 @@ struct Writer<'a> {
     index: &'a mut Index,
     writes: &'a mut u64,
     scope: &'a Scope,
-    route_flags: u16,
+    held: &'a BTreeSet<RouteKey>,
+    go: Go,
+}
+
+/// Which of the goes it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Go {
+    /// All as it should be.
+    First,
+    /// What the kernel did not know a number of, or no way to.
+    Again,
+    /// Routes into the place of others.
+    InPlace,
 }
 
 impl Writer<'_> {
@@ -213,7 +231,8 @@ impl Writer<'_> {
             Change::NexthopAdd(nexthop) => {
                 let link = self.link(nexthop.link)?;
                 let id = self.index.id_or_new(*nexthop).ok_or_else(no_id)?;
-                self.push(at, (nexthop::NEW, MAKE), |body| nexthop::make(body, id, link, nexthop.gateway));
+                let make = |body: &mut Body<'_>| nexthop::make(body, id, link, nexthop.gateway);
+                self.lead_to(at, (link, nexthop.gateway), |writer| writer.push(at, (nexthop::NEW, MAKE), make));
             }
             Change::NexthopDelete(nexthop) => {
                 for id in self.index.forget_nexthop(*nexthop) {
@@ -222,7 +241,15 @@ impl Writer<'_> {
             }
             Change::RouteSet(key, route) => {
                 let target = self.target(route.via)?;
-                self.push(at, (route::NEW, self.route_flags), |body| route::set(body, *key, target));
+                // What was ours goes from one way to another in one step, with nothing in between.
+                let flags = if self.go == Go::InPlace || self.held.contains(key) { REPLACE } else { MAKE };
+                let set = |body: &mut Body<'_>| route::set(body, *key, target);
+                match target {
+                    Target::Gateway(link, gateway) => {
+                        self.lead_to(at, (link, gateway), |writer| writer.push(at, (route::NEW, flags), set));
+                    }
+                    _ => self.push(at, (route::NEW, flags), set),
+                }
             }
             Change::RouteDelete(key, route) => self.delete_route(at, *key, route)?,
             Change::NeighbourSet(key, entry) => {
@@ -256,6 +283,22 @@ impl Writer<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whatever names a gateway. IPv6 takes none as on-link that its table has behind another link
+    /// (`ip6_route_check_nh_onlink`), as it has a tunnel's while its peer is reached directly. So that the next hop can be there
+    /// before the route changes to it, at the second go the gateway has a route of its own for as long as this takes.
+    fn lead_to(&mut self, at: usize, (link, gateway): (u32, IpAddr), write: impl FnOnce(&mut Self)) {
+        let key = RouteKey::new(IpNet::from(gateway));
+        let led = gateway.is_ipv6() && self.go == Go::Again;
+        if led {
+            self.push(at, (route::NEW, MAKE), |body| route::set(body, key, Target::Device(link)));
+        }
+        write(self);
+        if led {
+            let only = Only { protocol: PROTOCOL, link: Some(link), ..Only::default() };
+            self.push(at, (route::DELETE, 0), |body| route::delete(body, key, only));
+        }
     }
 
     fn target(&self, via: Via) -> std::result::Result<Target, Refusal> {

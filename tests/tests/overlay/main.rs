@@ -11,6 +11,7 @@ mod picture;
 
 mod away;
 mod churn;
+mod direct_routing;
 mod flannel;
 mod foreign;
 mod garbage;
