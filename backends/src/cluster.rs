@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use ipam::{Endpoint, Family, Lease, Stack};
+use ipam::{Carrier, Endpoint, Family, Lease, Stack};
 use ipnet::IpNet;
 
 use crate::ipip::{self, IpipSettings};
@@ -14,6 +14,7 @@ use crate::ruleset::Ruleset;
 use crate::state::{KernelState, LinkName, Route, RouteKey, Tag, Via};
 use crate::udp::{self, UdpSettings};
 use crate::vxlan::{self, VxlanSettings};
+use crate::ways::Ways;
 use crate::wireguard::{self, WireGuardSettings};
 use crate::{direct, host_gw};
 
@@ -180,6 +181,8 @@ pub struct Cluster {
     pub unclaimed: UnclaimedAddresses,
     /// Whose packets are masqueraded otherwise.
     pub exceptions: Exceptions,
+    /// The older ways, while the backend is being changed.
+    pub ways: Option<Box<Ways>>,
 }
 
 /// Why one family of a peer's lease gets no path.
@@ -189,6 +192,8 @@ pub struct Unusable {
     pub family: Family,
     /// One sentence: what is wrong and what to do.
     pub reason: String,
+    /// The older way by which the peer is sent to all the same.
+    pub instead: Option<Carrier>,
 }
 
 impl fmt::Display for Unusable {
@@ -212,6 +217,9 @@ impl Cluster {
             direct::base(self, &mut state);
         }
         state.ruleset = Some(masquerade::ruleset(self, &[]));
+        if let Some(ways) = &self.ways {
+            ways.add_base(&mut state);
+        }
         for (family, subnet) in self.own.subnets().iter() {
             let forwarding = match family {
                 Family::V4 => "net/ipv4/ip_forward",
@@ -245,20 +253,36 @@ impl Cluster {
 
     /// What one peer's lease adds; and, per family, why it adds nothing.
     pub fn contribution(&self, lease: &Lease) -> (KernelState, Vec<Unusable>) {
+        if let Some(ways) = &self.ways {
+            return ways.contribution(self, lease);
+        }
         let mut state = KernelState::default();
         let mut unusable = Vec::new();
         for (family, endpoint) in lease.endpoints.iter() {
             match self.way(endpoint) {
-                Ok(Way::Tunnel) => match self.add_tunnelled(lease, endpoint, &mut state) {
+                Ok(way) => match self.add(way, (lease, endpoint), &mut state) {
                     Ok(()) => {}
-                    Err(reason) => unusable.push(Unusable { family, reason }),
+                    Err(reason) => unusable.push(Unusable { family, reason, instead: None }),
                 },
-                Ok(Way::Direct) => direct::add_peer(self, endpoint, &mut state),
-                Ok(Way::Foreign) => {}
-                Err(reason) => unusable.push(Unusable { family, reason }),
+                Err(reason) => unusable.push(Unusable { family, reason, instead: None }),
             }
         }
         (state, unusable)
+    }
+
+    /// What one family of a peer adds that goes this way.
+    pub(crate) fn add(
+        &self,
+        way: Way,
+        (lease, peer): (&Lease, &Endpoint),
+        state: &mut KernelState,
+    ) -> Result<(), String> {
+        match way {
+            Way::Tunnel => return self.add_tunnelled(lease, peer, state),
+            Way::Direct => direct::add_peer(self, peer, state),
+            Way::Foreign => {}
+        }
+        Ok(())
     }
 
     /// Which way packets to one family of a peer go.
@@ -292,8 +316,14 @@ impl Cluster {
 
     /// The MTU of pods: the least of what the families' devices carry (flannel writes it as `FLANNEL_MTU`).
     pub fn pod_mtu(&self) -> u32 {
-        let mtu = |family| self.backend.mtu(family, self.uplink.mtu);
-        self.own.endpoints.families().map(mtu).min().unwrap_or(self.uplink.mtu)
+        let mtu = |family| self.backends().map(|backend| backend.mtu(family, self.uplink.mtu)).min();
+        self.own.endpoints.families().filter_map(mtu).min().unwrap_or(self.uplink.mtu)
+    }
+
+    /// The backend, and those of the older ways.
+    pub fn backends(&self) -> impl Iterator<Item = &Backend> {
+        let older = self.ways.iter().flat_map(|ways| ways.older()).map(|cluster| &cluster.backend);
+        [&self.backend].into_iter().chain(older)
     }
 
     /// Why no backend may give this peer a path.

@@ -21,6 +21,7 @@ pub mod sum;
 mod tunnel;
 pub mod udp;
 pub mod vxlan;
+pub mod ways;
 pub mod wireguard;
 
 pub use cluster::{Backend, Cluster, Uplink, Way};

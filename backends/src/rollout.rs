@@ -38,7 +38,9 @@ pub enum Made {
     Nothing,
     /// What the node itself needs, by all its ways.
     Base,
-    /// And the way to every peer.
+    /// And all else, but by the target some peer cannot be reached.
+    Lagging,
+    /// All, and by the target every peer can be reached.
     Whole,
 }
 
@@ -108,7 +110,7 @@ impl Position {
         }
         if *target != self.target {
             // By a target that is given up nothing may be sent any more; it is by the main way that all is sent then.
-            if self.target == self.main || made == Made::Whole {
+            if self.target == self.main || made >= Made::Lagging {
                 next.turn_to(target, latest(table));
             }
         } else if made == Made::Whole && table.stances().all(|stance| self.wants_the_same(stance)) {

@@ -307,6 +307,18 @@ pub struct KernelState {
     pub ruleset: Option<Ruleset>,
 }
 
+impl KernelState {
+    /// Takes in what there is one of per peer.
+    pub fn extend(&mut self, more: KernelState) {
+        self.nexthops.extend(more.nexthops);
+        self.routes.extend(more.routes);
+        self.neighbours.extend(more.neighbours);
+        self.fdb.extend(more.fdb);
+        self.peers.extend(more.peers);
+        self.relays.extend(more.relays);
+    }
+}
+
 /// What [`KernelState`] is of an instance's: which kernel objects `observe` returns.
 ///
 /// Two daemons may run on one node (other device, other subnet file); neither sees what is the other's.

@@ -84,6 +84,11 @@ impl Desired {
         self.unusable.iter().map(|(key, reasons)| (key, reasons.as_slice()))
     }
 
+    /// Whether some peer can be reached by an older way only.
+    pub fn lags(&self) -> bool {
+        self.unusable.values().flatten().any(|unusable| unusable.instead.is_some())
+    }
+
     /// Why one lease adds less than it should: one sentence.
     pub fn fault(&self, key: &LeaseKey) -> Option<String> {
         if self.overlapping.contains(key) {

@@ -61,15 +61,14 @@ impl VxlanSettings {
     pub fn new<T>(vni: u64, families: &Stack<T>) -> Result<VxlanSettings, VniError> {
         let vni = u32::try_from(vni).ok().filter(|vni| *vni < 1 << 24).ok_or(VniError::TooLarge(vni))?;
         let most = if families.has(Family::V6) { 9_999 } else { 9_999_999 };
-        let name = |family: Family| match family {
-            Family::V4 => LinkName::new(&format!("flannel.{vni}")),
-            Family::V6 => LinkName::new(&format!("flannel-v6.{vni}")),
-        };
-        let devices = families.filter_map(|family, _| name(family).ok());
-        let complete = |devices: &Stack<LinkName>| devices.families().count() == families.families().count();
-        let devices = devices.filter(complete).ok_or(VniError::NameTooLong { vni, most })?;
+        let devices = devices(vni, families, '.').ok_or(VniError::NameTooLong { vni, most })?;
         let port = DEFAULT_PORT;
         Ok(VxlanSettings { vni, devices, port, mtu: None, gbp: false, learning: false, direct_routing: false })
+    }
+
+    /// The same with devices named with another separator: `flannela1` for `flannel.1`.
+    pub(crate) fn renamed(&self, separator: char) -> Option<VxlanSettings> {
+        Some(VxlanSettings { devices: devices(self.vni, &self.devices, separator)?, ..self.clone() })
     }
 
     /// The network identifier.
@@ -97,6 +96,16 @@ impl VxlanSettings {
     pub fn vtep_mac(&self, family: Family, identity: &str) -> Mac {
         Mac::derived_from(&format!("{identity} {family} {} {}", self.vni, self.port))
     }
+}
+
+/// The devices of the families in use, if their names are not too long.
+fn devices<T>(vni: u32, families: &Stack<T>, separator: char) -> Option<Stack<LinkName>> {
+    let name = |family: Family| match family {
+        Family::V4 => LinkName::new(&format!("flannel{separator}{vni}")),
+        Family::V6 => LinkName::new(&format!("flannel-v6{separator}{vni}")),
+    };
+    let devices = families.filter_map(|family, _| name(family).ok())?;
+    (devices.families().count() == families.families().count()).then_some(devices)
 }
 
 /// What the node needs without any peer.

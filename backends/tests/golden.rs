@@ -117,6 +117,7 @@ impl Situation {
                 nodes: if self.kept_towards_nodes { TowardsNodes::Kept } else { TowardsNodes::Masqueraded },
                 fixed: self.masquerade_address,
             },
+            ways: None,
         }
     }
 

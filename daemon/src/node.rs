@@ -8,15 +8,18 @@ mod arrival;
 mod claim;
 mod cluster;
 mod network;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use backends::state::Link;
 use backends::{Backend, LinkName, Uplink};
 use ipam::table::Record;
-use ipam::{Lease, LeaseKey, LeaseTable, Mac, NodeName, Stack};
+use ipam::{Lease, LeaseKey, LeaseTable, NodeName, Stack};
 use ipnet::IpNet;
 
+use self::ways::OwnWays;
 use crate::identity::Identity;
 use crate::netconf::{Division, Network};
 use crate::state_file::LastKnown;
@@ -49,8 +52,8 @@ pub struct Node {
     previous: Option<Stack<IpNet>>,
     /// What this node's WireGuard devices are known by; `None` until that was asked for.
     keys: Option<TunnelKeys>,
-    /// MACs that our devices have already; `None` until the kernel was asked.
-    device_macs: Option<BTreeMap<LinkName, Mac>>,
+    /// By which ways packets are carried.
+    ways: OwnWays,
     /// What the store said when this daemon ran last, until the store itself speaks.
     last_known: Option<LastKnown>,
     /// Whether the store (or its memory) has told all leases: before that nothing may be removed.
@@ -99,7 +102,7 @@ impl Node {
             table: LeaseTable::default(),
             previous,
             keys: None,
-            device_macs: None,
+            ways: OwnWays::default(),
             last_known,
             peers_known: false,
             same_boot,
@@ -206,10 +209,10 @@ impl Node {
         }
     }
 
-    /// Whether the network's backend needs keys that this node does not have yet.
+    /// Whether a backend needs keys that this node does not have yet.
     pub fn needs_keys(&self) -> bool {
-        let backend = self.network.as_ref().map(|network| &network.backend);
-        self.keys.is_none() && matches!(backend, Some(Backend::WireGuard(_)))
+        let configured = self.network.iter().map(|network| &network.backend);
+        self.keys.is_none() && configured.chain(self.backends()).any(|backend| matches!(backend, Backend::WireGuard(_)))
     }
 
     /// Takes the keys, or why there are none.
@@ -230,14 +233,14 @@ impl Node {
         }
     }
 
-    /// Whether the MACs that our devices have are still to be learnt.
-    pub fn needs_macs(&self) -> bool {
-        self.device_macs.is_none()
+    /// Whether it is still to be learnt which devices we have.
+    pub fn needs_devices(&self) -> bool {
+        self.ways.found.is_none()
     }
 
-    /// Takes the MACs that our devices have.
-    pub fn on_device_macs(&mut self, macs: BTreeMap<LinkName, Mac>) {
-        self.device_macs = Some(macs);
+    /// Takes the devices that we have.
+    pub fn on_devices(&mut self, devices: BTreeMap<LinkName, Link>) {
+        self.ways.found = Some(devices);
     }
 
     /// The store is silent or in trouble: until it speaks, what it said last time is what counts.

@@ -5,9 +5,10 @@
 //! else (start, drift, trouble, another uplink) is a look at the whole. It starts no task and owns no channel.
 
 use backends::diff::diff;
+use backends::rollout::Made;
 use backends::state::{Scope, Tag};
 use backends::sum::Desired;
-use backends::{Cluster, KernelState, LinkName, Outcome, Plan, Uplink};
+use backends::{Change, Cluster, KernelState, LinkName, Outcome, Plan, Uplink};
 use ipam::{Family, Stack};
 use ipnet::IpNet;
 use kernel::wireguard::Session;
@@ -82,6 +83,8 @@ pub struct Reconciler {
     uplink_due: bool,
     /// What was asked of it last.
     uplink_wanted: WantedUplink,
+    /// How much of what is desired the kernel held last.
+    made: Made,
     /// Until when the store may be silent before its memory counts; `None` once that is over.
     patience: Option<Moment>,
 }
@@ -91,6 +94,9 @@ struct Target {
     desired: Desired,
     scope: Scope,
 }
+
+/// From one configuration to another a node takes fewer steps that need nobody else.
+const MOST_STEPS: usize = 4;
 
 /// How long the store may take to speak before the last known state is used: longer than a healthy one ever needs, and than
 /// kube-proxy does after a boot.
@@ -107,6 +113,7 @@ impl Reconciler {
             trigger,
             uplink_due: true,
             uplink_wanted: WantedUplink::default(),
+            made: Made::Nothing,
             patience: Some(now + PATIENCE),
         }
     }
@@ -136,17 +143,28 @@ impl Reconciler {
         self.patience.map_or(self.trigger.due(), |patience| patience.min(self.trigger.due()))
     }
 
-    /// Does whatever the facts ask for now.
+    /// Does whatever the facts ask for now; and what follows from that it is done, where the backend is being changed.
     pub fn turn(&mut self, kernel: &mut impl Kernel, now: Moment) {
+        for _ in 0..MOST_STEPS {
+            self.step(kernel, now);
+            let lags = self.desired().is_some_and(Desired::lags);
+            if !self.node.advance(if lags { self.made.min(Made::Lagging) } else { self.made }) {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self, kernel: &mut impl Kernel, now: Moment) {
         if self.patience.take_if(|patience| now >= *patience).is_some() {
             self.node.remember(now);
         }
         let due = self.trigger.begin(now);
         self.follow_uplink(kernel, now, due);
-        self.learn_macs(kernel, now);
+        self.learn_devices(kernel, now);
         if self.node.needs_keys() {
             self.node.on_keys(kernel.tunnel_keys(), now);
         }
+        self.node.follow_ways();
         let Some((cluster, scope)) = self.take_change() else {
             return if due { self.look(kernel, now, Cause::Drift) } else { self.follow_leases(kernel, now) };
         };
@@ -156,6 +174,7 @@ impl Reconciler {
         keys.append(&mut self.node.touched);
         self.record.complaints(&keys, self.node.table(), &desired);
         self.target = Some(Target { desired, scope });
+        self.made = Made::Nothing;
         self.look(kernel, now, Cause::Change);
     }
 
@@ -186,13 +205,13 @@ impl Reconciler {
     }
 
     /// Before anything is published: the MACs that our devices have already are the ones that peers know.
-    fn learn_macs(&mut self, kernel: &mut impl Kernel, now: Moment) {
+    fn learn_devices(&mut self, kernel: &mut impl Kernel, now: Moment) {
         // Asked first: a scope is not for nothing, and every turn comes by here.
-        let Some(scope) = self.node.needs_macs().then(|| self.node.scope()).flatten() else { return };
+        let Some(scope) = self.node.needs_devices().then(|| self.node.scope()).flatten() else { return };
         match kernel.observe(&scope) {
             Ok(state) => {
                 self.record.found_foreign |= state.links.values().any(|link| link.tag == Tag::Adopted);
-                self.node.on_device_macs(state.links.iter().map(|(name, link)| (*name, link.mac)).collect());
+                self.node.on_devices(state.links);
             }
             Err(reason) => self.record.failed_to_look(&reason, now),
         }
@@ -210,6 +229,11 @@ impl Reconciler {
 
     /// Some peers' leases changed: only their contributions are compared. No dump of the kernel.
     fn follow_leases(&mut self, kernel: &mut impl Kernel, now: Moment) {
+        let changing = self.desired().is_some_and(|desired| desired.cluster().ways.is_some());
+        if changing && self.made < Made::Lagging && !self.node.touched.is_empty() {
+            // What the kernel refused a moment ago a route may need by now.
+            return self.look(kernel, now, Cause::Lease);
+        }
         let keys: BTreeSet<_> = std::mem::take(&mut self.node.touched);
         let (Some(Target { desired, scope }), false) = (&mut self.target, keys.is_empty()) else { return };
         let plan = desired.update(&keys, self.node.table());
@@ -220,6 +244,7 @@ impl Reconciler {
         let outcome = kernel.apply(scope, &plan);
         if !outcome.failures.is_empty() {
             // Whatever the kernel refused, the whole is compared soon: it may be in another state than we think.
+            self.made = self.made.min(Made::Base);
             self.trigger.look_again();
         }
         self.record.applied(Cause::Lease, &plan, outcome, now);
@@ -237,11 +262,13 @@ impl Reconciler {
             Ok(observed) => observed,
             Err(reason) => {
                 self.record.failed_to_look(&reason, now);
+                self.made = Made::Nothing;
                 return self.trigger.failed();
             }
         };
         let plan = diff(&observed, desired.state());
         let outcome = if plan.is_empty() { Outcome::default() } else { kernel.apply(scope, &plan) };
+        self.made = made(&outcome);
         // What only guards is tried again with the next look, and hurries nobody.
         if outcome.failures.iter().all(|failure| failure.change.only_guards()) {
             self.trigger.done()
@@ -250,5 +277,15 @@ impl Reconciler {
         }
         self.record.looked(cause, &plan, outcome, now);
         self.record.gates(kernel.gates(scope));
+    }
+}
+
+/// How much of what is desired there is after such an outcome.
+fn made(outcome: &Outcome) -> Made {
+    let refused = || outcome.failures.iter().map(|failure| &failure.change).filter(|change| !change.only_guards());
+    match refused().next() {
+        None => Made::Whole,
+        Some(_) if refused().all(Change::concerns_ways) => Made::Base,
+        Some(_) => Made::Nothing,
     }
 }

@@ -23,6 +23,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use backends::Backend;
 use kernel::notices::{Notice, Notices, Remote};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -244,7 +245,11 @@ impl Daemon {
                 self.reconciler.look_at_uplink();
                 // What we put on it goes with its carrier or its address, and the kernel does not say so of next hops
                 // (`nexthop_flush_dev`).
-                if self.reconciler.desired().is_some_and(|desired| desired.cluster().backend.uses_uplink()) {
+                if self
+                    .reconciler
+                    .desired()
+                    .is_some_and(|desired| desired.cluster().backends().any(Backend::uses_uplink))
+                {
                     self.reconciler.look_again();
                 }
             }
@@ -255,9 +260,7 @@ impl Daemon {
     }
 
     fn turn(&mut self, outlets: &mut Outlets) -> Result<(), RunError> {
-        if let Some(network) = self.reconciler.node.network() {
-            self.locks.hold(network.backend.devices())?;
-        }
+        self.locks.hold(self.reconciler.node.backends().flat_map(Backend::devices))?;
         let now = self.now();
         let looks = self.reconciler.record.looks;
         self.reconciler.turn(&mut self.kernel, now);

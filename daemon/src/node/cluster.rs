@@ -19,7 +19,7 @@ impl Node {
         Some(Scope {
             alias: self.identity.instance.alias.clone(),
             table: self.identity.instance.table.clone(),
-            links: network.backend.devices().copied().collect(),
+            links: self.backends().flat_map(Backend::devices).copied().collect(),
             networks: network.networks.values().copied().collect(),
             sysctls: sysctls.unwrap_or_default(),
         })
@@ -28,7 +28,7 @@ impl Node {
     /// What the backends look at; `None` while anything is missing, and then the kernel is left as it is.
     pub fn cluster(&self) -> Option<Cluster> {
         let (network, uplink, own) = (self.network.as_ref()?, self.uplink.as_ref()?, self.own.as_ref()?);
-        if !self.peers_known {
+        if !self.peers_known || self.position().is_none() {
             return None;
         }
         // Told for what was asked before: the answer to what is asked now is on its way.
@@ -39,7 +39,7 @@ impl Node {
         }
         let in_network = |family, endpoint: &ipam::Endpoint| network.networks.has(family).then(|| endpoint.clone());
         let own = Lease { endpoints: own.endpoints.filter_map(in_network)?, ..own.clone() };
-        Some(Cluster {
+        Some(self.with_ways(Cluster {
             networks: network.networks,
             backend: self.backend_with_keys(network),
             uplink: uplink.clone(),
@@ -49,11 +49,12 @@ impl Node {
             own_subnet_route: self.identity.own_subnet_route,
             unclaimed: self.identity.unclaimed,
             exceptions: Exceptions { fixed: self.identity.masquerade_address, ..network.exceptions.clone() },
-        })
+            ways: None,
+        }))
     }
 
     /// The key that all nodes share is in the network's configuration, if this node has none of its own source.
-    fn backend_with_keys(&self, network: &Network) -> Backend {
+    pub(super) fn backend_with_keys(&self, network: &Network) -> Backend {
         let mut backend = network.backend.clone();
         if let (Backend::WireGuard(settings), Some(keys)) = (&mut backend, &self.keys) {
             settings.preshared = keys.preshared.or(settings.preshared);

@@ -55,6 +55,7 @@ pub fn desired(link: LinkName, local: IpAddr, peers: u32, routes: RouteStyle) ->
         own_subnet_route: OwnSubnetRoute::Absent,
         unclaimed: Default::default(),
         exceptions: Default::default(),
+        ways: None,
     };
     let base = cluster.base();
     (base, Desired::new(cluster, &table), table)

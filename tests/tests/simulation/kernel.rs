@@ -20,6 +20,8 @@ pub struct ModelKernel {
     pub uplink: Option<Uplink>,
     /// How many of a hundred changes are refused.
     pub refuses: usize,
+    /// Whether what comes after a refused change is refused, too, as when memory is short.
+    pub gives_up: bool,
     /// After how many more changes the daemon dies; `None`: it lives.
     pub dies_after: Option<usize>,
     /// Modifying messages so far.
@@ -31,11 +33,21 @@ impl ModelKernel {
     /// A kernel with an uplink and with somebody else's things in it.
     pub fn new(uplink: Uplink, foreign: KernelState, seed: u64) -> ModelKernel {
         let mut ours = KernelState::default();
-        for path in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        let of_uplink = format!("net/ipv4/conf/{}/rp_filter", uplink.link);
+        for path in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", &of_uplink] {
             ours.sysctls.insert(path.to_owned(), "0".to_owned());
         }
         let dice = Dice::new(seed);
-        ModelKernel { ours, foreign, uplink: Some(uplink), refuses: 0, dies_after: None, writes: 0, dice }
+        ModelKernel {
+            ours,
+            foreign,
+            uplink: Some(uplink),
+            refuses: 0,
+            gives_up: false,
+            dies_after: None,
+            writes: 0,
+            dice,
+        }
     }
 
     /// The uplink goes, and with it (as in Linux) every tunnel device on it.
@@ -45,6 +57,7 @@ impl ModelKernel {
         let gone: Vec<LinkName> =
             self.ours.links.iter().filter(|(_, l)| over(&l.kind)).map(|(name, _)| *name).collect();
         gone.iter().for_each(|name| self.delete_link(*name));
+        self.flush(uplink.link);
         Some(uplink)
     }
 
@@ -66,6 +79,9 @@ impl ModelKernel {
     }
 
     fn up(&self, name: LinkName) -> Result<(), String> {
+        if self.uplink.as_ref().is_some_and(|uplink| uplink.link == name) {
+            return Ok(());
+        }
         match self.ours.links.get(&name) {
             Some(link) if link.up => Ok(()),
             Some(_) => Err(format!("{name} is down")),
@@ -182,7 +198,8 @@ impl Kernel for ModelKernel {
     fn apply(&mut self, _scope: &Scope, plan: &Plan) -> Outcome {
         let mut outcome = Outcome::default();
         for change in &plan.changes {
-            match self.attempt(change) {
+            let refused = self.gives_up && !outcome.failures.is_empty();
+            match if refused { Err("out of memory".to_owned()) } else { self.attempt(change) } {
                 Ok(()) => outcome.done += 1,
                 Err(reason) => outcome.failures.push(Failure { change: change.clone(), errno: 0, reason }),
             }

@@ -90,6 +90,7 @@ impl Moment {
             own_subnet_route: OwnSubnetRoute::Blackhole,
             unclaimed: Default::default(),
             exceptions: Default::default(),
+            ways: None,
         };
         Desired::new(cluster, &table).state().clone()
     }

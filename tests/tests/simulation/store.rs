@@ -25,6 +25,16 @@ impl ModelStore {
         ModelStore { leases: BTreeMap::new(), network: network.to_owned(), clock: 0, dice: Dice::new(seed) }
     }
 
+    /// An operator writes another configuration.
+    pub fn configure(&mut self, network: &str) {
+        self.network = network.to_owned();
+    }
+
+    /// The network's configuration.
+    pub fn network(&self) -> &str {
+        &self.network
+    }
+
     /// All leases.
     pub fn leases(&self) -> &BTreeMap<LeaseKey, Lease> {
         &self.leases
@@ -92,7 +102,7 @@ pub struct Line {
     /// Nothing goes through.
     pub cut: bool,
     told_trouble: bool,
-    told_network: bool,
+    told_network: Option<String>,
     /// What the node was told last; `None`: it must be told everything.
     told: Option<BTreeMap<LeaseKey, Lease>>,
     told_own: Option<Lease>,
@@ -112,7 +122,10 @@ impl Line {
         }
         let mut events: Vec<Event> =
             std::mem::take(&mut self.told_trouble).then_some(Event::Well).into_iter().collect();
-        if !std::mem::replace(&mut self.told_network, true) {
+        // It comes to each node in its own time, as a ConfigMap does.
+        let stale = self.told_network.as_ref() != Some(&store.network);
+        if stale && (self.told_network.is_none() || !store.dice.chance(late)) {
+            self.told_network = Some(store.network.clone());
             events.push(Event::Network(store.network.clone()));
         }
         let own = store.hold(wish, node);

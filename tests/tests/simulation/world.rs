@@ -21,19 +21,28 @@ use towpathd::trigger::Moment;
 use crate::dice::Dice;
 use crate::kernel::ModelKernel;
 use crate::store::{Line, ModelStore};
+use crate::traffic;
 
-const NETWORK: &str = r#"{"Network":"10.244.0.0/16","IPv6Network":"fd44::/48","EnableIPv6":true}"#;
+/// What an operator may choose between.
+const BACKENDS: [&str; 4] =
+    [r#"{"Type":"vxlan"}"#, r#"{"Type":"vxlan","Port":4789}"#, r#"{"Type":"vxlan","VNI":2}"#, r#"{"Type":"host-gw"}"#];
+
+fn network(backend: usize) -> String {
+    let backend = BACKENDS[backend % BACKENDS.len()];
+    format!(r#"{{"Network":"10.244.0.0/16","IPv6Network":"fd44::/48","EnableIPv6":true,"Backend":{backend}}}"#)
+}
+
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// One machine: its kernel and disk last, its daemon comes and goes.
-struct Machine {
+pub(crate) struct Machine {
     /// Which one, from 1: decides its addresses.
     number: u8,
-    name: NodeName,
-    kernel: ModelKernel,
+    pub(crate) name: NodeName,
+    pub(crate) kernel: ModelKernel,
     untouched: KernelState,
     line: Line,
-    daemon: Option<Reconciler>,
+    pub(crate) daemon: Option<Reconciler>,
     disk: Option<LastKnown>,
     spare_uplink: Option<Uplink>,
     /// Something was changed behind the daemon's back, and the notice is on its way.
@@ -54,7 +63,7 @@ impl World {
     pub fn new(seed: u64) -> World {
         let mut dice = Dice::new(seed);
         let machines = (1..=2 + dice.below(4)).map(|i| Machine::new(i as u8, dice.next())).collect();
-        World { machines, store: ModelStore::new(NETWORK, dice.next()), dice, now: Duration::ZERO, late: 30 }
+        World { machines, store: ModelStore::new(&network(0), dice.next()), dice, now: Duration::ZERO, late: 30 }
     }
 
     /// Lets `steps` things happen.
@@ -72,11 +81,40 @@ impl World {
                 7..=9 => self.machines[which].tamper(&mut self.dice, self.now),
                 10 => self.machines[which].move_address(&mut self.dice, self.now),
                 11 => self.machines[which].reboot(),
+                12 if self.dice.chance(20) => self.store.configure(&network(self.dice.below(BACKENDS.len()))),
                 _ => {}
             }
             self.now += Duration::from_millis(self.dice.below(400) as u64);
             self.turn();
         }
+    }
+
+    /// Lets `steps` things happen while the backend is being changed, and nothing breaks that would break it for itself: daemons
+    /// die and come back, are cut off, the news are late, kernels refuse, the operator changes their mind. Packets go through
+    /// after each of them.
+    ///
+    /// # Errors
+    /// Who sends what to whom, which does not take it.
+    pub fn change(&mut self, steps: usize) -> Result<(), String> {
+        self.machines.iter_mut().for_each(|machine| machine.kernel.gives_up = true);
+        for _ in 0..steps {
+            let which = self.dice.below(self.machines.len());
+            match self.dice.below(12) {
+                0 => self.machines[which].kill(),
+                1 => self.machines[which].line.cut ^= true,
+                2 => self.machines[which].line.lose_history(),
+                3 => self.machines[which].kernel.refuses = self.dice.below(3) * 20,
+                4 => self.machines[which].kernel.dies_after = Some(self.dice.below(20)),
+                5 => self.store.configure(&network(self.dice.below(BACKENDS.len()))),
+                _ => {}
+            }
+            self.now += Duration::from_millis(self.dice.below(2000) as u64);
+            for which in 0..self.machines.len() {
+                self.machines[which].turn(&mut self.store, self.now, self.late);
+                traffic::check(&self.machines)?;
+            }
+        }
+        Ok(())
     }
 
     /// Everything works again, and time passes until nothing more is due.
@@ -107,7 +145,20 @@ impl World {
                 }
             }
         }
-        self.machines.iter().try_for_each(|machine| machine.check(&self.store))
+        self.machines.iter().try_for_each(|machine| machine.check(&self.store))?;
+        self.check_ways()
+    }
+
+    /// And every node has the way of the configuration, and no other.
+    fn check_ways(&self) -> Result<(), String> {
+        let configured = towpathd::netconf::read(self.store.network(), Division::Claimed).map_err(|e| e.to_string())?;
+        for lease in self.store.leases().values() {
+            let rollout = lease.rollout.as_ref().ok_or_else(|| format!("{} does not say its way", lease.node))?;
+            if !rollout.is_settled() || rollout.main != configured.backend.carrier() {
+                return Err(format!("{} has not come to its end: {rollout:?}", lease.node));
+            }
+        }
+        Ok(())
     }
 
     /// Changes to kernels so far.
@@ -139,7 +190,8 @@ impl Machine {
     fn new(i: u8, seed: u64) -> Machine {
         let link = LinkName::new("eth0").expect("a name");
         let local = addresses(i * 10);
-        let uplink = Uplink { link, mtu: 1500, local, public: local, on_link: Default::default() };
+        let on_link = ["192.0.2.0/24", "2001:db8::/64"].map(|net| net.parse::<ipnet::IpNet>().expect("a prefix"));
+        let uplink = Uplink { link, mtu: 1500, local, public: local, on_link: on_link.into_iter().collect() };
         let untouched = foreign();
         let name = NodeName::new(&format!("n{i}")).expect("a name");
         let kernel = ModelKernel::new(uplink, untouched.clone(), seed);
@@ -257,8 +309,9 @@ impl Machine {
         let daemon = self.daemon.as_ref().ok_or("no daemon")?;
         let own = own.ok_or_else(|| format!("{name} holds no lease: {:?}", daemon.node))?;
         let cluster = daemon.node.cluster().ok_or_else(|| format!("{name} does not know its cluster"))?;
-        if cluster.own != *own || Some(&cluster.uplink) != self.kernel.uplink.as_ref() {
-            return Err(format!("{name} believes in another lease or uplink than it has"));
+        if cluster.own.endpoints != own.endpoints || Some(&cluster.uplink) != self.kernel.uplink.as_ref() {
+            let rollouts: Vec<_> = store.leases().values().map(|lease| (&lease.node, &lease.rollout)).collect();
+            return Err(format!("{name} believes in another lease or uplink than it has: {rollouts:?}"));
         }
         let mut table = LeaseTable::default();
         table.replace(store.leases().values().cloned().map(ipam::table::Record::Lease).collect());

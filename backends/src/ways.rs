@@ -1,0 +1,205 @@
+//! [`Ways`]: a node in the midst of a change of backend: the older ways by which it still receives, each of which is the cluster
+//! as that way sees it, and where the node stands among them.
+//!
+//! All ways' devices and entries are there side by side, and the route alone says by which a peer is sent to: to go from one
+//! to another is to replace one route. Which one is `rollout`'s to say.
+
+use std::collections::BTreeMap;
+
+use ipam::{BackendData, Carrier, Endpoint, Family, Lease, Stack};
+
+use crate::cluster::{Backend, Cluster, Unusable};
+use crate::rollout::Position;
+use crate::ipip::{self, IpipSettings};
+use crate::state::{KernelState, Via};
+use crate::udp::{self, UdpSettings};
+use crate::vxlan::{DEFAULT_PORT, VxlanSettings};
+use crate::wireguard::{self, Mode, WireGuardSettings};
+
+/// The ways of a node that has more than its configuration's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ways {
+    position: Position,
+    /// The target first, as [`Position::held`] gives them.
+    held: Vec<Carrier>,
+    /// Of each but the first, in the same order: the cluster with that way's backend and data.
+    older: Vec<Cluster>,
+}
+
+impl Backend {
+    /// What both ends of it must have in common.
+    pub fn carrier(&self) -> Carrier {
+        let name = match self {
+            Backend::Vxlan(settings) => {
+                let gbp = if settings.gbp { " gbp=on" } else { "" };
+                format!("vxlan vni={} port={}{gbp}", settings.vni(), settings.port)
+            }
+            Backend::WireGuard(settings) => {
+                let [first, second] = settings.ports;
+                format!("wireguard mode={} port={first} portv6={second}", mode_name(settings.mode))
+            }
+            Backend::Udp(settings) => format!("udp port={}", settings.port),
+            Backend::Ipip(_) | Backend::HostGw | Backend::Alloc => self.name().to_owned(),
+        };
+        #[allow(clippy::expect_used, reason = "a name of ours and two numbers are short words of ASCII")]
+        Carrier::new(&name).expect("words")
+    }
+
+    /// The backend that a name means, with what is this node's own business as this one has it.
+    pub fn of<T>(&self, carrier: &Carrier, families: &Stack<T>) -> Option<Backend> {
+        match carrier.backend() {
+            "vxlan" => {
+                let mut settings = VxlanSettings::new(carrier.setting("vni")?.parse().ok()?, families).ok()?;
+                settings.port = carrier.setting("port").map_or(Some(DEFAULT_PORT), |port| port.parse().ok())?;
+                settings.gbp = carrier.setting("gbp").is_some();
+                if let Backend::Vxlan(like) = self {
+                    (settings.mtu, settings.learning) = (like.mtu, like.learning);
+                    settings.direct_routing = like.direct_routing;
+                }
+                Some(Backend::Vxlan(settings))
+            }
+            wireguard::NAME => {
+                let port = |name| carrier.setting(name)?.parse().ok();
+                let mode = MODES.into_iter().find(|mode| carrier.setting("mode") == Some(mode_name(*mode)))?;
+                let mut settings = WireGuardSettings::new(mode, families)?;
+                settings.ports = [port("port")?, port("portv6")?];
+                Some(Backend::WireGuard(settings))
+            }
+            udp::NAME => Some(Backend::Udp(UdpSettings::new(carrier.setting("port")?.parse().ok()?))),
+            ipip::NAME => Some(Backend::Ipip(IpipSettings::new(families))),
+            "host-gw" => Some(Backend::HostGw),
+            "alloc" => Some(Backend::Alloc),
+            _ => None,
+        }
+    }
+
+    /// The same with devices of another name than the usual, so that another way of the same name can stand beside it.
+    /// The usual is flannel's, with a dot between; `None` when it has no such names.
+    pub fn with_devices_beside(&self, separator: char) -> Option<Backend> {
+        match self {
+            Backend::Vxlan(settings) => settings.renamed(separator).map(Backend::Vxlan),
+            Backend::WireGuard(_) | Backend::Udp(_) | Backend::Ipip(_) | Backend::HostGw | Backend::Alloc => None,
+        }
+    }
+
+    /// Whether the kernel cannot hold both at a time: of VXLAN devices with one VNI there is one a port, of others one a name.
+    pub fn excludes(&self, other: &Backend) -> bool {
+        match (self, other) {
+            (Backend::Vxlan(one), Backend::Vxlan(two)) => (one.vni(), one.port) == (two.vni(), two.port),
+            (Backend::WireGuard(_), Backend::WireGuard(_)) | (Backend::Udp(_), Backend::Udp(_)) => true,
+            (one, two) => one == two,
+        }
+    }
+}
+
+const MODES: [Mode; 4] = [Mode::Separate, Mode::Auto, Mode::Over(Family::V4), Mode::Over(Family::V6)];
+
+/// As net-conf.json has it.
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Separate => "separate",
+        Mode::Auto => "auto",
+        Mode::Over(Family::V4) => "ipv4",
+        Mode::Over(Family::V6) => "ipv6",
+    }
+}
+
+impl Ways {
+    /// The ways beside the target's: each name with the cluster as it sees it.
+    pub fn new(position: Position, target: Carrier, older: Vec<(Carrier, Cluster)>) -> Ways {
+        let (names, older): (Vec<_>, Vec<_>) = older.into_iter().unzip();
+        Ways { position, held: [target].into_iter().chain(names).collect(), older }
+    }
+
+    /// The older ones.
+    pub fn older(&self) -> impl Iterator<Item = &Cluster> {
+        self.older.iter()
+    }
+
+    /// What they need without any peer.
+    pub(crate) fn add_base(&self, state: &mut KernelState) {
+        for older in &self.older {
+            let base = older.base();
+            state.links.extend(base.links);
+            state.addresses.extend(base.addresses);
+            for (path, value) in base.sysctls {
+                state.sysctls.entry(path).or_insert(value);
+            }
+            // A device for the whole network takes what the routes of single peers leave; what refuses it only guards.
+            let devices = base.routes.into_iter().filter(|(_, route)| matches!(route.via, Via::Device(_)));
+            state.routes.extend(devices);
+        }
+    }
+
+    /// What one peer's lease adds: what each way has of it, and the route of the one by which it is sent to.
+    pub(crate) fn contribution(&self, target: &Cluster, lease: &Lease) -> (KernelState, Vec<Unusable>) {
+        let choice = self.position.choice(&self.held, lease);
+        let clusters = self.held.iter().zip([target].into_iter().chain(&self.older));
+        // The one to send by first, so that whatever else works is only used when that does not.
+        let (chosen, others): (Vec<_>, Vec<_>) = clusters.partition(|(carrier, _)| Some(*carrier) == choice);
+        let mut state = KernelState::default();
+        let mut sent = BTreeMap::new();
+        let mut failed: Vec<(Family, &Carrier, String)> = Vec::new();
+        for (carrier, cluster) in chosen.into_iter().chain(others) {
+            let Some(seen) = seen_by(lease, carrier) else { continue };
+            for (family, endpoint) in seen.endpoints.iter() {
+                let mut part = KernelState::default();
+                match cluster.way(endpoint).and_then(|way| cluster.add(way, (&seen, endpoint), &mut part)) {
+                    Ok(()) => {
+                        if sent.contains_key(&family) {
+                            part.routes.clear();
+                        }
+                        sent.entry(family).or_insert(carrier);
+                        state.extend(part);
+                    }
+                    Err(reason) => failed.push((family, carrier, reason)),
+                }
+            }
+        }
+        (state, lease.endpoints.iter().filter_map(|it| verdict(target, it, (&sent, &failed))).collect())
+    }
+}
+
+/// What is wrong with one family of a peer: the first that failed says it.
+fn verdict(
+    target: &Cluster,
+    (family, endpoint): (Family, &Endpoint),
+    (sent, failed): (&BTreeMap<Family, &Carrier>, &[(Family, &Carrier, String)]),
+) -> Option<Unusable> {
+    let instead = sent.get(&family).map(|carrier| Carrier::clone(carrier));
+    match (failed.iter().find(|(of, ..)| *of == family), instead) {
+        (None, Some(_)) => None,
+        (Some((_, carrier, reason)), Some(instead)) => {
+            let reason = format!("not by {carrier}: {reason}; it is sent to by {instead} until it can be");
+            Some(Unusable { family, reason, instead: Some(instead) })
+        }
+        (Some((.., reason)), None) => Some(Unusable { family, reason: reason.clone(), instead: None }),
+        // What it says fits none of ours.
+        (None, None) => {
+            let reason = target.way(endpoint).err().unwrap_or_else(|| "it has no way of this node's".to_owned());
+            Some(Unusable { family, reason, instead: None })
+        }
+    }
+}
+
+/// A lease as one way sees it: with that way's data, in the families in which it has any.
+fn seen_by(lease: &Lease, carrier: &Carrier) -> Option<Lease> {
+    let data = |family, endpoint: &Endpoint| {
+        let data = data_of(lease, (family, endpoint), carrier)?.clone();
+        Some(Endpoint { data, ..endpoint.clone() })
+    };
+    Some(Lease { endpoints: lease.endpoints.filter_map(data)?, rollout: None, ..lease.clone() })
+}
+
+/// A way's data in one family of a lease.
+fn data_of<'l>(
+    lease: &'l Lease,
+    (family, endpoint): (Family, &'l Endpoint),
+    carrier: &Carrier,
+) -> Option<&'l BackendData> {
+    match &lease.rollout {
+        None => carrier.fits(&endpoint.data).then_some(&endpoint.data),
+        Some(rollout) if rollout.main == *carrier => Some(&endpoint.data),
+        Some(rollout) => rollout.spare(carrier)?.data.get(family),
+    }
+}
