@@ -139,7 +139,7 @@ impl Ways {
         let (chosen, others): (Vec<_>, Vec<_>) = clusters.partition(|(carrier, _)| Some(*carrier) == choice);
         let mut state = KernelState::default();
         let mut sent = BTreeMap::new();
-        let mut failed: Vec<(Family, &Carrier, String)> = Vec::new();
+        let mut failed = Vec::new();
         for (carrier, cluster) in chosen.into_iter().chain(others) {
             let Some(seen) = seen_by(lease, carrier) else { continue };
             for (family, endpoint) in seen.endpoints.iter() {
@@ -152,7 +152,7 @@ impl Ways {
                         sent.entry(family).or_insert(carrier);
                         state.extend(part);
                     }
-                    Err(reason) => failed.push((family, carrier, reason)),
+                    Err(reason) => failed.push(Failed { family, carrier, reason }),
                 }
             }
         }
@@ -160,20 +160,27 @@ impl Ways {
     }
 }
 
+/// Why a way does not reach one family of a peer.
+struct Failed<'c> {
+    family: Family,
+    carrier: &'c Carrier,
+    reason: String,
+}
+
 /// What is wrong with one family of a peer: the first that failed says it.
 fn verdict(
     target: &Cluster,
     (family, endpoint): (Family, &Endpoint),
-    (sent, failed): (&BTreeMap<Family, &Carrier>, &[(Family, &Carrier, String)]),
+    (sent, failed): (&BTreeMap<Family, &Carrier>, &[Failed<'_>]),
 ) -> Option<Unusable> {
     let instead = sent.get(&family).map(|carrier| Carrier::clone(carrier));
-    match (failed.iter().find(|(of, ..)| *of == family), instead) {
+    match (failed.iter().find(|failed| failed.family == family), instead) {
         (None, Some(_)) => None,
-        (Some((_, carrier, reason)), Some(instead)) => {
+        (Some(Failed { carrier, reason, .. }), Some(instead)) => {
             let reason = format!("not by {carrier}: {reason}; it is sent to by {instead} until it can be");
             Some(Unusable { family, reason, instead: Some(instead) })
         }
-        (Some((.., reason)), None) => Some(Unusable { family, reason: reason.clone(), instead: None }),
+        (Some(Failed { reason, .. }), None) => Some(Unusable { family, reason: reason.clone(), instead: None }),
         // What it says fits none of ours.
         (None, None) => {
             let reason = target.way(endpoint).err().unwrap_or_else(|| "it has no way of this node's".to_owned());
