@@ -232,7 +232,7 @@ impl Cluster {
             }
         }
         // Where others bring the packets, no route of ours may stand in their way.
-        if self.unclaimed == UnclaimedAddresses::Unreachable && self.backend != Backend::Alloc {
+        if self.unclaimed == UnclaimedAddresses::Unreachable && !self.backends().any(|it| *it == Backend::Alloc) {
             let route = Route { via: Via::Unreachable, tag: Tag::Ours };
             // A longer prefix comes before it in any case, and another route to the whole network by its metric.
             let last = |destination| RouteKey { destination, metric: u32::MAX };

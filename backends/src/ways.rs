@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use ipam::{BackendData, Carrier, Endpoint, Family, Lease, Stack};
 
 use crate::cluster::{Backend, Cluster, Unusable};
-use crate::rollout::Position;
 use crate::ipip::{self, IpipSettings};
+use crate::rollout::Position;
 use crate::state::{KernelState, Via};
 use crate::udp::{self, UdpSettings};
 use crate::vxlan::{DEFAULT_PORT, VxlanSettings};
