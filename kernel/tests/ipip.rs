@@ -183,6 +183,31 @@ fn a_new_address_of_the_node_and_a_new_mtu_change_the_device_in_place() -> anyho
 }
 
 #[test]
+fn a_peers_route_changes_between_the_tunnel_and_the_uplink_in_one_step() -> anyhow::Result<()> {
+    in_guest(|| {
+        let node = node();
+        let mut direct = alone();
+        for (destination, gateway) in [("10.2.0.0/16", "192.0.2.2"), ("fd00:2::/64", "2001:db8::2")] {
+            let nexthop = Nexthop { link: name("u0"), gateway: gateway.parse().unwrap() };
+            direct.nexthops.insert(nexthop, Tag::Ours);
+            direct.routes.insert(RouteKey::new(net(destination)), Route { via: Via::Object(nexthop), tag: Tag::Ours });
+        }
+        let mut hand = node.run(|| Hand::open().unwrap());
+        node.run(|| settle(&mut hand, &with_peer()));
+        // Replaced, never deleted and made again.
+        for wanted in [&direct, &with_peer(), &direct, &with_peer()] {
+            let plan = node.run(|| settle(&mut hand, wanted));
+            let routes = plan.changes.iter().filter(|change| matches!(change, Change::RouteSet(..))).count();
+            assert!(
+                routes == 2 && !plan.changes.iter().any(|change| matches!(change, Change::RouteDelete(..))),
+                "{plan}"
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn flannels_device_is_taken_over_in_place_with_its_routes() -> anyhow::Result<()> {
     in_guest(|| {
         // As flannel's netlink library makes it, and as a person would.

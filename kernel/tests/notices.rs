@@ -12,6 +12,7 @@ use backends::ruleset::{Chain, ChainKind, Match, Rule, Ruleset, Verdict};
 use backends::state::KernelState;
 use kernel::Hand;
 use kernel::notices::{Notice, Notices};
+use netns_harness::here_and_in_guest;
 use overlay::{Style, alone, node, reconcile, scope, settle, with_peers, with_peers_v6};
 use sandbox::{Sandbox, needs};
 
@@ -144,38 +145,41 @@ fn whatever_is_broken_by_hand_is_noticed() {
 }
 
 #[test]
-fn what_we_do_ourselves_and_what_is_not_ours_is_no_reason_to_look() {
-    needs("nft", "nftables");
-    let mut heard = Heard::new();
-    let more = with_peers(heard.desired.clone(), 4..=100, Style::Objects);
-    let (node, hand) = (&heard.node, &mut heard.hand);
-    node.run(|| settle(hand, &more));
-    let said = heard.said();
-    assert!(said.iter().all(|notice| notice.agrees(&more)), "{said:#?}");
-    // The vxlan driver does not say whose request it was.
-    let forwarding = said.iter().filter(|notice| matches!(notice, Notice::Fdb { .. })).count();
-    assert_eq!((forwarding, said.len()), (97, 97), "{said:#?}");
+fn what_we_do_ourselves_and_what_is_not_ours_is_no_reason_to_look() -> anyhow::Result<()> {
+    here_and_in_guest(|| {
+        needs("nft", "nftables");
+        let mut heard = Heard::new();
+        let more = with_peers(heard.desired.clone(), 4..=100, Style::Objects);
+        let (node, hand) = (&heard.node, &mut heard.hand);
+        node.run(|| settle(hand, &more));
+        let said = heard.said();
+        assert!(said.iter().all(|notice| notice.agrees(&more)), "{said:#?}");
+        // The vxlan driver does not say whose request it was.
+        let forwarding = said.iter().filter(|notice| matches!(notice, Notice::Fdb { .. })).count();
+        assert_eq!((forwarding, said.len()), (97, 97), "{said:#?}");
 
-    let foreign = [
-        "ip link add veth7 type veth peer name veth8; ip link set veth7 up; sysctl -qw net.ipv4.ip_forward=1",
-        "ip link add cni0 type bridge; ip link set cni0 up; ip link set veth7 master cni0; ip link set veth7 nomaster",
-        "ip route add 10.200.0.0/16 via 192.0.2.9; ip route replace 10.200.0.0/16 via 192.0.2.8; ip route delete 10.200.0.0/16",
-        "ip route add 10.0.1.0/24 via 192.0.2.9 metric 9",
-        "ip route add 10.0.1.0/24 via 192.0.2.9 table 9 proto 84",
-        "ip nexthop add id 9 via 192.0.2.9 dev u0; ip route add 10.99.0.0/16 nhid 9; ip nexthop delete id 9",
-        "ip neigh add 192.0.2.7 lladdr 02:00:00:00:bb:bb dev u0; ip neigh flush dev u0",
-        "ip neigh add 10.201.0.1 lladdr 02:00:00:00:bb:bb dev flannel.7 nud reachable",
-        "bridge fdb add 02:01:00:00:99:99 dev cni0 self",
-        "nft add table ip nat; nft add chain ip nat c; nft add table inet towpath2; nft delete table inet towpath2",
-        "ip link add flannel.9 type vxlan id 9 dstport 9999 dev u0; ip link set flannel.9 up alias other
+        let foreign = [
+            "ip link add veth7 type veth peer name veth8; ip link set veth7 up; sysctl -qw net.ipv4.ip_forward=1",
+            "ip link add cni0 type bridge; ip link set cni0 up; ip link set veth7 master cni0; ip link set veth7 nomaster",
+            "ip route add 10.200.0.0/16 via 192.0.2.9; ip route replace 10.200.0.0/16 via 192.0.2.8; ip route delete 10.200.0.0/16",
+            "ip route add 10.0.1.0/24 via 192.0.2.9 metric 9",
+            "ip route add 10.0.1.0/24 via 192.0.2.9 table 9 proto 84",
+            "ip nexthop add id 9 via 192.0.2.9 dev u0; ip route add 10.99.0.0/16 nhid 9; ip nexthop delete id 9",
+            "ip neigh add 192.0.2.7 lladdr 02:00:00:00:bb:bb dev u0; ip neigh flush dev u0",
+            "ip neigh add 10.201.0.1 lladdr 02:00:00:00:bb:bb dev flannel.7 nud reachable",
+            "bridge fdb add 02:01:00:00:99:99 dev cni0 self",
+            "nft add table ip nat; nft add chain ip nat c; nft add table inet towpath2; nft delete table inet towpath2",
+            "ip link add flannel.9 type vxlan id 9 dstport 9999 dev u0; ip link set flannel.9 up alias other
          ip route add 10.9.0.0/24 via 10.9.0.1 dev flannel.9 onlink proto 84
          ip neigh add 10.9.0.1 lladdr 02:00:00:00:bb:bb dev flannel.9 nud permanent protocol 84",
-    ];
-    for command in foreign {
-        heard.node.sh(command);
-        let said = heard.said();
-        assert!(said.iter().all(|notice| notice.agrees(&more)), "{command}: {said:#?}");
-    }
+        ];
+        for command in foreign {
+            heard.node.sh(command);
+            let said = heard.said();
+            assert!(said.iter().all(|notice| notice.agrees(&more)), "{command}: {said:#?}");
+        }
+        Ok(())
+    })
 }
 
 #[test]

@@ -8,6 +8,7 @@ use backends::diff::diff;
 use backends::plan::{Change, Plan};
 use backends::state::{KernelState, LinkKind, Nexthop, Route, RouteKey, Tag, Via};
 use kernel::Hand;
+use netns_harness::here_and_in_guest;
 use rustix::thread::CapabilitySet;
 
 use overlay::{Style, alone, device, link, net, node, reconcile, scope, settle, with_peers, with_peers_v6};
@@ -18,73 +19,77 @@ fn peers() -> KernelState {
 }
 
 #[test]
-fn whatever_is_deleted_or_altered_by_hand_is_put_back() {
-    let node = node();
-    let wanted = peers();
-    let id = |gateway: &str| {
-        let nexthops = node.sh("ip nexthop; ip -6 nexthop");
-        let line = nexthops.lines().find(|line| line.contains(&format!("via {gateway} "))).expect("the next hop");
-        line.split(' ').nth(1).unwrap().to_owned()
-    };
-    let attacks = [
-        "ip route delete 10.0.1.0/24",
-        "ip route replace 10.0.1.0/24 via 192.0.2.9",
-        "ip route replace 10.0.1.0/24 via 10.0.2.0 dev flannel.7 onlink",
-        "ip route replace 10.0.1.0/24 via 10.0.2.0 dev flannel.7 onlink proto 84",
-        "ip route replace 10.0.1.0/24 via 10.0.1.0 dev flannel.7 onlink proto 84 mtu 900",
-        "ip route replace blackhole 10.0.1.0/24 proto 84",
-        "ip route replace 10.0.77.0/24 via 10.0.1.0 dev flannel.7 onlink proto 84",
-        "ip -6 route delete fd00:0:0:2::/64",
-        "ip -6 route replace fd00:0:0:2::/64 via fd00:0:0:3:: dev flannel-v6.7 onlink",
-        "ip -6 route delete blackhole fd00:0:ffff::/64",
-        "ip neigh delete 10.0.2.0 dev flannel.7",
-        "ip neigh flush dev flannel.7 nud permanent",
-        "ip neigh replace 10.0.2.0 lladdr 02:00:00:00:bb:bb dev flannel.7 nud permanent",
-        "ip neigh replace 10.0.2.0 lladdr 02:00:00:00:bb:bb dev flannel.7 nud permanent protocol 84",
-        "ip neigh replace 10.0.2.0 lladdr 02:01:00:00:00:02 dev flannel.7 nud reachable protocol 84",
-        "ip neigh replace 10.0.88.0 lladdr 02:01:00:00:00:02 dev flannel.7 nud permanent protocol 84",
-        "bridge fdb delete 02:01:00:00:00:02 dev flannel.7 self",
-        "bridge fdb replace 02:01:00:00:00:02 dev flannel.7 dst 192.0.2.66 self permanent",
-        "bridge fdb replace 02:01:00:00:00:02 dev flannel.7 dst 192.0.2.66 self permanent extern_learn",
-        "bridge fdb replace 02:01:00:00:00:02 dev flannel.7 dst 172.16.0.2 port 99 self permanent extern_learn",
-        "bridge fdb delete 02:01:00:00:00:02 dev flannel.7 self; bridge fdb add 02:01:00:00:00:02 dev flannel.7 dst 172.16.0.2 self permanent",
-        "bridge fdb add 02:01:00:00:99:99 dev flannel.7 dst 192.0.2.66 self permanent extern_learn",
-        "ip nexthop flush proto 84",
-        "ip -6 nexthop flush",
-        "ip address flush dev flannel.7",
-        "ip address delete fd00::/128 dev flannel-v6.7",
-        "ip address add 10.99.0.1/16 dev flannel.7",
-        "ip link set flannel.7 down",
-        "ip link set flannel.7 down; ip link set flannel.7 up",
-        "ip link set flannel.7 mtu 1300",
-        "ip link set flannel.7 address 02:00:00:00:00:aa",
-        "ip link set flannel.7 alias ''",
-        "ip link set flannel.7 alias other",
-        "ip link set flannel.7 addrgenmode eui64",
-        "ip link set flannel.7 type vxlan learning",
-        "ip link delete flannel.7",
-        "ip link delete flannel.7; ip link add flannel.7 type vxlan id 7 dev u0 local 192.0.2.1 dstport 8472 l2miss",
-        "ip link delete flannel.7; ip link add flannel.7 type vxlan id 9 dev u0 local 192.0.2.1 dstport 4789; ip link set flannel.7 up",
-        "sysctl -qw net.ipv6.conf.flannel/7.accept_ra=2",
-    ];
-    node.run(|| {
-        let mut hand = Hand::open().unwrap();
-        settle(&mut hand, &wanted);
-        for attack in attacks {
-            node.sh(attack);
-            let plan = settle(&mut hand, &wanted);
-            assert!(!plan.is_empty(), "`{attack}` was not seen");
-        }
-        // Under another name it holds the VNI until the end of the first plan.
-        node.sh("ip link set flannel.7 down; ip link set flannel.7 name elsewhere; ip link set elsewhere up");
-        assert!(!reconcile(&mut hand, &wanted).1.failures.is_empty());
-        settle(&mut hand, &wanted);
-        for attack in ["replace id ID via 10.0.3.0 dev flannel.7 onlink", "delete id ID", "replace id ID blackhole"] {
-            node.sh(&format!("ip nexthop {}", attack.replace("ID", &id("10.0.2.0"))));
-            let plan = settle(&mut hand, &wanted);
-            assert!(!plan.is_empty(), "`{attack}` was not seen");
-        }
-    });
+fn whatever_is_deleted_or_altered_by_hand_is_put_back() -> anyhow::Result<()> {
+    here_and_in_guest(|| {
+        let node = node();
+        let wanted = peers();
+        let id = |gateway: &str| {
+            let nexthops = node.sh("ip nexthop; ip -6 nexthop");
+            let line = nexthops.lines().find(|line| line.contains(&format!("via {gateway} "))).expect("the next hop");
+            line.split(' ').nth(1).unwrap().to_owned()
+        };
+        let attacks = [
+            "ip route delete 10.0.1.0/24",
+            "ip route replace 10.0.1.0/24 via 192.0.2.9",
+            "ip route replace 10.0.1.0/24 via 10.0.2.0 dev flannel.7 onlink",
+            "ip route replace 10.0.1.0/24 via 10.0.2.0 dev flannel.7 onlink proto 84",
+            "ip route replace 10.0.1.0/24 via 10.0.1.0 dev flannel.7 onlink proto 84 mtu 900",
+            "ip route replace blackhole 10.0.1.0/24 proto 84",
+            "ip route replace 10.0.77.0/24 via 10.0.1.0 dev flannel.7 onlink proto 84",
+            "ip -6 route delete fd00:0:0:2::/64",
+            "ip -6 route replace fd00:0:0:2::/64 via fd00:0:0:3:: dev flannel-v6.7 onlink",
+            "ip -6 route delete blackhole fd00:0:ffff::/64",
+            "ip neigh delete 10.0.2.0 dev flannel.7",
+            "ip neigh flush dev flannel.7 nud permanent",
+            "ip neigh replace 10.0.2.0 lladdr 02:00:00:00:bb:bb dev flannel.7 nud permanent",
+            "ip neigh replace 10.0.2.0 lladdr 02:00:00:00:bb:bb dev flannel.7 nud permanent protocol 84",
+            "ip neigh replace 10.0.2.0 lladdr 02:01:00:00:00:02 dev flannel.7 nud reachable protocol 84",
+            "ip neigh replace 10.0.88.0 lladdr 02:01:00:00:00:02 dev flannel.7 nud permanent protocol 84",
+            "bridge fdb delete 02:01:00:00:00:02 dev flannel.7 self",
+            "bridge fdb replace 02:01:00:00:00:02 dev flannel.7 dst 192.0.2.66 self permanent",
+            "bridge fdb replace 02:01:00:00:00:02 dev flannel.7 dst 192.0.2.66 self permanent extern_learn",
+            "bridge fdb replace 02:01:00:00:00:02 dev flannel.7 dst 172.16.0.2 port 99 self permanent extern_learn",
+            "bridge fdb delete 02:01:00:00:00:02 dev flannel.7 self; bridge fdb add 02:01:00:00:00:02 dev flannel.7 dst 172.16.0.2 self permanent",
+            "bridge fdb add 02:01:00:00:99:99 dev flannel.7 dst 192.0.2.66 self permanent extern_learn",
+            "ip nexthop flush proto 84",
+            "ip -6 nexthop flush",
+            "ip address flush dev flannel.7",
+            "ip address delete fd00::/128 dev flannel-v6.7",
+            "ip address add 10.99.0.1/16 dev flannel.7",
+            "ip link set flannel.7 down",
+            "ip link set flannel.7 down; ip link set flannel.7 up",
+            "ip link set flannel.7 mtu 1300",
+            "ip link set flannel.7 address 02:00:00:00:00:aa",
+            "ip link set flannel.7 alias ''",
+            "ip link set flannel.7 alias other",
+            "ip link set flannel.7 addrgenmode eui64",
+            "ip link set flannel.7 type vxlan learning",
+            "ip link delete flannel.7",
+            "ip link delete flannel.7; ip link add flannel.7 type vxlan id 7 dev u0 local 192.0.2.1 dstport 8472 l2miss",
+            "ip link delete flannel.7; ip link add flannel.7 type vxlan id 9 dev u0 local 192.0.2.1 dstport 4789; ip link set flannel.7 up",
+            "sysctl -qw net.ipv6.conf.flannel/7.accept_ra=2",
+        ];
+        node.run(|| {
+            let mut hand = Hand::open().unwrap();
+            settle(&mut hand, &wanted);
+            for attack in attacks {
+                node.sh(attack);
+                let plan = settle(&mut hand, &wanted);
+                assert!(!plan.is_empty(), "`{attack}` was not seen");
+            }
+            // Under another name it holds the VNI until the end of the first plan.
+            node.sh("ip link set flannel.7 down; ip link set flannel.7 name elsewhere; ip link set elsewhere up");
+            assert!(!reconcile(&mut hand, &wanted).1.failures.is_empty());
+            settle(&mut hand, &wanted);
+            for attack in ["replace id ID via 10.0.3.0 dev flannel.7 onlink", "delete id ID", "replace id ID blackhole"]
+            {
+                node.sh(&format!("ip nexthop {}", attack.replace("ID", &id("10.0.2.0"))));
+                let plan = settle(&mut hand, &wanted);
+                assert!(!plan.is_empty(), "`{attack}` was not seen");
+            }
+        });
+        Ok(())
+    })
 }
 
 #[test]
@@ -206,30 +211,33 @@ fn without_the_capability_the_sentence_says_so() {
 
 /// Two nodes on one wire, each with the other as its only peer.
 #[test]
-fn packets_flow_through_what_was_applied() {
-    sandbox::needs("ping", "iputils-ping");
-    let (one, two) = (Sandbox::new(), Sandbox::new());
-    one.wire("u0", &two, "u0");
-    let wanted = |me: u8, other: u8| {
-        let mut state = KernelState::default();
-        state.links.insert(link("flannel.7"), device(&format!("192.0.2.{me}"), me));
-        state.addresses.insert((link("flannel.7"), net(&format!("10.0.{me}.0/32"))), Tag::Ours);
-        let mut peer = with_peers(KernelState::default(), u32::from(other)..=u32::from(other), Style::Objects);
-        let remote = format!("192.0.2.{other}").parse().unwrap();
-        for (key, entry) in peer.fdb {
-            let mac = device("192.0.2.1", other).mac;
-            state.fdb.insert(backends::state::FdbKey { mac, ..key }, backends::state::Fdb { remote, ..entry });
+fn packets_flow_through_what_was_applied() -> anyhow::Result<()> {
+    here_and_in_guest(|| {
+        sandbox::needs("ping", "iputils-ping");
+        let (one, two) = (Sandbox::new(), Sandbox::new());
+        one.wire("u0", &two, "u0");
+        let wanted = |me: u8, other: u8| {
+            let mut state = KernelState::default();
+            state.links.insert(link("flannel.7"), device(&format!("192.0.2.{me}"), me));
+            state.addresses.insert((link("flannel.7"), net(&format!("10.0.{me}.0/32"))), Tag::Ours);
+            let mut peer = with_peers(KernelState::default(), u32::from(other)..=u32::from(other), Style::Objects);
+            let remote = format!("192.0.2.{other}").parse().unwrap();
+            for (key, entry) in peer.fdb {
+                let mac = device("192.0.2.1", other).mac;
+                state.fdb.insert(backends::state::FdbKey { mac, ..key }, backends::state::Fdb { remote, ..entry });
+            }
+            for entry in peer.neighbours.values_mut() {
+                entry.mac = device("192.0.2.1", other).mac;
+            }
+            KernelState { nexthops: peer.nexthops, routes: peer.routes, neighbours: peer.neighbours, ..state }
+        };
+        for (node, me, other) in [(&one, 1, 2), (&two, 2, 1)] {
+            node.sh(&format!("ip address add 192.0.2.{me}/24 dev u0"));
+            let outcome =
+                node.run(|| Hand::open().unwrap().apply(&scope(), &diff(&KernelState::default(), &wanted(me, other))));
+            assert_eq!(outcome.failures, []);
         }
-        for entry in peer.neighbours.values_mut() {
-            entry.mac = device("192.0.2.1", other).mac;
-        }
-        KernelState { nexthops: peer.nexthops, routes: peer.routes, neighbours: peer.neighbours, ..state }
-    };
-    for (node, me, other) in [(&one, 1, 2), (&two, 2, 1)] {
-        node.sh(&format!("ip address add 192.0.2.{me}/24 dev u0"));
-        let outcome =
-            node.run(|| Hand::open().unwrap().apply(&scope(), &diff(&KernelState::default(), &wanted(me, other))));
-        assert_eq!(outcome.failures, []);
-    }
-    one.sh("ping -c 3 -i 0.01 -W 5 10.0.2.0");
+        one.sh("ping -c 3 -i 0.01 -W 5 10.0.2.0");
+        Ok(())
+    })
 }

@@ -10,6 +10,7 @@ use backends::ruleset::{Chain, ChainKind, Match, Rule, Ruleset, Verdict};
 use backends::state::{KernelState, LinkKind, Tag};
 use ipam::Mac;
 use kernel::Hand;
+use netns_harness::here_and_in_guest;
 
 use overlay::{Style, alone, link, net, node, scope, settle, with_peers, with_peers_v6};
 
@@ -18,24 +19,27 @@ fn both_families(style: Style) -> KernelState {
 }
 
 #[test]
-fn every_kind_of_object_that_is_applied_is_observed_equal() {
-    let node = node();
-    let mut wanted = both_families(Style::Objects);
-    let rule = Rule { matches: vec![Match::Source(net("10.0.0.0/8"))], verdict: Verdict::Masquerade };
-    wanted.ruleset = Some(Ruleset { chains: vec![Chain { kind: ChainKind::Postrouting, rules: vec![rule] }] });
-    node.run(|| {
-        let mut hand = Hand::open().unwrap();
-        assert!(!settle(&mut hand, &wanted).is_empty());
-        let written = hand.writes();
-        assert!(settle(&mut hand, &wanted).is_empty());
-        assert_eq!(hand.writes(), written);
-        // A restart: nothing is known but what the kernel says.
-        let mut hand = Hand::open().unwrap();
-        assert!(settle(&mut hand, &wanted).is_empty());
-        assert_eq!(hand.writes(), 0);
-        settle(&mut hand, &KernelState { sysctls: Default::default(), ..KernelState::default() });
-    });
-    assert_eq!(node.sh("ip nexthop; ip route show proto 84; ip -6 route show proto 84; nft list tables"), "");
+fn every_kind_of_object_that_is_applied_is_observed_equal() -> anyhow::Result<()> {
+    here_and_in_guest(|| {
+        let node = node();
+        let mut wanted = both_families(Style::Objects);
+        let rule = Rule { matches: vec![Match::Source(net("10.0.0.0/8"))], verdict: Verdict::Masquerade };
+        wanted.ruleset = Some(Ruleset { chains: vec![Chain { kind: ChainKind::Postrouting, rules: vec![rule] }] });
+        node.run(|| {
+            let mut hand = Hand::open().unwrap();
+            assert!(!settle(&mut hand, &wanted).is_empty());
+            let written = hand.writes();
+            assert!(settle(&mut hand, &wanted).is_empty());
+            assert_eq!(hand.writes(), written);
+            // A restart: nothing is known but what the kernel says.
+            let mut hand = Hand::open().unwrap();
+            assert!(settle(&mut hand, &wanted).is_empty());
+            assert_eq!(hand.writes(), 0);
+            settle(&mut hand, &KernelState { sysctls: Default::default(), ..KernelState::default() });
+        });
+        assert_eq!(node.sh("ip nexthop; ip route show proto 84; ip -6 route show proto 84; nft list tables"), "");
+        Ok(())
+    })
 }
 
 #[test]
@@ -143,27 +147,30 @@ fn two_instances_do_not_see_each_other() {
 }
 
 #[test]
-fn a_device_is_changed_in_place_where_the_kernel_can() {
-    let node = node();
-    node.sh("ip link add w0 type veth peer name w1; ip link set w0 up; ip address add 192.0.2.77/24 dev w0; ip address add 2001:db8::77/64 dev w0 nodad");
-    let mut wanted = both_families(Style::Objects);
-    node.run(|| settle(&mut Hand::open().unwrap(), &wanted));
-    let before = node.sh("ip -o link show flannel.7 | cut -d: -f1");
-    for (name, local) in [("flannel.7", "192.0.2.77"), ("flannel-v6.7", "2001:db8::77")] {
-        let device = wanted.links.get_mut(&link(name)).unwrap();
-        device.mtu = 1334;
-        device.mac = Mac([2, 0, 0, 0, 0x77, device.mac.0[5]]); // the kernel drops the device's neighbours for that
-        let LinkKind::Vxlan(vxlan) = &mut device.kind else { panic!("a VXLAN device") };
-        vxlan.local = local.parse().unwrap();
-        vxlan.learning = true;
-        vxlan.underlay = Some(link("w0"));
-    }
-    node.run(|| {
-        let mut hand = Hand::open().unwrap();
-        let plan = settle(&mut hand, &wanted);
-        assert_eq!(plan.changes.len(), 2 + 6, "{plan:?}");
-    });
-    assert_eq!(node.sh("ip -o link show flannel.7 | cut -d: -f1"), before);
+fn a_device_is_changed_in_place_where_the_kernel_can() -> anyhow::Result<()> {
+    here_and_in_guest(|| {
+        let node = node();
+        node.sh("ip link add w0 type veth peer name w1; ip link set w0 up; ip address add 192.0.2.77/24 dev w0; ip address add 2001:db8::77/64 dev w0 nodad");
+        let mut wanted = both_families(Style::Objects);
+        node.run(|| settle(&mut Hand::open().unwrap(), &wanted));
+        let before = node.sh("ip -o link show flannel.7 | cut -d: -f1");
+        for (name, local) in [("flannel.7", "192.0.2.77"), ("flannel-v6.7", "2001:db8::77")] {
+            let device = wanted.links.get_mut(&link(name)).unwrap();
+            device.mtu = 1334;
+            device.mac = Mac([2, 0, 0, 0, 0x77, device.mac.0[5]]); // the kernel drops the device's neighbours for that
+            let LinkKind::Vxlan(vxlan) = &mut device.kind else { panic!("a VXLAN device") };
+            vxlan.local = local.parse().unwrap();
+            vxlan.learning = true;
+            vxlan.underlay = Some(link("w0"));
+        }
+        node.run(|| {
+            let mut hand = Hand::open().unwrap();
+            let plan = settle(&mut hand, &wanted);
+            assert_eq!(plan.changes.len(), 2 + 6, "{plan:?}");
+        });
+        assert_eq!(node.sh("ip -o link show flannel.7 | cut -d: -f1"), before);
+        Ok(())
+    })
 }
 
 #[test]

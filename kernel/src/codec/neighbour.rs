@@ -71,6 +71,12 @@ impl Entry {
     }
 }
 
+/// Whether a notice about a forwarding entry is the second of two: before 6.13 the kernel tells of each once more than its
+/// driver does, without destination, tag and age (`rtnl_fdb_notify`, `nlmsg_populate_fdb_fill`).
+pub fn is_second_telling(message: &Message<'_>) -> bool {
+    message.attributes(12).get(libc::NDA_CACHEINFO).is_none()
+}
+
 /// The link and the address that a notice is about: an entry that is going has no link-layer address any more.
 pub fn subject(message: &Message<'_>) -> Option<(u32, IpAddr)> {
     let [_, _, _, _, i0, i1, i2, i3, ..]: [u8; 12] = message.fixed()?;

@@ -212,6 +212,9 @@ impl Book {
         let entry = neighbour::Entry::read(&as_listed(message));
         let there = entry.filter(|entry| message.header.kind == neighbour::NEW && entry.permanent && entry.tagged);
         if message.body.first() == Some(&(libc::AF_BRIDGE as u8)) {
+            if neighbour::is_second_telling(message) {
+                return;
+            }
             let Some((entry, link)) = entry.and_then(|entry| Some((entry, self.ours(entry.link)?))) else { return };
             // What says more than a destination is none of ours, whatever the destination.
             let remote = entry.address.filter(|_| !entry.detour).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));

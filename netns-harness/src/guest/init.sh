@@ -12,6 +12,8 @@ while read -r directory; do
     mkdir -p "$directory"
     mount -o bind "/run/host$directory" "$directory"
 done <"/run/host$ORDER/seen"
+# What udev would have linked: /dev/stdin and its like.
+cp -P /run/host/dev/fd /run/host/dev/std* /dev/
 ip link set lo up
 # Lines end as the program has ended them.
 stty -opost
