@@ -189,7 +189,8 @@ impl ConfigurationSettings {
 /// Removes what [`keep`] puts there and nothing else. One line for each thing removed, and for each that was left.
 pub fn remove(settings: &InstallationSettings) -> Vec<String> {
     // The configuration first: without it nobody calls the plugin.
-    let configuration = settings.configuration.iter().flat_map(conflist::remove);
+    let plugins = settings.plugins.as_ref();
+    let configuration = settings.configuration.iter().flat_map(|it| conflist::remove(it, plugins));
     configuration.chain(settings.plugins.iter().flat_map(plugins::remove)).collect()
 }
 

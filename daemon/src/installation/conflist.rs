@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::ConfigurationSettings;
+use super::{ConfigurationSettings, PluginSettings, plugins};
 use crate::whole_file;
 
 /// What stands there when nobody says what should.
@@ -99,8 +99,9 @@ pub(super) fn shadow(settings: &ConfigurationSettings) -> Option<String> {
     ))
 }
 
-/// Removes the configuration if it is the one that would be installed.
-pub(super) fn remove(settings: &ConfigurationSettings) -> Option<String> {
+/// Removes the configuration if it is the one that would be installed, or calls first what is removed with it: the operator's own
+/// text is not at hand any more once its ConfigMap is gone, and a node without the plugin must not be called ready.
+pub(super) fn remove(settings: &ConfigurationSettings, plugins: Option<&PluginSettings>) -> Option<String> {
     let path = settings.path();
     let shown = path.display();
     let found = match fs::read_to_string(&path) {
@@ -108,11 +109,19 @@ pub(super) fn remove(settings: &ConfigurationSettings) -> Option<String> {
         Err(error) => return Some(format!("{shown} is left: {error}")),
         Ok(found) => found,
     };
-    let ours = found == OWN || text(settings).is_ok_and(|text| text == found);
+    let ours = found == OWN
+        || text(settings).is_ok_and(|text| text == found)
+        || plugins.is_some_and(|plugins| first_called(&found).is_some_and(|name| plugins::has(plugins, &name)));
     if !ours {
         return Some(format!("{shown} is left: it is not what towpathd installs"));
     }
     Some(removed(&path))
+}
+
+/// The plugin that a configuration calls first.
+fn first_called(text: &str) -> Option<String> {
+    let list: Value = serde_json::from_str(text).ok()?;
+    Some(list.get("plugins")?.get(0)?.get("type")?.as_str()?.to_owned())
 }
 
 /// Removes a file; what came of it in one line.

@@ -89,6 +89,11 @@ fn trace(path: &Path) -> Option<Trace> {
     Some(Trace { inode: found.ino(), changed: (found.ctime(), found.ctime_nsec()) })
 }
 
+/// Whether a name there is our plugin's.
+pub(super) fn has(settings: &PluginSettings, name: &str) -> bool {
+    (NAMES.contains(&name) || name == FILE) && is_ours(&settings.directory.join(name)).unwrap_or(false)
+}
+
 /// Removes the links to our binary, its copy, and the binary.
 pub(super) fn remove(settings: &PluginSettings) -> Vec<String> {
     let links = NAMES.iter().map(|name| settings.directory.join(name));

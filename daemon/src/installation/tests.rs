@@ -196,3 +196,18 @@ fn what_was_installed_is_removed_and_nothing_else() {
     let said = remove(&host.settings);
     assert!(said[0].contains("is left: it is not what towpathd installs"), "{said:?}");
 }
+
+#[test]
+fn an_operators_configuration_goes_with_the_plugin_that_it_calls_when_its_source_is_gone() {
+    let host = Host::new("cni-orphan").with_source(FLANNELS);
+    let looked = Keeper::new(host.settings.clone()).look(true);
+    assert_eq!(looked.troubles, Vec::<String>::new());
+    fs::remove_file(host.path("config/cni-conf.json")).unwrap();
+    let said = remove(&host.settings);
+    assert!(said[0].ends_with("10-flannel.conflist removed"), "{said:?}");
+    assert_eq!((host.names("bin"), host.names("net.d")), (vec![], vec![]));
+    // Where flannel's own plugin has the name, it is flannel's.
+    fs::write(host.path("bin/flannel"), "flannel's").unwrap();
+    fs::write(host.path("net.d/10-flannel.conflist"), FLANNELS).unwrap();
+    assert!(remove(&host.settings)[0].contains("is left"));
+}
