@@ -8,6 +8,7 @@ mod relay;
 mod wireguard;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -314,7 +315,18 @@ impl KernelState {
         self.routes.extend(more.routes);
         self.neighbours.extend(more.neighbours);
         self.fdb.extend(more.fdb);
-        self.peers.extend(more.peers);
+        for (key, peer) in more.peers {
+            match self.peers.entry(key) {
+                Entry::Vacant(place) => drop(place.insert(peer)),
+                // One device may carry both families of a peer.
+                Entry::Occupied(mut there) => {
+                    let allowed = &mut there.get_mut().allowed;
+                    allowed.extend(peer.allowed);
+                    allowed.sort_unstable();
+                    allowed.dedup();
+                }
+            }
+        }
         self.relays.extend(more.relays);
     }
 }

@@ -14,7 +14,7 @@ use crate::rollout::Position;
 use crate::state::{KernelState, Via};
 use crate::udp::{self, UdpSettings};
 use crate::vxlan::{DEFAULT_PORT, VxlanSettings};
-use crate::wireguard::{self, Mode, WireGuardSettings};
+use crate::wireguard::{self, Generation, Mode, WireGuardSettings};
 
 /// The ways of a node that has more than its configuration's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,11 @@ impl Backend {
             }
             Backend::WireGuard(settings) => {
                 let [first, second] = settings.ports;
-                format!("wireguard mode={} port={first} portv6={second}", mode_name(settings.mode))
+                let key = match settings.generation {
+                    Generation(0) => String::new(),
+                    generation => format!(" key={generation}"),
+                };
+                format!("wireguard mode={} port={first} portv6={second}{key}", mode_name(settings.mode))
             }
             Backend::Udp(settings) => format!("udp port={}", settings.port),
             Backend::Ipip(_) | Backend::HostGw | Backend::Alloc => self.name().to_owned(),
@@ -63,6 +67,11 @@ impl Backend {
                 let mode = MODES.into_iter().find(|mode| carrier.setting("mode") == Some(mode_name(*mode)))?;
                 let mut settings = WireGuardSettings::new(mode, families)?;
                 settings.ports = [port("port")?, port("portv6")?];
+                settings.generation = Generation::of(carrier);
+                if let Backend::WireGuard(like) = self {
+                    (settings.preshared, settings.keepalive_secs) = (like.preshared, like.keepalive_secs);
+                    (settings.mtu, settings.strays) = (like.mtu, like.strays);
+                }
                 Some(Backend::WireGuard(settings))
             }
             udp::NAME => Some(Backend::Udp(UdpSettings::new(carrier.setting("port")?.parse().ok()?))),
@@ -78,15 +87,30 @@ impl Backend {
     pub fn with_devices_beside(&self, separator: char) -> Option<Backend> {
         match self {
             Backend::Vxlan(settings) => settings.renamed(separator).map(Backend::Vxlan),
-            Backend::WireGuard(_) | Backend::Udp(_) | Backend::Ipip(_) | Backend::HostGw | Backend::Alloc => None,
+            Backend::WireGuard(settings) => settings.renamed(separator).map(Backend::WireGuard),
+            Backend::Udp(_) | Backend::Ipip(_) | Backend::HostGw | Backend::Alloc => None,
         }
+    }
+
+    /// The same, wide awake: sessions that have to be agreed upon are before the first packet waits for one, and stay so until it
+    /// comes.
+    pub fn awake(&self) -> Backend {
+        const WAKING_SECS: u16 = 5;
+        let mut backend = self.clone();
+        if let Backend::WireGuard(settings) = &mut backend
+            && settings.keepalive_secs == 0
+        {
+            settings.keepalive_secs = WAKING_SECS;
+        }
+        backend
     }
 
     /// Whether the kernel cannot hold both at a time: of VXLAN devices with one VNI there is one a port, of others one a name.
     pub fn excludes(&self, other: &Backend) -> bool {
         match (self, other) {
             (Backend::Vxlan(one), Backend::Vxlan(two)) => (one.vni(), one.port) == (two.vni(), two.port),
-            (Backend::WireGuard(_), Backend::WireGuard(_)) | (Backend::Udp(_), Backend::Udp(_)) => true,
+            (Backend::WireGuard(one), Backend::WireGuard(two)) => one.collides(two),
+            (Backend::Udp(_), Backend::Udp(_)) => true,
             (one, two) => one == two,
         }
     }

@@ -5,9 +5,10 @@
 //! flannel: same devices, ports, `.0` addresses and four modes. Unlike flannel's, routes are the peers' own, and what is in the
 //! cluster's network and of no peer ends here: in flannel one route sends all of the network into the device.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ipam::{BackendData, Endpoint, Family, Lease, PublicKey, SecretKey, Stack};
+use ipam::{BackendData, Carrier, Endpoint, Family, Lease, PublicKey, SecretKey, Stack};
 use ipnet::IpNet;
 
 use crate::cluster::{Cluster, Way, other_backend};
@@ -44,14 +45,39 @@ pub enum Strays {
     Forwarded,
 }
 
+/// Which of a node's keys: it grows by one with each rotation, on all nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Generation(pub u32);
+
+impl Generation {
+    /// That of a way of carrying packets by this backend.
+    pub fn of(carrier: &Carrier) -> Generation {
+        Generation(carrier.setting("key").and_then(|number| number.parse().ok()).unwrap_or(0))
+    }
+
+    /// The one after it.
+    pub fn next(self) -> Generation {
+        Generation(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The backend's options of net-conf.json, as used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireGuardSettings {
     devices: Stack<LinkName>,
     /// Which device carries which family.
     pub mode: Mode,
-    /// UDP ports: of the only device or the one for IPv4, and of the one for IPv6.
+    /// UDP ports: of the only device or the one for IPv4, and of the one for IPv6; those of every second generation of keys are
+    /// two higher.
     pub ports: [u16; 2],
+    /// Which of the node's keys.
+    pub generation: Generation,
     /// Seconds between packets that keep a NAT's mapping alive; 0: none.
     pub keepalive_secs: u16,
     /// The key that all nodes have beside their own.
@@ -69,19 +95,22 @@ impl WireGuardSettings {
         if matches!(mode, Mode::Over(family) if !families.has(family)) {
             return None;
         }
-        let name = |family| match (mode, family) {
-            (Mode::Separate, Family::V6) => LinkName::new("flannel-wg-v6"),
-            _ => LinkName::new("flannel-wg"),
-        };
         Some(WireGuardSettings {
-            devices: families.filter_map(|family, _| name(family).ok())?,
+            devices: devices(mode, families, "")?,
             mode,
             ports: DEFAULT_PORTS,
+            generation: Generation::default(),
             keepalive_secs: 0,
             preshared: None,
             mtu: None,
             strays: Strays::Refused,
         })
+    }
+
+    /// The same with devices of other names: `flannel-wga` for `flannel-wg`.
+    pub(crate) fn renamed(&self, separator: char) -> Option<WireGuardSettings> {
+        let mark = if separator == '.' { String::new() } else { separator.to_string() };
+        Some(WireGuardSettings { devices: devices(self.mode, &self.devices, &mark)?, ..self.clone() })
     }
 
     /// The device that carries each family: `flannel-wg`, and `flannel-wg-v6` for IPv6 where it has its own.
@@ -92,16 +121,42 @@ impl WireGuardSettings {
     /// The port that a family's device listens on, which is also the one that is published for the family. (Flannel publishes
     /// the second device's even where there is none, and cannot be reached by IPv6 then.)
     pub fn port(&self, family: Family) -> u16 {
+        let port = self.first_port(family);
+        // So that the devices of two generations can stand side by side.
+        match self.generation.0 % 2 {
+            0 => port,
+            _ => port.checked_add(2).unwrap_or(port - 2),
+        }
+    }
+
+    /// The port of the first generation, which is also flannel's.
+    fn first_port(&self, family: Family) -> u16 {
         match (self.mode, family) {
             (Mode::Separate, Family::V6) => self.ports[1],
             _ => self.ports[0],
         }
     }
 
+    /// Whether its devices and another's would listen on one port.
+    pub(crate) fn collides(&self, other: &WireGuardSettings) -> bool {
+        let ports = |of: &WireGuardSettings| of.devices.families().map(|family| of.port(family)).collect::<Vec<_>>();
+        let theirs = ports(other);
+        ports(self).iter().any(|port| theirs.contains(port))
+    }
+
     /// Octets of payload that a device carries.
     pub fn device_mtu(&self, uplink_mtu: u32) -> u32 {
         self.mtu.map_or(uplink_mtu, |mtu| mtu.min(uplink_mtu)).saturating_sub(OVERHEAD)
     }
+}
+
+/// The devices of the families in use, with a mark in their names.
+fn devices<T>(mode: Mode, families: &Stack<T>, mark: &str) -> Option<Stack<LinkName>> {
+    let name = |family| match (mode, family) {
+        (Mode::Separate, Family::V6) => LinkName::new(&format!("flannel-wg{mark}-v6")),
+        _ => LinkName::new(&format!("flannel-wg{mark}")),
+    };
+    families.filter_map(|family, _| name(family).ok())
 }
 
 /// What the node needs without any peer.
@@ -198,7 +253,7 @@ fn port(settings: &WireGuardSettings, lease: &Lease, outer: Family) -> u16 {
     };
     if settings.mode == Mode::Separate {
         // Flannel before 0.26 publishes none: there all nodes have the same.
-        return published(outer).unwrap_or(settings.port(outer));
+        return published(outer).unwrap_or(settings.first_port(outer));
     }
     // There is one device, and flannel says its port with the IPv4 data only: with the IPv6 data it says that of a second
     // device, which it does not have.

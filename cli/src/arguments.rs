@@ -70,6 +70,8 @@ pub enum Command {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Give all nodes new WireGuard keys, without a lost packet; on one node, for all
+    RotateKeys,
     /// Install the pod network on a new cluster, or print the manifest for it
     Install(Install),
     /// Take flannel's place on a running cluster, node by node, or give it back
@@ -226,6 +228,7 @@ mod tests {
         let Command::Explain { address, form } = parse("explain fd00::7 -o json").unwrap().command else { panic!() };
         assert_eq!((address, form.output), ("fd00::7".parse().unwrap(), Output::Json));
         assert!(matches!(parse("release --yes").unwrap().command, Command::Release { yes: true }));
+        assert!(matches!(parse("rotate-keys").unwrap().command, Command::RotateKeys));
         assert!(matches!(parse("version").unwrap().command, Command::Version));
         let Command::Cleanup(wish) = parse("cleanup -n --subnet-file /run/b.env").unwrap().command else { panic!() };
         assert!(wish.dry_run && !wish.yes && !wish.force);

@@ -64,6 +64,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             }
             ask(&Question::new("release", arguments::Output::Text))
         }
+        Command::RotateKeys => ask(&Question::new("rotate-keys", arguments::Output::Text)),
         Command::Cleanup(wish) => Ok(cleanup::run(wish, &arguments.socket)?),
         Command::Install(wish) => {
             print(&install::run(wish)?).context("standard output")?;

@@ -48,6 +48,8 @@ pub enum Question {
     Metrics,
     /// Give the lease back: not a question, but it comes the same way.
     Release,
+    /// Give all nodes new keys: the same.
+    RotateKeys,
 }
 
 /// What was found.
@@ -65,6 +67,8 @@ pub enum Answer {
     Metrics(Box<Figures>),
     /// To [`Question::Release`]: what happens now, in one sentence.
     Release(String),
+    /// To [`Question::RotateKeys`]: what happens now, in one sentence, or why nothing does.
+    RotateKeys(Result<String, String>),
 }
 
 /// What the run loop knows of itself beside the reconciler's facts. Made once, at start.
@@ -93,6 +97,7 @@ pub fn answer(question: Question, reconciler: &mut Reconciler, kernel: &mut impl
             Answer::Metrics(Box::new(figures))
         }
         Question::Release => Answer::Release(release(reconciler)),
+        Question::RotateKeys => Answer::RotateKeys(reconciler.node.rotate_keys()),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use backends::cluster::RouteStyle;
 use backends::state::Scope;
+use backends::wireguard::Generation;
 use backends::{KernelState, LinkName, Outcome, Plan, Uplink};
+use ipam::PublicKey;
 use kernel::notices::Notices;
 use kernel::wireguard::Session;
 
@@ -53,14 +55,19 @@ impl Kernel for Hand {
         self.kernel.apply(scope, plan)
     }
 
-    fn tunnel_keys(&mut self) -> Result<TunnelKeys, String> {
-        let (keys, private) = TunnelKeys::load(&self.keys).map_err(|error| error.to_string())?;
+    fn tunnel_keys(&mut self, generation: Generation) -> Result<TunnelKeys, String> {
+        let (keys, private) = TunnelKeys::load(&self.keys, generation).map_err(|error| error.to_string())?;
         self.kernel.keep_key(keys.public, private);
         Ok(keys)
     }
 
     fn sessions(&mut self, links: &[LinkName]) -> Result<Vec<Session>, String> {
         self.kernel.sessions(links).map_err(|error| error.to_string())
+    }
+
+    fn forget_keys(&mut self, generation: Generation, key: PublicKey) {
+        self.kernel.forget_key(key);
+        self.keys.remove(generation);
     }
 
     fn uplink(&mut self, wanted: &WantedUplink) -> Result<Uplink, String> {

@@ -7,6 +7,7 @@
 mod arrival;
 mod claim;
 mod cluster;
+mod keys;
 mod network;
 mod ways;
 
@@ -14,18 +15,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use backends::state::Link;
-use backends::{Backend, LinkName, Uplink};
+use backends::{LinkName, Uplink};
 use ipam::table::Record;
 use ipam::{Lease, LeaseKey, LeaseTable, NodeName, Stack};
 use ipnet::IpNet;
 
+use self::keys::OwnKeys;
 use self::ways::OwnWays;
 use crate::identity::Identity;
 use crate::netconf::{Division, Network};
 use crate::state_file::LastKnown;
 use crate::store::{Event, Instructions};
 use crate::trigger::Moment;
-use crate::tunnel_keys::TunnelKeys;
 
 /// Something that lasts and that an operator must know, since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub struct Node {
     table: LeaseTable,
     previous: Option<Stack<IpNet>>,
     /// What this node's WireGuard devices are known by; `None` until that was asked for.
-    keys: Option<TunnelKeys>,
+    keys: OwnKeys,
     /// By which ways packets are carried.
     ways: OwnWays,
     /// What the store said when this daemon ran last, until the store itself speaks.
@@ -101,7 +102,7 @@ impl Node {
             own: None,
             table: LeaseTable::default(),
             previous,
-            keys: None,
+            keys: OwnKeys::default(),
             ways: OwnWays::default(),
             last_known,
             peers_known: false,
@@ -205,30 +206,6 @@ impl Node {
                     tracing::warn!("uplink: {reason}");
                 }
                 self.uplink_trouble = Some(Trouble { since, reason });
-            }
-        }
-    }
-
-    /// Whether a backend needs keys that this node does not have yet.
-    pub fn needs_keys(&self) -> bool {
-        let configured = self.network.iter().map(|network| &network.backend);
-        self.keys.is_none() && configured.chain(self.backends()).any(|backend| matches!(backend, Backend::WireGuard(_)))
-    }
-
-    /// Takes the keys, or why there are none.
-    pub fn on_keys(&mut self, found: Result<TunnelKeys, String>, now: Moment) {
-        match found {
-            Ok(keys) => {
-                self.keys_trouble = None;
-                self.keys = Some(keys);
-                self.changed = true;
-            }
-            Err(reason) => {
-                let since = self.keys_trouble.as_ref().map_or(now, |trouble| trouble.since);
-                if self.keys_trouble.as_ref().map(|trouble| &trouble.reason) != Some(&reason) {
-                    tracing::error!("{reason}");
-                }
-                self.keys_trouble = Some(Trouble { since, reason });
             }
         }
     }

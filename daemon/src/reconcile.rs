@@ -8,8 +8,9 @@ use backends::diff::diff;
 use backends::rollout::Made;
 use backends::state::{Scope, Tag};
 use backends::sum::Desired;
+use backends::wireguard::Generation;
 use backends::{Change, Cluster, KernelState, LinkName, Outcome, Plan, Uplink};
-use ipam::{Family, Stack};
+use ipam::{Family, PublicKey, Stack};
 use ipnet::IpNet;
 use kernel::wireguard::Session;
 use std::collections::BTreeSet;
@@ -32,11 +33,14 @@ pub trait Kernel {
     /// Makes the changes; the first failure is named, the rest is tried.
     fn apply(&mut self, scope: &Scope, plan: &Plan) -> Outcome;
 
-    /// What this node's WireGuard devices are known by; makes its key where there is none yet.
+    /// What this node's WireGuard devices of a generation are known by; makes the key where there is none yet.
     ///
     /// # Errors
     /// One sentence: which file cannot be used, and why.
-    fn tunnel_keys(&mut self) -> Result<TunnelKeys, String>;
+    fn tunnel_keys(&mut self, generation: Generation) -> Result<TunnelKeys, String>;
+
+    /// Removes a key that nothing uses any more.
+    fn forget_keys(&mut self, _generation: Generation, _key: PublicKey) {}
 
     /// How the encrypted sessions on these devices go.
     ///
@@ -161,10 +165,10 @@ impl Reconciler {
         let due = self.trigger.begin(now);
         self.follow_uplink(kernel, now, due);
         self.learn_devices(kernel, now);
-        if self.node.needs_keys() {
-            self.node.on_keys(kernel.tunnel_keys(), now);
-        }
+        self.learn_keys(kernel, now);
         self.node.follow_ways();
+        // A way may have come that has another key.
+        self.learn_keys(kernel, now);
         let Some((cluster, scope)) = self.take_change() else {
             return if due { self.look(kernel, now, Cause::Drift) } else { self.follow_leases(kernel, now) };
         };
@@ -214,6 +218,21 @@ impl Reconciler {
                 self.node.on_devices(state.links);
             }
             Err(reason) => self.record.failed_to_look(&reason, now),
+        }
+    }
+
+    /// Keys that devices need, and those that none needs any more.
+    fn learn_keys(&mut self, kernel: &mut impl Kernel, now: Moment) {
+        while let Some(generation) = self.node.missing_key() {
+            let found = kernel.tunnel_keys(generation);
+            let failed = found.is_err();
+            self.node.on_keys(generation, found, now);
+            if failed {
+                return;
+            }
+        }
+        for (generation, key) in self.node.take_obsolete_keys() {
+            kernel.forget_keys(generation, key);
         }
     }
 

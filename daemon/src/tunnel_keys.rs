@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use backends::wireguard::Generation;
 use ipam::key::{KEY_OCTETS, KeyError};
 use ipam::{PublicKey, SecretKey};
 use rustix::rand::GetRandomFlags;
@@ -25,6 +26,28 @@ pub struct KeySettings {
     pub preshared: Option<SecretKey>,
     /// A file that holds it (`--wireguard-psk-file`); it wins.
     pub preshared_file: Option<PathBuf>,
+}
+
+impl KeySettings {
+    /// The file of a generation: `wgkey`, and after the first rotation `wgkey.1`.
+    fn file_of(&self, generation: Generation) -> PathBuf {
+        if generation == Generation::default() {
+            return self.file.clone();
+        }
+        let mut name = self.file.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{generation}"));
+        self.file.with_file_name(name)
+    }
+
+    /// Removes the key of a generation that nothing uses any more.
+    pub fn remove(&self, generation: Generation) {
+        let file = self.file_of(generation);
+        match fs::remove_file(&file) {
+            Ok(()) => tracing::info!("the old WireGuard key was removed: {}", file.display()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!("the old WireGuard key {} cannot be removed: {error}", file.display()),
+        }
+    }
 }
 
 /// What is known of this node's keys outside of the kernel.
@@ -73,10 +96,11 @@ impl TunnelKeys {
     ///
     /// # Errors
     /// [`KeysError`]; a file that is there is left as it is.
-    pub fn load(settings: &KeySettings) -> Result<(TunnelKeys, SecretKey), KeysError> {
-        let private = match read_key(&settings.file)? {
+    pub fn load(settings: &KeySettings, generation: Generation) -> Result<(TunnelKeys, SecretKey), KeysError> {
+        let file = settings.file_of(generation);
+        let private = match read_key(&file)? {
             Some(private) => private,
-            None => make(&settings.file)?,
+            None => make(&file)?,
         };
         let preshared =
             match (&settings.preshared_file, &settings.preshared) {
@@ -86,7 +110,7 @@ impl TunnelKeys {
                 })?),
                 (None, preshared) => *preshared,
             };
-        let wrong = |reason| KeysError::Wrong { path: settings.file.clone(), reason };
+        let wrong = |reason| KeysError::Wrong { path: file.clone(), reason };
         let public = public_of(&private).map_err(wrong)?;
         Ok((TunnelKeys { public, preshared: preshared.filter(|key| !key.is_none()) }, private))
     }
@@ -162,8 +186,8 @@ mod tests {
     fn a_key_is_made_once_for_its_owner_alone_and_found_again() {
         let scratch = Scratch::new("tunnel-keys");
         let settings = settings(scratch.0.join("run/wgkey"));
-        let (keys, private) = TunnelKeys::load(&settings).unwrap();
-        assert_eq!(TunnelKeys::load(&settings).unwrap(), (keys, private));
+        let (keys, private) = TunnelKeys::load(&settings, Generation::default()).unwrap();
+        assert_eq!(TunnelKeys::load(&settings, Generation::default()).unwrap(), (keys, private));
         assert_eq!(fs::metadata(&settings.file).unwrap().permissions().mode() & 0o777, 0o400);
         assert_eq!(fs::read_to_string(&settings.file).unwrap(), private.expose_base64() + "\n");
         let octets = private.expose();
@@ -175,7 +199,7 @@ mod tests {
         let scratch = Scratch::new("tunnel-keys-wrong");
         let settings = settings(scratch.0.join("wgkey"));
         fs::write(&settings.file, "half a secret").unwrap();
-        let error = TunnelKeys::load(&settings).unwrap_err().to_string();
+        let error = TunnelKeys::load(&settings, Generation::default()).unwrap_err().to_string();
         assert!(error.contains("wgkey holds no key") && !error.contains("half"), "{error}");
         assert_eq!(fs::read_to_string(&settings.file).unwrap(), "half a secret");
     }
@@ -187,10 +211,13 @@ mod tests {
         let (path, file) = (scratch.0.join("psk"), scratch.0.join("wgkey"));
         let mut settings = settings(file);
         settings.preshared = Some(shared(1));
-        assert_eq!(TunnelKeys::load(&settings).unwrap().0.preshared, Some(shared(1)));
+        assert_eq!(TunnelKeys::load(&settings, Generation::default()).unwrap().0.preshared, Some(shared(1)));
         settings.preshared_file = Some(path.clone());
-        assert!(TunnelKeys::load(&settings).is_err(), "a file that was named and is not there is no empty wish");
+        assert!(
+            TunnelKeys::load(&settings, Generation::default()).is_err(),
+            "a file that was named and is not there is no empty wish"
+        );
         fs::write(&path, shared(2).expose_base64()).unwrap();
-        assert_eq!(TunnelKeys::load(&settings).unwrap().0.preshared, Some(shared(2)));
+        assert_eq!(TunnelKeys::load(&settings, Generation::default()).unwrap().0.preshared, Some(shared(2)));
     }
 }

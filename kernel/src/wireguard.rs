@@ -78,6 +78,11 @@ impl Hand {
         self.keyring.private.insert(public, private);
     }
 
+    /// Forgets one that no device needs any more.
+    pub fn forget_key(&mut self, public: PublicKey) {
+        self.keyring.private.remove(&public);
+    }
+
     /// How the sessions of these devices go. `wg show all dump`
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use backends::cluster::{OwnSubnetRoute, RouteStyle, UnclaimedAddresses};
 use backends::masquerade::{Firewall, Forward, Masquerade};
 use backends::state::{RouteKey, Scope, Tag};
+use backends::wireguard::Generation;
 use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
 use ipam::table::Record;
 use ipam::{BackendData, Endpoint, Lease, LeaseKey, Mac, NodeName, Stack};
@@ -54,7 +55,7 @@ impl Kernel for MemoryKernel {
         outcome
     }
 
-    fn tunnel_keys(&mut self) -> Result<TunnelKeys, String> {
+    fn tunnel_keys(&mut self, _generation: Generation) -> Result<TunnelKeys, String> {
         Err("there is no key file here".into())
     }
 

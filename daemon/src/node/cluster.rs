@@ -8,7 +8,6 @@ use ipam::Lease;
 use ipnet::IpNet;
 
 use super::Node;
-use crate::netconf::Network;
 use crate::subnet_file::SubnetFile;
 
 impl Node {
@@ -51,15 +50,6 @@ impl Node {
             exceptions: Exceptions { fixed: self.identity.masquerade_address, ..network.exceptions.clone() },
             ways: None,
         }))
-    }
-
-    /// The key that all nodes share is in the network's configuration, if this node has none of its own source.
-    pub(super) fn backend_with_keys(&self, network: &Network) -> Backend {
-        let mut backend = network.backend.clone();
-        if let (Backend::WireGuard(settings), Some(keys)) = (&mut backend, &self.keys) {
-            settings.preshared = keys.preshared.or(settings.preshared);
-        }
-        backend
     }
 
     /// What other programs on the node are told.

@@ -108,7 +108,8 @@ impl Node {
                 None => endpoint.clone(),
             };
             let own = Lease { endpoints: cluster.own.endpoints.map(data), rollout: None, ..cluster.own.clone() };
-            Cluster { backend: backend.clone(), own, ..cluster.clone() }
+            let backend = if self.ways.held.len() > 1 { backend.awake() } else { backend.clone() };
+            Cluster { backend, own, ..cluster.clone() }
         };
         let older: Vec<_> = self.ways.held.iter().skip(1).map(|(name, older)| (name.clone(), seen(older))).collect();
         let ways = (!older.is_empty()).then(|| Box::new(Ways::new(position.clone(), target.clone(), older)));
@@ -184,6 +185,9 @@ impl Node {
             (Some(LinkKind::Vxlan(there)), Backend::Vxlan(wanted)) => {
                 (there.vni, there.port) == (wanted.vni(), wanted.port)
             }
+            (Some(LinkKind::WireGuard(there)), Backend::WireGuard(wanted)) => {
+                wanted.devices().families().any(|family| wanted.port(family) == there.port)
+            }
             _ => false,
         }
     }
@@ -194,7 +198,7 @@ impl Node {
         let settings = match backend {
             Backend::Vxlan(settings) => settings,
             Backend::WireGuard(settings) => {
-                let key = self.keys.as_ref()?.public;
+                let key = self.key(settings.generation)?;
                 return Some(BackendData::WireGuard { key, port: Some(settings.port(family)) });
             }
             other => return Some(BackendData::Other(other.published_name().into())),

@@ -66,6 +66,7 @@ impl Request {
             ("status", _) => Ok(Question::Status),
             ("plan", _) => Ok(Question::Plan),
             ("release", _) => Ok(Question::Release),
+            ("rotate-keys", _) => Ok(Question::RotateKeys),
             ("explain", Some(address)) => match address.parse::<IpAddr>() {
                 // A pod's address is the same whether or not it is written as if mapped into IPv6.
                 Ok(address) => Ok(Question::Explain(address.to_canonical())),
@@ -73,7 +74,8 @@ impl Request {
             },
             ("explain", None) => Err("`explain` needs an `address`".to_owned()),
             (other, _) => {
-                Err(format!("`{other}` is not something to ask: there are `status`, `plan`, `explain` and `release`"))
+                let known = "`status`, `plan`, `explain`, `release` and `rotate-keys`";
+                Err(format!("`{other}` is not something to ask: there are {known}"))
             }
         }
     }
@@ -97,7 +99,12 @@ impl Reply {
             Answer::Explanation(Ok(explanation)) => {
                 Reply::of(&explanation, &*explanation, output, u8::from(!explanation.complete))
             }
-            Answer::Plan(Err(reason)) | Answer::Explanation(Err(reason)) => Reply::error(reason),
+            Answer::Plan(Err(reason)) | Answer::Explanation(Err(reason)) | Answer::RotateKeys(Err(reason)) => {
+                Reply::error(reason)
+            }
+            Answer::RotateKeys(Ok(sentence)) => {
+                Reply::of(&format!("{sentence}\n"), &json!({ "rotate-keys": sentence }), output, 0)
+            }
             Answer::Release(sentence) => {
                 Reply::of(&format!("{sentence}\n"), &json!({ "release": sentence }), output, 0)
             }

@@ -61,7 +61,8 @@ fn changes_under_traffic(cluster: &Cluster, [alpha, beta]: [&Daemon; 2], [from, 
             let router = cluster.lab.switch().address(family)?;
             let dash = if family == Family::V4 { "-4" } else { "-6" };
             node.ip(&format!("{dash} route add default via {router} table 77"))?;
-            for change in [format!("route X {peer}/{bits} via {router}"), format!("rule X to {peer}/{bits} lookup 77")] {
+            for change in [format!("route X {peer}/{bits} via {router}"), format!("rule X to {peer}/{bits} lookup 77")]
+            {
                 for (verb, way) in [("add", device), ("del", "eth0")] {
                     node.ip(&format!("{dash} {}", change.replace('X', verb)))?;
                     wait_way(alpha, beta, family, way)?;

@@ -232,3 +232,53 @@ fn another_shared_key_is_named_in_status_and_one_from_the_environment_is_used() 
         Ok(())
     })
 }
+
+/// What towpathctl says on a node.
+fn ctl(cluster: &Cluster, daemon: &Daemon, word: &str) -> Result<String> {
+    let program = cluster.binaries.find("towpathctl")?;
+    let socket = format!("--socket={}", daemon.status_socket().display());
+    daemon.node().run([program.as_os_str(), word.as_ref(), socket.as_ref()])
+}
+
+#[test]
+fn new_keys_for_all_nodes_cost_no_packet() -> Result<()> {
+    in_guest(|| {
+        let mut cluster = Cluster::on_directory("wgrotate", &network("46", r#", "Mode": "auto""#))?;
+        let daemons = cluster.join_all(["alpha", "beta", "gamma"])?;
+        let pods = pods(&cluster, &daemons)?;
+        wait_talk(&pods)?;
+        let pace = Pace { per_sec: 25, at_most: Duration::from_secs(600) };
+        let ways = [(0, 1, Family::V4), (1, 2, Family::V6), (2, 0, Family::V4)];
+        let streams = ways.map(|(from, to, family)| Stream::start(&pods[from], &pods[to], family, pace));
+        let streams: Vec<Stream> = streams.into_iter().collect::<Result<_>>()?;
+        for (turn, port) in [(0, "51822"), (1, "51820")] {
+            let before: Vec<_> = daemons.iter().map(|daemon| wg(daemon, "public-key")).collect::<Result<_>>()?;
+            let said = ctl(&cluster, &daemons[turn], "rotate-keys")?;
+            ensure!(said.contains(port), "{said}");
+            if turn == 1 {
+                // In the midst of it.
+                daemons[2].kill()?;
+                daemons[2].restart()?;
+            }
+            for (daemon, before) in daemons.iter().zip(&before) {
+                wait_for("one device, with another key", Duration::from_secs(90), || {
+                    let (keys, ports) = (wg(daemon, "public-key")?, wg(daemon, "listen-port")?);
+                    ensure!(keys.len() == 1 && keys != *before && ports[0].ends_with(port), "{keys:?} {ports:?}");
+                    Ok(())
+                })
+                .with_context(|| daemon.log_tail(40))?;
+            }
+            wait_talk(&pods)?;
+        }
+        for (stream, way) in streams.into_iter().zip(ways) {
+            let report = stream.stop()?;
+            ensure!(report.lost() == 0 && report.sent > 100, "{way:?}: {report:?}");
+        }
+        for daemon in &daemons {
+            let files =
+                daemon.node().run(["sh", "-c", &format!("ls {}/wgkey*", daemon.node().directory().display())])?;
+            ensure!(files.trim().ends_with("wgkey.2") && files.lines().count() == 1, "old keys remain: {files}");
+        }
+        Ok(())
+    })
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use backends::state::{Link, LinkKind, Scope, Via};
+use backends::wireguard::Generation;
 use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
 use towpathd::reconcile::{Kernel, WantedUplink};
 use towpathd::tunnel_keys::TunnelKeys;
@@ -207,7 +208,7 @@ impl Kernel for ModelKernel {
         outcome
     }
 
-    fn tunnel_keys(&mut self) -> Result<TunnelKeys, String> {
+    fn tunnel_keys(&mut self, _generation: Generation) -> Result<TunnelKeys, String> {
         Err("there is no key file here".into())
     }
 
