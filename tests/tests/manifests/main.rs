@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_types, reason = "no process on a node; here helm and kubectl are the judges")]
 
 mod forms;
+mod helm;
 mod kubelets;
 mod nodes;
 mod objects;
