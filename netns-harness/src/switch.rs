@@ -38,8 +38,9 @@ struct Faults {
 impl Switch {
     pub(crate) fn create(ground: &Arc<Ground>) -> Result<Switch> {
         let station = Station::create(ground, "switch")?;
+        // Without an address of its own a bridge takes the least of its ports', and another one when a node comes.
         // Snooping would hold back neighbour discovery to groups whose report has not been seen yet.
-        station.ip(&format!("link add {BRIDGE} type bridge mcast_snooping 0"))?;
+        station.ip(&format!("link add {BRIDGE} address 02:00:c0:00:02:01 type bridge mcast_snooping 0"))?;
         without_duplicate_detection(&station, BRIDGE)?;
         station.ip(&format!("link set {BRIDGE} up"))?;
         let addresses = underlay_address(1);

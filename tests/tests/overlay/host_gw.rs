@@ -1,10 +1,13 @@
 //! host-gw: pods' packets as they are over the nodes' own link. What is ours lies on a device that is not.
 
 use anyhow::{Context, Result, ensure};
-use ipam::Stack;
+use ipam::{Family, Stack};
 use netns_harness::{Daemon, Matrix, Node, Pod, Signal, wait_for};
 
-use crate::cluster::{Cluster, LIMIT, PREFIX, counted, subnets, told, wait_counted, wait_picture, wait_route};
+use crate::cluster::{
+    Cluster, LIMIT, PREFIX, counted, nth, stream, subnets, told, wait_counted, wait_picture, wait_route,
+};
+use crate::flannel::{key, numbered};
 use crate::picture::Picture;
 
 const HOST_GW: &str = r#"{"Network": "10.244.0.0/16", "IPv6Network": "fd00:10:244::/48", "EnableIPv6": true,
@@ -156,4 +159,62 @@ fn a_peer_that_is_not_on_the_link_is_named_and_does_not_stop_the_others() -> Res
         ensure!(routes.is_empty(), "{routes}");
         Ok(())
     })
+}
+
+#[test]
+fn what_flannel_left_is_taken_over_without_losing_a_packet_and_the_rest_stays() -> Result<()> {
+    let mut cluster = Cluster::on_etcd("hostgwtake", HOST_GW)?;
+    let etcd = cluster.etcd()?.clone();
+    let (node, peer) = (cluster.lab.node("alpha")?, cluster.lab.node("legacy")?);
+    let (own, theirs) = (numbered(5)?, numbered(6)?);
+    for (number, node, other, others) in [(5, &node, &peer, &theirs), (6, &peer, &node, &own)] {
+        let (v4, v6) = (node.address(Family::V4)?, node.address(Family::V6)?);
+        let value = format!(r#"{{"PublicIP":"{v4}","PublicIPv6":"{v6}","BackendType":"host-gw"}}"#);
+        etcd.ctl(&["put", &key(&numbered(number)?), &value])?;
+        for (family, subnet) in others.iter() {
+            node.ip(&format!("route add {subnet} via {} dev eth0 proto boot", other.address(family)?))?;
+            node.set_sysctl(
+                if family == Family::V4 { "net/ipv4/ip_forward" } else { "net/ipv6/conf/all/forwarding" },
+                "1",
+            )?;
+        }
+    }
+    // An administrator's own, of the same look: into the network, but to nobody's pods.
+    node.ip("route add 10.244.200.0/24 via 192.0.2.99 dev eth0")?;
+    let pods = [(&node, &own), (&peer, &theirs)]
+        .map(|(node, subnets)| node.bare_pod("web", &subnets.map(|_, subnet| nth(subnet, 10))));
+    let pods: Vec<Pod> = pods.into_iter().collect::<Result<_>>()?;
+    let streams = Family::ALL.map(|family| stream(&pods[1], &pods[0], family));
+    let streams = streams.into_iter().collect::<Result<Vec<_>>>()?;
+    let text = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.5.1/24\nFLANNEL_IPV6_NETWORK=fd00:10:244::/48\n\
+                FLANNEL_IPV6_SUBNET=fd00:10:244:5::1/64\nFLANNEL_MTU=1500\nFLANNEL_IPMASQ=true\n";
+    std::fs::write(node.directory().join("subnet.env"), text)?;
+    let alpha = cluster.start(&node, |options| options)?;
+    alpha.wait_ready(LIMIT)?;
+    for (family, subnet) in theirs.iter() {
+        wait_route(&node, subnet)?;
+        let dash = if family == Family::V4 { "-4" } else { "-6" };
+        let routes = node.run(["ip", dash, "route", "show", "exact", &subnet.to_string()])?;
+        ensure!(routes.lines().count() == 1 && !routes.contains("boot"), "flannel's is beside ours: {routes}");
+    }
+    for stream in streams {
+        stream.wait_more(100, LIMIT)?;
+        let report = stream.stop()?;
+        assert_eq!(report.lost(), 0, "{report:?}; {}", alpha.log());
+    }
+    let kept = node.ip("route show 10.244.200.0/24")?;
+    ensure!(kept.contains("via 192.0.2.99"), "the administrator's route is gone: {kept}");
+    assert_eq!(subnets(&alpha)?, own, "the node keeps its subnets");
+    clean_up(&cluster, &alpha)?;
+    let left = Picture::of(&node)?;
+    assert_eq!(left.lines(&["proto 84"]), Vec::<&str>::new());
+    ensure!(node.ip("route show 10.244.200.0/24")? == kept, "it went with ours");
+    Ok(())
+}
+
+fn clean_up(cluster: &Cluster, daemon: &Daemon) -> Result<()> {
+    daemon.stop()?;
+    let ctl = cluster.binaries.find("towpathctl")?;
+    let subnet_file = format!("--subnet-file={}", daemon.subnet_file().display());
+    daemon.node().run([ctl.as_os_str(), "cleanup".as_ref(), "--yes".as_ref(), subnet_file.as_ref()]).map(drop)
 }

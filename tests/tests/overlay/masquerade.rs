@@ -1,6 +1,6 @@
 //! What users ask of masquerade beside flannel's rules, and of packets to addresses that nobody has.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use ipam::{Family, Stack};
 use netns_harness::{Daemon, Pod, Station, wait_for};
 
@@ -27,7 +27,9 @@ fn pods_keep_their_addresses_or_get_another_where_it_is_asked_for() -> Result<()
         outside.ip(&format!("route add {subnet} via {}", node.address(family)?))?;
     }
     // At first as flannel has it, but for the address.
-    let seen = |at: &Station, family| source_seen(&pod, at, family);
+    let seen = |at: &Station, family| {
+        source_seen(&pod, at, family).with_context(|| format!("to {} over {family}: {}", at.name(), alpha.log_tail(5)))
+    };
     assert_eq!(seen(outside, Family::V4)?.to_string(), FIXED);
     assert_eq!(seen(outside, Family::V6)?, node.address(Family::V6)?, "of the other family nothing was said");
     assert_eq!(seen(beta.node(), Family::V4)?.to_string(), FIXED);

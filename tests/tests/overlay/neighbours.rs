@@ -133,6 +133,36 @@ fn each_repairs_its_own(first: &Daemon, second: &Second) -> Result<()> {
 }
 
 #[test]
+fn two_daemons_that_share_the_uplink_s_routes_do_not_touch_each_other_s() -> Result<()> {
+    let by_host_gw = |network: &str| format!(r#"{{"Network": "{network}", "Backend": {{"Type": "host-gw"}}}}"#);
+    let mut cluster = Cluster::on_directory("twogw", &by_host_gw("10.244.0.0/16"))?;
+    let firsts = cluster.join_all(["alpha", "beta"])?;
+    let store = cluster.lab.directory().join("second-store");
+    std::fs::create_dir(&store)?;
+    std::fs::write(store.join("net-conf.json"), by_host_gw("10.200.0.0/16"))?;
+    let seconds = firsts.each_ref().map(|first| Second::start(&cluster, first.node(), &store));
+    let seconds = seconds.into_iter().collect::<Result<Vec<_>>>()?;
+    seconds.iter().try_for_each(Second::wait_ready)?;
+    let node = firsts[0].node();
+    let both = || {
+        let routes = Picture::of(node)?.lines(&["route unicast 10.", "dev eth0", "proto 84"]).len();
+        ensure!(routes == 2, "there are {routes} routes");
+        Ok(())
+    };
+    wait_for("a route of each", LIMIT, both)?;
+    each_restarts_quietly(&firsts[0], &seconds[0])?;
+    let picture = Picture::of(node)?;
+    node.ip("nexthop flush proto 84")?;
+    wait_picture(node, &picture).context("next hops of both")?;
+    firsts[0].stop()?;
+    clean_up(&cluster, &firsts[0])?;
+    let left = Picture::of(node)?;
+    assert_eq!((left.lines(&["10.244."]).len(), left.lines(&["nexthop ", "proto 84"]).len()), (0, 1));
+    assert_eq!(left.lines(&["route unicast 10.200.", "proto 84"]).len(), 1);
+    Ok(())
+}
+
+#[test]
 fn a_device_that_another_daemon_has_is_refused() -> Result<()> {
     let mut cluster = Cluster::on_directory("samedev", DUAL)?;
     let [alpha] = cluster.join_all(["alpha"])?;
