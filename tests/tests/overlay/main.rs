@@ -30,5 +30,6 @@ mod repair;
 mod takeover;
 mod talk;
 mod udp;
+mod underlay;
 mod uplink;
 mod wireguard;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use ipam::Family;
-use netns_harness::{Daemon, Node, wait_for};
+use netns_harness::{Daemon, Node, here_and_in_guest, wait_for};
 
 use crate::cluster::{Cluster, DUAL, LIMIT, SINGLE, nth, stream, subnets};
 use crate::flannel::{Flannel, Published, key, numbered, read_published};
@@ -29,39 +29,45 @@ fn write_subnet_file(flannel: &Flannel) -> Result<()> {
 
 #[test]
 fn a_node_of_flannel_s_becomes_ours_without_losing_a_packet() -> Result<()> {
-    let mut cluster = Cluster::on_etcd("takeover", DUAL)?;
-    let etcd = cluster.etcd()?.clone();
-    let (node, peer) = (cluster.lab.node("alpha")?, cluster.lab.node("legacy")?);
-    let (ours, theirs) = (Flannel::start(&node, numbered(5)?, 5)?, Flannel::start(&peer, numbered(6)?, 6)?);
-    for (flannel, other) in [(&ours, &theirs), (&theirs, &ours)] {
-        flannel.publish(&etcd, 86400)?;
-        flannel.learn(&other.published()?)?;
-    }
-    let stale = numbered(99)?.map(|family, subnet| Published {
-        subnet: *subnet,
-        public: if family == Family::V4 { [192, 0, 2, 99].into() } else { nth(subnet, 9) },
-        mac: "62:00:00:00:00:99".to_owned(),
-    });
-    ours.learn(&stale)?;
-    write_subnet_file(&ours)?;
-    let pods = [ours.pod("web")?, theirs.pod("web")?];
-    let before = ["flannel.1", "flannel-v6.1"].map(|device| identity(&node, device).ok());
+    here_and_in_guest(|| {
+        let mut cluster = Cluster::on_etcd("takeover", DUAL)?;
+        let etcd = cluster.etcd()?.clone();
+        let (node, peer) = (cluster.lab.node("alpha")?, cluster.lab.node("legacy")?);
+        let (ours, theirs) = (Flannel::start(&node, numbered(5)?, 5)?, Flannel::start(&peer, numbered(6)?, 6)?);
+        for (flannel, other) in [(&ours, &theirs), (&theirs, &ours)] {
+            flannel.publish(&etcd, 86400)?;
+            flannel.learn(&other.published()?)?;
+        }
+        let stale = numbered(99)?.map(|family, subnet| Published {
+            subnet: *subnet,
+            public: if family == Family::V4 { [192, 0, 2, 99].into() } else { nth(subnet, 9) },
+            mac: "62:00:00:00:00:99".to_owned(),
+        });
+        ours.learn(&stale)?;
+        write_subnet_file(&ours)?;
+        let pods = [ours.pod("web")?, theirs.pod("web")?];
+        let before = ["flannel.1", "flannel-v6.1"].map(|device| identity(&node, device).ok());
 
-    let streams = Family::ALL.map(|family| stream(&pods[1], &pods[0], family));
-    let streams = streams.into_iter().collect::<Result<Vec<_>>>()?;
-    let alpha = cluster.start(&node, |options| options)?;
-    alpha.wait_ready(LIMIT)?;
-    wait_clean(&node)?;
-    for stream in streams {
-        stream.wait_more(100, LIMIT)?;
-        let report = stream.stop()?;
-        assert_eq!(report.lost(), 0, "{report:?}; {}", alpha.log());
-    }
-    assert_eq!(["flannel.1", "flannel-v6.1"].map(|device| identity(&node, device).ok()), before, "the same devices");
-    assert_eq!(subnets(&alpha)?, ours.subnets, "the same subnets");
-    let published = read_published(&etcd, &alpha)?;
-    assert_eq!(published.map(|_, it| it.mac.clone()), ours.macs, "under {}", key(&ours.subnets));
-    Ok(())
+        let streams = Family::ALL.map(|family| stream(&pods[1], &pods[0], family));
+        let streams = streams.into_iter().collect::<Result<Vec<_>>>()?;
+        let alpha = cluster.start(&node, |options| options)?;
+        alpha.wait_ready(LIMIT)?;
+        wait_clean(&node)?;
+        for stream in streams {
+            stream.wait_more(100, LIMIT)?;
+            let report = stream.stop()?;
+            assert_eq!(report.lost(), 0, "{report:?}; {}", alpha.log());
+        }
+        assert_eq!(
+            ["flannel.1", "flannel-v6.1"].map(|device| identity(&node, device).ok()),
+            before,
+            "the same devices"
+        );
+        assert_eq!(subnets(&alpha)?, ours.subnets, "the same subnets");
+        let published = read_published(&etcd, &alpha)?;
+        assert_eq!(published.map(|_, it| it.mac.clone()), ours.macs, "under {}", key(&ours.subnets));
+        Ok(())
+    })
 }
 
 #[test]

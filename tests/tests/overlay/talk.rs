@@ -4,14 +4,14 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use anyhow::{Context, Result, ensure};
 use ipam::Family;
-use netns_harness::{Daemon, Matrix, Pod, Station, wait_for};
+use netns_harness::{Daemon, Matrix, Pod, Station, here_and_in_guest, wait_for};
 
 use crate::cluster::{Cluster, DUAL, LIMIT, bare_pod, nth, subnets, told};
 use crate::picture::Picture;
 
 #[test]
 fn pods_on_three_nodes_talk_over_a_directory() -> Result<()> {
-    pods_on_three_nodes_talk(Cluster::on_directory("talkdir", DUAL)?)
+    here_and_in_guest(|| pods_on_three_nodes_talk(Cluster::on_directory("talkdir", DUAL)?))
 }
 
 #[test]
