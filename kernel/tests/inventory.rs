@@ -155,3 +155,55 @@ fn the_capability_is_that_of_the_thread() {
     });
     assert!(!without.join().unwrap());
 }
+
+/// Whether `ip route get` names the uplink and no gateway.
+fn next_door(sandbox: &Sandbox, address: &str) -> bool {
+    let said = sandbox.sh(&format!("ip route get {address} 2>/dev/null || :"));
+    said.contains(" dev eth0 ") && !said.contains(" via ")
+}
+
+#[test]
+fn what_is_on_the_uplinks_link_is_what_the_kernels_own_look_up_says() {
+    let (sandbox, _far) = wired();
+    sandbox.sh("ip address add 192.0.2.1/24 dev eth0; ip address add 2001:db8::1/64 nodad dev eth0
+        ip address add 198.51.100.1/24 dev eth1; ip route add default via 192.0.2.254
+        ip route add 10.244.0.0/16 dev eth0");
+    let addresses = [
+        "192.0.2.7",
+        "192.0.2.8",
+        "192.0.2.99",
+        "198.51.100.7",
+        "203.0.113.7",
+        "2001:db8::7",
+        "2001:db8::8",
+        "2001:db8:1::7",
+    ];
+    let check = |after: &str| {
+        let pods = ["10.244.0.0/16".parse().unwrap()];
+        let uplink = backends::LinkName::new("eth0").unwrap();
+        let on_link = sandbox.run(|| inventory::on_link(uplink, &pods)).unwrap();
+        for address in addresses {
+            let said = on_link.has(address.parse().unwrap());
+            assert_eq!(said, next_door(&sandbox, address), "{address} after {after}: {on_link:?}");
+        }
+        assert!(!on_link.has("10.244.1.1".parse().unwrap()), "routes to pods do not count");
+    };
+    check("nothing");
+    for change in [
+        "ip route add 192.0.2.7/32 via 192.0.2.254",
+        "ip route add 203.0.113.7/32 dev eth0",
+        "ip route add 192.0.2.8/32 dev eth1",
+        "ip route add unreachable 192.0.2.96/28",
+        "ip route add 192.0.2.0/24 dev eth1 metric 50",
+        "ip -6 route add 2001:db8::7/128 via 2001:db8::ff",
+        "ip -6 route add 2001:db8:1::/64 dev eth0",
+        "ip route add 192.0.2.7/32 dev eth0 table 77; ip rule add to 192.0.2.0/24 lookup 77",
+        "ip route add default via 192.0.2.254 table 78; ip rule add fwmark 7 lookup 78",
+        "ip rule add not fwmark 7 to 203.0.113.0/24 lookup 78; ip rule add iif eth1 prohibit",
+        "ip rule add to 2001:db8::8 prohibit; ip -6 rule add to 2001:db8::8 prohibit",
+        "ip rule add lookup main suppress_prefixlength 24 priority 9; ip rule add lookup 78 priority 10",
+    ] {
+        sandbox.sh(change);
+        check(change);
+    }
+}

@@ -31,24 +31,43 @@ pub fn lease(i: u32) -> Lease {
     Lease { key, node, since: u64::from(i), endpoints, rollout: None }
 }
 
+/// The lease of peer `i` as it publishes it with a backend.
+pub fn lease_by(backend: &Backend, i: u32) -> Lease {
+    let lease = lease(i);
+    let Backend::HostGw = backend else { return lease };
+    let data = || BackendData::Other(backend.published_name().into());
+    Lease { endpoints: lease.endpoints.map(|_, endpoint| Endpoint { data: data(), ..endpoint.clone() }), ..lease }
+}
+
+/// VXLAN as it is without any option.
+pub fn vxlan() -> Backend {
+    let network: IpNet = NETWORK.parse().expect("a prefix");
+    Backend::Vxlan(VxlanSettings::new(1, &Stack::V4(network)).expect("a VNI"))
+}
+
 /// A node with so many peers: what it should hold without and with them.
 pub fn desired(link: LinkName, local: IpAddr, peers: u32, routes: RouteStyle) -> (KernelState, Desired, LeaseTable) {
+    desired_by(&vxlan(), (link, local), peers, routes)
+}
+
+/// The same by any backend; all peers are on the link.
+pub fn desired_by(
+    backend: &Backend,
+    (link, local): (LinkName, IpAddr),
+    peers: u32,
+    routes: RouteStyle,
+) -> (KernelState, Desired, LeaseTable) {
     let network: IpNet = NETWORK.parse().expect("a prefix");
     let networks = Stack::V4(network);
-    let mut own = lease(60_000);
+    let on_link = ["198.18.0.0/15".parse::<IpNet>().expect("a prefix")].into_iter().collect();
+    let mut own = lease_by(backend, 60_000);
     own.endpoints = own.endpoints.map(|_, endpoint| Endpoint { public: local, ..endpoint.clone() });
     let mut table = LeaseTable::default();
-    table.replace((1..=peers).map(lease).map(Record::Lease).collect());
+    table.replace((1..=peers).map(|i| Record::Lease(lease_by(backend, i))).collect());
     let cluster = Cluster {
         networks,
-        backend: Backend::Vxlan(VxlanSettings::new(1, &networks).expect("a VNI")),
-        uplink: Uplink {
-            link,
-            mtu: 1500,
-            local: Stack::V4(local),
-            public: Stack::V4(local),
-            on_link: Default::default(),
-        },
+        backend: backend.clone(),
+        uplink: Uplink { link, mtu: 1500, local: Stack::V4(local), public: Stack::V4(local), on_link },
         own,
         firewall: Firewall { masquerade: Masquerade::FullyRandom, forward: Forward::Accept },
         routes,
