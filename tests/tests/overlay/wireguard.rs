@@ -282,3 +282,32 @@ fn new_keys_for_all_nodes_cost_no_packet() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn from_vxlan_to_wireguard_and_back_no_packet_is_lost() -> Result<()> {
+    in_guest(|| {
+        let vxlan = r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}"#;
+        let mut cluster = Cluster::on_directory("wgchange", vxlan)?;
+        let daemons = cluster.join_all(["alpha", "beta"])?;
+        let pods = pods(&cluster, &daemons)?;
+        wait_talk(&pods)?;
+        let pace = Pace { per_sec: 50, at_most: Duration::from_secs(600) };
+        let running = Stream::start(&pods[0], &pods[1], Family::V4, pace)?;
+        for (configuration, device) in [(network("4", ""), "flannel-wg"), (vxlan.to_owned(), "flannel.1")] {
+            cluster.configure(&configuration)?;
+            for daemon in &daemons {
+                wait_for(&format!("{device} alone"), Duration::from_secs(90), || {
+                    let links =
+                        daemon.node().run(["sh", "-c", "ip -o link show | grep -o 'flannel[^:@]*' | sort -u"])?;
+                    ensure!(links.trim() == device, "{links}");
+                    Ok(())
+                })
+                .with_context(|| daemon.log_tail(40))?;
+            }
+            wait_talk(&pods)?;
+        }
+        let report = running.stop()?;
+        ensure!(report.lost() == 0 && report.sent > 20, "{report:?}");
+        Ok(())
+    })
+}
