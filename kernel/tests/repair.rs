@@ -14,6 +14,49 @@ use rustix::thread::CapabilitySet;
 use overlay::{Style, alone, device, link, net, node, reconcile, scope, settle, with_peers, with_peers_v6};
 use sandbox::Sandbox;
 
+/// What somebody does to what is ours; `ip`, `bridge` and `sysctl` are typed as they stand.
+const ATTACKS: &[&str] = &[
+    "ip route delete 10.0.1.0/24",
+    "ip route replace 10.0.1.0/24 via 192.0.2.9",
+    "ip route replace 10.0.1.0/24 via 10.0.2.0 dev flannel.7 onlink",
+    "ip route replace 10.0.1.0/24 via 10.0.2.0 dev flannel.7 onlink proto 84",
+    "ip route replace 10.0.1.0/24 via 10.0.1.0 dev flannel.7 onlink proto 84 mtu 900",
+    "ip route replace blackhole 10.0.1.0/24 proto 84",
+    "ip route replace 10.0.77.0/24 via 10.0.1.0 dev flannel.7 onlink proto 84",
+    "ip -6 route delete fd00:0:0:2::/64",
+    "ip -6 route replace fd00:0:0:2::/64 via fd00:0:0:3:: dev flannel-v6.7 onlink",
+    "ip -6 route delete blackhole fd00:0:ffff::/64",
+    "ip neigh delete 10.0.2.0 dev flannel.7",
+    "ip neigh flush dev flannel.7 nud permanent",
+    "ip neigh replace 10.0.2.0 lladdr 02:00:00:00:bb:bb dev flannel.7 nud permanent",
+    "ip neigh replace 10.0.2.0 lladdr 02:00:00:00:bb:bb dev flannel.7 nud permanent protocol 84",
+    "ip neigh replace 10.0.2.0 lladdr 02:01:00:00:00:02 dev flannel.7 nud reachable protocol 84",
+    "ip neigh replace 10.0.88.0 lladdr 02:01:00:00:00:02 dev flannel.7 nud permanent protocol 84",
+    "bridge fdb delete 02:01:00:00:00:02 dev flannel.7 self",
+    "bridge fdb replace 02:01:00:00:00:02 dev flannel.7 dst 192.0.2.66 self permanent",
+    "bridge fdb replace 02:01:00:00:00:02 dev flannel.7 dst 192.0.2.66 self permanent extern_learn",
+    "bridge fdb replace 02:01:00:00:00:02 dev flannel.7 dst 172.16.0.2 port 99 self permanent extern_learn",
+    "bridge fdb delete 02:01:00:00:00:02 dev flannel.7 self; bridge fdb add 02:01:00:00:00:02 dev flannel.7 dst 172.16.0.2 self permanent",
+    "bridge fdb add 02:01:00:00:99:99 dev flannel.7 dst 192.0.2.66 self permanent extern_learn",
+    "ip nexthop flush proto 84",
+    "ip -6 nexthop flush",
+    "ip address flush dev flannel.7",
+    "ip address delete fd00::/128 dev flannel-v6.7",
+    "ip address add 10.99.0.1/16 dev flannel.7",
+    "ip link set flannel.7 down",
+    "ip link set flannel.7 down; ip link set flannel.7 up",
+    "ip link set flannel.7 mtu 1300",
+    "ip link set flannel.7 address 02:00:00:00:00:aa",
+    "ip link set flannel.7 alias ''",
+    "ip link set flannel.7 alias other",
+    "ip link set flannel.7 addrgenmode eui64",
+    "ip link set flannel.7 type vxlan learning",
+    "ip link delete flannel.7",
+    "ip link delete flannel.7; ip link add flannel.7 type vxlan id 7 dev u0 local 192.0.2.1 dstport 8472 l2miss",
+    "ip link delete flannel.7; ip link add flannel.7 type vxlan id 9 dev u0 local 192.0.2.1 dstport 4789; ip link set flannel.7 up",
+    "sysctl -qw net.ipv6.conf.flannel/7.accept_ra=2",
+];
+
 fn peers() -> KernelState {
     with_peers_v6(with_peers(alone(), 1..=3, Style::Objects), 1..=3, Style::Objects)
 }
@@ -28,51 +71,10 @@ fn whatever_is_deleted_or_altered_by_hand_is_put_back() -> anyhow::Result<()> {
             let line = nexthops.lines().find(|line| line.contains(&format!("via {gateway} "))).expect("the next hop");
             line.split(' ').nth(1).unwrap().to_owned()
         };
-        let attacks = [
-            "ip route delete 10.0.1.0/24",
-            "ip route replace 10.0.1.0/24 via 192.0.2.9",
-            "ip route replace 10.0.1.0/24 via 10.0.2.0 dev flannel.7 onlink",
-            "ip route replace 10.0.1.0/24 via 10.0.2.0 dev flannel.7 onlink proto 84",
-            "ip route replace 10.0.1.0/24 via 10.0.1.0 dev flannel.7 onlink proto 84 mtu 900",
-            "ip route replace blackhole 10.0.1.0/24 proto 84",
-            "ip route replace 10.0.77.0/24 via 10.0.1.0 dev flannel.7 onlink proto 84",
-            "ip -6 route delete fd00:0:0:2::/64",
-            "ip -6 route replace fd00:0:0:2::/64 via fd00:0:0:3:: dev flannel-v6.7 onlink",
-            "ip -6 route delete blackhole fd00:0:ffff::/64",
-            "ip neigh delete 10.0.2.0 dev flannel.7",
-            "ip neigh flush dev flannel.7 nud permanent",
-            "ip neigh replace 10.0.2.0 lladdr 02:00:00:00:bb:bb dev flannel.7 nud permanent",
-            "ip neigh replace 10.0.2.0 lladdr 02:00:00:00:bb:bb dev flannel.7 nud permanent protocol 84",
-            "ip neigh replace 10.0.2.0 lladdr 02:01:00:00:00:02 dev flannel.7 nud reachable protocol 84",
-            "ip neigh replace 10.0.88.0 lladdr 02:01:00:00:00:02 dev flannel.7 nud permanent protocol 84",
-            "bridge fdb delete 02:01:00:00:00:02 dev flannel.7 self",
-            "bridge fdb replace 02:01:00:00:00:02 dev flannel.7 dst 192.0.2.66 self permanent",
-            "bridge fdb replace 02:01:00:00:00:02 dev flannel.7 dst 192.0.2.66 self permanent extern_learn",
-            "bridge fdb replace 02:01:00:00:00:02 dev flannel.7 dst 172.16.0.2 port 99 self permanent extern_learn",
-            "bridge fdb delete 02:01:00:00:00:02 dev flannel.7 self; bridge fdb add 02:01:00:00:00:02 dev flannel.7 dst 172.16.0.2 self permanent",
-            "bridge fdb add 02:01:00:00:99:99 dev flannel.7 dst 192.0.2.66 self permanent extern_learn",
-            "ip nexthop flush proto 84",
-            "ip -6 nexthop flush",
-            "ip address flush dev flannel.7",
-            "ip address delete fd00::/128 dev flannel-v6.7",
-            "ip address add 10.99.0.1/16 dev flannel.7",
-            "ip link set flannel.7 down",
-            "ip link set flannel.7 down; ip link set flannel.7 up",
-            "ip link set flannel.7 mtu 1300",
-            "ip link set flannel.7 address 02:00:00:00:00:aa",
-            "ip link set flannel.7 alias ''",
-            "ip link set flannel.7 alias other",
-            "ip link set flannel.7 addrgenmode eui64",
-            "ip link set flannel.7 type vxlan learning",
-            "ip link delete flannel.7",
-            "ip link delete flannel.7; ip link add flannel.7 type vxlan id 7 dev u0 local 192.0.2.1 dstport 8472 l2miss",
-            "ip link delete flannel.7; ip link add flannel.7 type vxlan id 9 dev u0 local 192.0.2.1 dstport 4789; ip link set flannel.7 up",
-            "sysctl -qw net.ipv6.conf.flannel/7.accept_ra=2",
-        ];
         node.run(|| {
             let mut hand = Hand::open().unwrap();
             settle(&mut hand, &wanted);
-            for attack in attacks {
+            for attack in ATTACKS {
                 node.sh(attack);
                 let plan = settle(&mut hand, &wanted);
                 assert!(!plan.is_empty(), "`{attack}` was not seen");
