@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+mod catch_up;
 pub mod change;
 pub mod decision;
 pub mod explain;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::wire::{NextHop, Nlri};
 
-use super::decision::{Candidate, Decision, decide};
+use super::decision::{Candidate, Decision, Step, decide};
 use super::sets::mark;
 use super::source::PeerId;
 use super::table::{DestinationId, Path, STALE};
@@ -40,10 +40,20 @@ impl From<Nlri<'_>> for Destination {
 impl Rib {
     /// The paths of a destination that lead somewhere, and what comes out of comparing them.
     pub(super) fn contest(&self, id: DestinationId) -> (Vec<Path>, Option<Decision>) {
+        if let Some(path) = self.only_path(id) {
+            return (vec![path], Some(Decision { best: 0, step: Step::Only, together: vec![0], out_at: vec![None] }));
+        }
         let paths: Vec<Path> = self.table.paths(id).copied().filter(|path| self.metric(path).is_some()).collect();
         let candidates: Vec<Candidate> = paths.iter().filter_map(|path| self.candidate(path)).collect();
         let decision = decide(&candidates, &self.settings.preferences);
         (paths, decision)
+    }
+
+    /// The path of a destination with one, whose next hop nobody looks for: there is nothing to compare.
+    fn only_path(&self, id: DestinationId) -> Option<Path> {
+        let mut paths = self.table.paths(id);
+        let first = paths.next().filter(|_| self.metrics.is_empty())?;
+        paths.next().is_none().then_some(*first)
     }
 
     /// How far the next hop of a path is: 0 when nobody looked; `None` when it cannot be reached.

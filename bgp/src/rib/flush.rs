@@ -7,34 +7,36 @@ use crate::wire::refresh::Subtype;
 use crate::wire::update::end_of_rib;
 use crate::wire::{Family, Refresh, message};
 
+use super::catch_up::catch_up;
 use super::change::Change;
 use super::export::{Bucket, Exporter, GroupTerms};
-use super::group::{Group, Member, ROOM, Told};
+use super::group::{Group, Member, Told};
 use super::key::Keys;
 use super::sets::Sets;
 use super::source::Sources;
 use super::table::{CHANGED, DestinationId, Path, Table};
 use super::{Chunk, PeerId, Rib, Settings};
 
-/// Words of destinations that a member which is behind is told at a time.
-const WORDS: usize = 256;
+/// Destinations that one flush decides at most: what a peer takes with it when it goes does not keep others waiting, and what is made of it does
+/// not pile up.
+const SLICE: usize = 16 << 10;
 
 /// Routes and identifiers of one bucket, in the order in which they changed.
-type Routes = Vec<(u32, DestinationId)>;
+pub(super) type Routes = Vec<(u32, DestinationId)>;
 
 /// What a group is to be told in this flush. Whoever a route comes from is left out.
 #[derive(Default)]
-struct News {
+pub(super) struct News {
     /// Withdrawn from all but one.
     gone: BTreeMap<PeerId, Routes>,
     /// Withdrawn from one: what it was told of is now its own.
     gone_for: BTreeMap<PeerId, Routes>,
-    buckets: Vec<(Bucket, Routes)>,
+    pub(super) buckets: Vec<(Bucket, Routes)>,
     index: HashMap<Bucket, usize>,
 }
 
 impl News {
-    fn announce(&mut self, bucket: Bucket, route: (u32, DestinationId)) {
+    pub(super) fn announce(&mut self, bucket: Bucket, route: (u32, DestinationId)) {
         let place = *self.index.entry(bucket).or_insert_with(|| {
             self.buckets.push((bucket, Vec::new()));
             self.buckets.len() - 1
@@ -47,12 +49,12 @@ impl News {
 
 /// The parts of a [`Rib`] that are read while its groups are written.
 #[derive(Clone, Copy)]
-struct Known<'r> {
-    settings: &'r Settings,
-    keys: &'r Keys,
-    table: &'r Table,
-    sets: &'r Sets,
-    sources: &'r Sources,
+pub(super) struct Known<'r> {
+    pub(super) settings: &'r Settings,
+    pub(super) keys: &'r Keys,
+    pub(super) table: &'r Table,
+    pub(super) sets: &'r Sets,
+    pub(super) sources: &'r Sources,
 }
 
 /// A destination in a flush: whether its best path is another one, or says something else.
@@ -64,13 +66,16 @@ struct Touched {
 
 impl Rib {
     /// Decides what changed since the last flush, and encodes it for every group. What is best now is appended to `changes`.
-    /// Whether there is more to do for members that are behind is the answer: call again, other work may come between.
+    /// Whether there is more to do is the answer: call again, other work may come between.
     pub fn flush(&mut self, changes: &mut Vec<Change>) -> bool {
-        let dirty = std::mem::take(&mut self.dirty);
+        let slice = self.dirty.len().min(SLICE);
+        let dirty: Vec<DestinationId> = self.dirty.drain(..slice).collect();
         let mut touched = Vec::with_capacity(dirty.len());
         for id in dirty {
             touched.push(self.decide(id, changes));
         }
+        // Members that are behind are told what is true: not while more is to be decided, or they would hear of it and groups would not know.
+        let undecided = !self.dirty.is_empty();
         let known = Known {
             settings: &self.settings,
             keys: &self.keys,
@@ -78,12 +83,14 @@ impl Rib {
             sets: &self.sets,
             sources: &self.sources,
         };
-        let mut more = false;
+        let mut more = undecided;
         for group in &mut self.groups {
             if !touched.is_empty() {
                 tell_group(group, &touched, known);
             }
-            more |= catch_up(group, known);
+            if !undecided {
+                more |= catch_up(group, known);
+            }
             self.ready.extend(group.members.iter().filter(|(_, member)| member.queued() > 0).map(|(peer, _)| *peer));
         }
         for Touched { id, .. } in &touched {
@@ -290,7 +297,12 @@ fn paths_news(
     highest
 }
 
-fn bucket_of(exporter: &mut Exporter<'_>, id: DestinationId, path: Option<&Path>, known: Known<'_>) -> Option<Bucket> {
+pub(super) fn bucket_of(
+    exporter: &mut Exporter<'_>,
+    id: DestinationId,
+    path: Option<&Path>,
+    known: Known<'_>,
+) -> Option<Bucket> {
     let path = path?;
     let key = known.table.key(id)?;
     exporter.bucket(known.keys.nlri(&key), path.peer, path.set)
@@ -315,84 +327,27 @@ fn encode(terms: &GroupTerms, news: News, known: Known<'_>) -> (Vec<(PeerId, Chu
     (all.collect(), news.gone_for.into_iter().map(one).collect())
 }
 
-fn withdraw_routes(terms: &GroupTerms, routes: &[(u32, DestinationId)], known: Known<'_>, out: &mut Vec<u8>) {
+pub(super) fn withdraw_routes(
+    terms: &GroupTerms,
+    routes: &[(u32, DestinationId)],
+    known: Known<'_>,
+    out: &mut Vec<u8>,
+) {
     let keys: Vec<_> = routes.iter().filter_map(|(id, at)| Some((*id, known.table.key(*at)?))).collect();
     withdraw(terms.family, &terms.wire, keys.iter().map(|(id, key)| (*id, known.keys.nlri(key))), out);
 }
 
 /// What cannot be announced, for there is no next hop or no room, is withdrawn: it may have been announced before.
-fn announce_routes(exporter: &Exporter<'_>, (bucket, routes): (&Bucket, &Routes), known: Known<'_>, out: &mut Vec<u8>) {
+pub(super) fn announce_routes(
+    exporter: &Exporter<'_>,
+    (bucket, routes): (&Bucket, &Routes),
+    known: Known<'_>,
+    out: &mut Vec<u8>,
+) {
     let keys: Vec<_> = routes.iter().filter_map(|(id, at)| Some((*id, known.table.key(*at)?))).collect();
     let listed = keys.iter().map(|(id, key)| (*id, known.keys.nlri(key)));
     let sheet = exporter.sheet(bucket);
     if sheet.and_then(|sheet| sheet.announce(listed, out).ok()).is_none() {
         withdraw_routes(exporter.terms, routes, known, out);
     }
-}
-
-/// Tells members that are behind more, as far as they have room; whether some are still behind and have room.
-fn catch_up(group: &mut Group, known: Known<'_>) -> bool {
-    let Group { terms, told, members } = group;
-    let mut more = false;
-    for (peer, member) in members.iter_mut().filter(|(_, member)| member.queued() < ROOM) {
-        let Some(behind) = &mut member.behind else { continue };
-        let ids = behind.next(WORDS);
-        if ids.is_empty() {
-            let marker = behind.marker.take();
-            member.behind = None;
-            marker.into_iter().filter(|marker| !marker.is_empty()).for_each(|marker| member.push(marker));
-            continue;
-        }
-        more = true;
-        let chunk = state_of(terms, (*peer, told), (&ids, &mut behind.told), known);
-        if !chunk.is_empty() {
-            member.push(chunk.into());
-        }
-    }
-    more
-}
-
-/// What is true now of some destinations, for one member, whatever it was told before.
-fn state_of(
-    terms: &GroupTerms,
-    (peer, told): (PeerId, &Told),
-    (ids, highest): (&[DestinationId], &mut HashMap<u32, u8>),
-    known: Known<'_>,
-) -> Vec<u8> {
-    let mut exporter = Exporter::new(known.settings, (known.sets, known.sources), terms);
-    let (mut news, mut gone) = (News::default(), Vec::new());
-    for id in ids.iter().copied() {
-        if known.table.key(id).is_none_or(|key| key.family() != terms.family.family) {
-            continue;
-        }
-        let mut one = |path: &Path, path_id: u32| {
-            let bucket = bucket_of(&mut exporter, id, Some(path), known).filter(|bucket| bucket.peer != peer);
-            bucket.map(|bucket| news.announce(bucket, (path_id, id))).is_some()
-        };
-        match told {
-            Told::Best(_) => {
-                if !known.table.best(id).is_some_and(|path| one(path, 0)) {
-                    gone.push((0, id));
-                }
-            }
-            Told::Paths(told) => {
-                let now = told.get(&id.0).map_or(&[][..], |now| now);
-                let is_told = |path: &&Path| now.contains(&(path.local_id, path.peer));
-                let sent: Vec<u8> = known
-                    .table
-                    .paths(id)
-                    .filter(is_told)
-                    .filter_map(|path| one(path, path.local_id.into()).then_some(path.local_id))
-                    .collect();
-                let before = highest.remove(&id.0).unwrap_or(0);
-                gone.extend((1..=before).filter(|local| !sent.contains(local)).map(|local| (local.into(), id)));
-            }
-        }
-    }
-    let mut out = Vec::new();
-    withdraw_routes(terms, &gone, known, &mut out);
-    for (bucket, routes) in &news.buckets {
-        announce_routes(&exporter, (bucket, routes), known, &mut out);
-    }
-    out
 }
