@@ -12,8 +12,8 @@ use promises::house::dependencies::Dependencies;
 use promises::house::tree::Tree;
 
 /// What the pure rooms are linked from, whole: texts, numbers and prefixes. Nothing here opens, asks or waits.
-const PURE: [&str; 10] =
-    ["base64", "ipnet", "itoa", "memchr", "ryu", "serde", "serde_core", "serde_json", "thiserror", "zmij"];
+const PURE: [&str; 11] =
+    ["hashbrown", "base64", "ipnet", "itoa", "memchr", "ryu", "serde", "serde_core", "serde_json", "thiserror", "zmij"];
 
 /// What drives other people's time: runtimes, servers, clients, watchers. None of it belongs below the daemon.
 const SHELL: [&str; 13] = [
