@@ -44,11 +44,10 @@ pub fn measure() -> Result<()> {
     let contest = Contest { lab: &lab, floor: Floor::new(&node)?, node, towpath, no_op };
     let mut pods = Pods::of(&lab);
     alone::measure(&contest, &mut pods)?;
-    // Before there are thousands of pods: short of memory, the kernel takes pages of a program that waits to be looked at.
-    footprint::measure(&contest, &mut pods)?;
     together::measure(&contest, &mut pods)?;
     burial::measure(&contest, &mut pods)?;
-    crowd::measure(&contest, &mut pods)
+    crowd::measure(&contest, &mut pods)?;
+    footprint::measure(&contest, &mut pods)
 }
 
 impl Contest<'_> {

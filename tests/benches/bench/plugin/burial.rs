@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use kernel::pod::Host;
-use netns_harness::{Binaries, DaemonOptions, Store, wait_for};
+use netns_harness::{Binaries, DaemonOptions, Store};
 use serde_json::json;
 
 use super::Contest;
@@ -82,7 +82,10 @@ fn until_gone(contest: &Contest<'_>, list: &List, pods: &mut Pods<'_>, count: us
     let mut host = contest.node.namespace().within(|| Ok(Host::open()?))?;
     let began = Instant::now();
     at_once(crew, &fresh, |pod| list.delete(pod, &results[pod.number - first]))?;
-    wait_for("the links to be gone", LIMIT, || Ok(host.aliased("towpath-pod ")?.is_empty().then_some(())))?;
+    while !host.aliased("towpath-pod ")?.is_empty() {
+        ensure!(began.elapsed() < LIMIT, "the daemon left links of deleted pods");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
     host.sweep()?;
     Ok(in_millis(began.elapsed()))
 }

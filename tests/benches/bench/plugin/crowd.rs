@@ -8,6 +8,7 @@ use netns_harness::Node;
 use serde_json::{Value, json};
 
 use super::Contest;
+use super::floor::Floor;
 use super::runtime::{List, Pods, at_once};
 use crate::figures::{Bound, goal, heading, median, millis, note};
 
@@ -28,17 +29,30 @@ pub fn measure(contest: &Contest<'_>, pods: &mut Pods<'_>) -> Result<()> {
             let node = contest.lab.node(&name)?;
             stages.push(stage(contest, pods, (&node, &more), count)?);
         }
-        let [mut few, mut many] = [const { Vec::new() }; 2];
+        let [mut few, mut many, mut kernel_few, mut kernel_many] = [const { Vec::new() }; 4];
         for _ in 0..ROUNDS {
-            for ((node, list), times) in stages.iter().zip([&mut few, &mut many]) {
-                let fresh = pods.make(1)?;
-                let added = node.namespace().within(|| {
+            let sides = [(&mut few, &mut kernel_few), (&mut many, &mut kernel_many)];
+            for ((node, list), (times, kernel)) in stages.iter().zip(sides) {
+                let fresh = pods.make(2)?;
+                node.namespace().within(|| {
                     let (time, result) = list.add(&fresh[0])?;
                     list.delete(&fresh[0], &result)?;
-                    Ok(time)
+                    times.push(time);
+                    if mode == "bridge" {
+                        let floor = Floor::on(node, "cni0")?;
+                        kernel.push(floor.add(&fresh[1])?);
+                        floor.delete(&fresh[1])?;
+                    }
+                    Ok(())
                 })?;
-                times.push(added);
             }
+        }
+        if mode == "bridge" {
+            note(
+                "the kernel's own work on such bridges, against each other",
+                median(kernel_many) / median(kernel_few),
+                "",
+            );
         }
         print(&format!("{mode} mode"), few, many);
     }

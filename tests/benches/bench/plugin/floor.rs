@@ -39,7 +39,12 @@ impl Floor {
         node.ip("link add floor type bridge")?;
         node.ip("address add 10.8.0.1/16 dev floor")?;
         node.ip("link set floor up")?;
-        let about = node.ip("-o link show dev floor")?;
+        Floor::on(node, "floor")
+    }
+
+    /// On a bridge that is there.
+    pub fn on(node: &Node, bridge: &str) -> Result<Floor> {
+        let about = node.ip(&format!("-o link show dev {bridge}"))?;
         Ok(Floor { bridge: about.split(':').next().unwrap_or_default().trim().parse()? })
     }
 

@@ -64,7 +64,8 @@ fn peak(contest: &Contest<'_>, list: &List, pod: &Pod) -> Result<f64> {
     wait_for("the answer to be written", Duration::from_secs(10), || {
         // Where it stays, not where it passes.
         seen = if std::fs::read_to_string(&call)?.starts_with(number) { seen + 1 } else { 0 };
-        Ok((seen == 3).then_some(()))
+        ensure!(seen == 3, "it was there {seen} times in a row");
+        Ok(())
     })?;
     // The kernel counts the peak in steps of so many pages a processor, and what there is now exactly.
     let (peak, now) = (kilobytes(&status, "VmHWM:")?, kilobytes(&memory, "Rss:")?);
