@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use backends::state::{FdbKey, NeighbourKey, Via};
 use backends::sum::Desired;
-use backends::{Cluster, KernelState, LinkName};
+use backends::{Cluster, KernelState, LinkName, Way};
 use ipam::{Family, Lease};
 use ipnet::IpNet;
 
@@ -43,7 +43,10 @@ impl Path {
                 let claim = format!("{address} is claimed by node {} (lease {})", lease.node, lease.key);
                 nothing(format!("{claim} and has no path: {fault}"), false)
             }
-            Place::Unclaimed => nothing(unclaimed(address, family, reconciler), false),
+            Place::Unclaimed => {
+                let needs = reconciler.desired().map(|desired| refusing(desired.cluster(), family)).unwrap_or_default();
+                Path { needs, sentence: unclaimed(address, family, reconciler), leads: false }
+            }
             Place::Outside => nothing(outside(address, family, reconciler), reconciler.node.network().is_some()),
         }
     }
@@ -83,8 +86,14 @@ fn to_peer_pod(address: IpAddr, lease: &Lease, reconciler: &Reconciler) -> Path 
             leads: false,
         };
     };
+    let cluster = desired.cluster();
+    if lease.endpoints.get(family).is_some_and(|endpoint| cluster.way(endpoint) == Ok(Way::Foreign)) {
+        let way = format!("the node's own routes, which with backend {} are not towpath's", cluster.backend.name());
+        let sentence = format!("{whose}: by {way}; see `ip route get {address}`");
+        return Path { needs: KernelState::default(), sentence, leads: true };
+    }
     let added = desired.contribution(&lease.key).unwrap_or_default();
-    let needs = with(base(desired.cluster(), family), added, desired.cluster(), family);
+    let needs = with(base(cluster, family), added, cluster, family);
     match way(&needs, lease, family) {
         Some(way) => Path { sentence: format!("{whose}: by {way}"), needs, leads: true },
         None => {
@@ -166,9 +175,16 @@ fn base(cluster: &Cluster, family: Family) -> KernelState {
     };
     state.links.retain(|link, _| Some(link) == device);
     state.addresses.retain(|(link, _), _| Some(link) == device);
-    state.routes.retain(|key, _| Family::of_net(&key.destination) == family);
+    state.routes.retain(|key, route| Family::of_net(&key.destination) == family && route.via != Via::Unreachable);
     state.sysctls.retain(|path, _| concerns(path));
     state
+}
+
+/// What refuses packets to addresses of no node.
+fn refusing(cluster: &Cluster, family: Family) -> KernelState {
+    let mut routes = cluster.base().routes;
+    routes.retain(|key, route| Family::of_net(&key.destination) == family && route.via == Via::Unreachable);
+    KernelState { routes, ..KernelState::default() }
 }
 
 /// Whether a sysctl is a device's own.
@@ -189,5 +205,11 @@ fn with(mut state: KernelState, added: KernelState, cluster: &Cluster, family: F
     state.peers.retain(|key, _| Some(&key.link) == device);
     state.fdb = added.fdb;
     state.fdb.retain(|key, _| Some(&key.link) == device);
+    if !state.nexthops.is_empty() && state.nexthops.keys().all(|nexthop| Some(&nexthop.link) != device) {
+        // It goes over the uplink, and the tunnel has no part in it.
+        state.links.clear();
+        state.addresses.clear();
+        state.sysctls.retain(|path, _| device.is_none_or(|device| !names(path, device)));
+    }
     state
 }

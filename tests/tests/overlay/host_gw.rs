@@ -46,6 +46,8 @@ fn pods_talk_in_both_families_and_a_restart_changes_nothing() -> Result<()> {
     assert_eq!(picture.lines(&["flannel"]), Vec::<&str>::new(), "it needs no device");
     assert_eq!(picture.lines(&["nexthop", "dev eth0", "proto 84"]).len(), 4, "one per peer and family");
     published(&cluster)?;
+    let said = explained(&cluster, alpha, &pods[1].address(Family::V6)?.to_string())?;
+    ensure!(said.contains("dev eth0, as they are") && !said.contains("MISSING"), "{said}");
     alpha.kill()?;
     alpha.restart()?;
     alpha.wait_ready(LIMIT)?;
@@ -54,6 +56,14 @@ fn pods_talk_in_both_families_and_a_restart_changes_nothing() -> Result<()> {
     wait_picture(alpha.node(), &picture)?;
     each_is_put_back(alpha, beta, &picture)?;
     wait_talk(&pods)
+}
+
+/// What `towpathctl explain` says of an address.
+pub fn explained(cluster: &Cluster, daemon: &Daemon, address: &str) -> Result<String> {
+    let ctl = cluster.binaries.find("towpathctl")?;
+    let socket = format!("--socket={}", daemon.status_socket().display());
+    let command = format!("{} explain {address} {socket} || :", ctl.display());
+    daemon.node().run(["sh", "-c", &command])
 }
 
 /// As flannel writes it: the type and no data.

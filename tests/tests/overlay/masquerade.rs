@@ -5,6 +5,7 @@ use ipam::{Family, Stack};
 use netns_harness::{Daemon, Pod, Station, wait_for};
 
 use crate::cluster::{Cluster, DUAL, LIMIT, counted, subnets, wait_picture, wait_route};
+use crate::host_gw::explained;
 use crate::picture::Picture;
 use crate::talk::source_seen;
 
@@ -55,6 +56,8 @@ fn pods_keep_their_addresses_or_get_another_where_it_is_asked_for() -> Result<()
     }
     assert_eq!(seen(cluster.lab.switch(), Family::V4)?.to_string(), FIXED);
     a_restart_changes_nothing(&alpha)?;
+    let said = explained(&cluster, &alpha, "10.244.255.77")?;
+    ensure!(said.contains("no node has a lease on it") && said.contains("present    route unreachable"), "{said}");
     nobody_s_addresses_are_refused(&alpha, &pod)
 }
 
