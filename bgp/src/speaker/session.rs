@@ -196,10 +196,16 @@ impl Speaker {
                 }
             }
         }
-        let rest = rest.to_vec();
-        if let Some(connection) = peer.connection_mut(side) {
-            connection.buffer = rest;
-        }
+        let (read, left) = (whole.len().saturating_sub(rest.len()), rest.len());
+        let Some(connection) = peer.connection_mut(side).filter(|_| left > 0) else { return };
+        // Bytes that come one by one are not copied anew each time, and nothing is held for a peer that says nothing.
+        connection.buffer = match kept.is_empty() {
+            true => rest.to_vec(),
+            false => {
+                kept.drain(..read);
+                kept
+            }
+        };
     }
 
     fn message(
