@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipam::{Carrier, Endpoint, Family, Lease, Stack};
 use ipnet::IpNet;
 
+use crate::extension::{self, ExtensionSettings};
 use crate::ipip::{self, IpipSettings};
 use crate::masquerade::{self, Exceptions, Firewall, TowardsNodes};
 use crate::on_link::OnLink;
@@ -31,6 +32,8 @@ pub enum Backend {
     HostGw,
     /// In datagrams, by the daemon's own proxy.
     Udp(UdpSettings),
+    /// By commands of the user's.
+    Extension(ExtensionSettings),
     /// Not by us: somebody else, a cloud's routes mostly, brings them.
     Alloc,
 }
@@ -44,6 +47,7 @@ impl Backend {
             Backend::Ipip(_) => ipip::NAME,
             Backend::HostGw => host_gw::NAME,
             Backend::Udp(_) => udp::NAME,
+            Backend::Extension(_) => extension::NAME,
             Backend::Alloc => "alloc",
         }
     }
@@ -75,7 +79,7 @@ impl Backend {
             Backend::Udp(settings) => Some(settings.devices()),
             Backend::WireGuard(settings) => Some(settings.devices()),
             Backend::Ipip(settings) => Some(settings.devices()),
-            Backend::HostGw | Backend::Alloc => None,
+            Backend::HostGw | Backend::Extension(_) | Backend::Alloc => None,
         }
     }
 
@@ -86,7 +90,7 @@ impl Backend {
             Backend::Udp(settings) => settings.device_mtu(family, uplink),
             Backend::WireGuard(settings) => settings.device_mtu(uplink),
             Backend::Ipip(settings) => settings.device_mtu(family, uplink),
-            Backend::HostGw | Backend::Alloc => uplink,
+            Backend::HostGw | Backend::Extension(_) | Backend::Alloc => uplink,
         }
     }
 
@@ -101,7 +105,7 @@ impl Backend {
             Backend::Vxlan(settings) => settings.direct_routing,
             Backend::Ipip(settings) => settings.direct_routing,
             Backend::HostGw => true,
-            Backend::Udp(_) | Backend::WireGuard(_) | Backend::Alloc => false,
+            Backend::Udp(_) | Backend::WireGuard(_) | Backend::Extension(_) | Backend::Alloc => false,
         }
     }
 }
@@ -210,7 +214,7 @@ impl Cluster {
             Backend::Udp(settings) => udp::base(self, settings),
             Backend::WireGuard(settings) => wireguard::base(self, settings),
             Backend::Ipip(settings) => ipip::base(self, settings),
-            Backend::HostGw | Backend::Alloc => KernelState::default(),
+            Backend::HostGw | Backend::Extension(_) | Backend::Alloc => KernelState::default(),
         };
         // Other nodes' pods may send over the uplink, whichever way the answers take.
         if self.backend.uses_uplink() || self.exceptions.nodes == TowardsNodes::Kept {
@@ -299,6 +303,7 @@ impl Cluster {
             Backend::Ipip(settings) => ipip::way(self, settings, peer),
             Backend::HostGw => host_gw::way(self, peer),
             Backend::Udp(_) => udp::way(peer),
+            Backend::Extension(_) => extension::way(peer),
             Backend::Alloc => Ok(Way::Foreign),
         }
     }
@@ -309,7 +314,7 @@ impl Cluster {
             Backend::Udp(_) => udp::add_peer(peer, state),
             Backend::WireGuard(settings) => return wireguard::add_peer(self, settings, (lease, peer), state),
             Backend::Ipip(settings) => ipip::add_peer(self, settings, peer, state),
-            Backend::HostGw | Backend::Alloc => {}
+            Backend::HostGw | Backend::Extension(_) | Backend::Alloc => {}
         }
         Ok(())
     }

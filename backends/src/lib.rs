@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod diff;
 mod direct;
+pub mod extension;
 pub mod fingerprint;
 pub mod host_gw;
 pub mod instance;

@@ -76,7 +76,7 @@ pub(crate) fn ruleset(cluster: &Cluster, nodes: &[IpNet]) -> Ruleset {
         // what was asked for must know the flow.
         Backend::WireGuard(_) => {}
         // A protocol is no port: others may tunnel with it on this host, and their firewall may follow their packets' state.
-        Backend::Ipip(_) | Backend::HostGw | Backend::Alloc => {}
+        Backend::Ipip(_) | Backend::HostGw | Backend::Extension(_) | Backend::Alloc => {}
     }
     if cluster.firewall.forward == Forward::Accept {
         let rules = cluster.networks.values().flat_map(|net| [Match::Source(*net), Match::Destination(*net)]);

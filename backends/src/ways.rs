@@ -43,7 +43,7 @@ impl Backend {
                 format!("wireguard mode={} port={first} portv6={second}{key}", mode_name(settings.mode))
             }
             Backend::Udp(settings) => format!("udp port={}", settings.port),
-            Backend::Ipip(_) | Backend::HostGw | Backend::Alloc => self.name().to_owned(),
+            Backend::Ipip(_) | Backend::HostGw | Backend::Extension(_) | Backend::Alloc => self.name().to_owned(),
         };
         #[allow(clippy::expect_used, reason = "a name of ours and two numbers are short words of ASCII")]
         Carrier::new(&name).expect("words")
@@ -88,7 +88,7 @@ impl Backend {
         match self {
             Backend::Vxlan(settings) => settings.renamed(separator).map(Backend::Vxlan),
             Backend::WireGuard(settings) => settings.renamed(separator).map(Backend::WireGuard),
-            Backend::Udp(_) | Backend::Ipip(_) | Backend::HostGw | Backend::Alloc => None,
+            Backend::Udp(_) | Backend::Ipip(_) | Backend::HostGw | Backend::Extension(_) | Backend::Alloc => None,
         }
     }
 

@@ -6,6 +6,7 @@ pub mod burial;
 pub mod config;
 pub mod device_lock;
 pub mod explain;
+pub mod extension;
 pub mod file_notices;
 pub mod files;
 pub mod hand;

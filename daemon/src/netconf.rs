@@ -4,6 +4,7 @@
 //! its files. Keys that nobody knows are warned about, not refused. Where the text comes from is the store's business.
 
 mod backend;
+mod extension;
 mod family;
 mod ipip;
 mod json;

@@ -7,6 +7,7 @@
 mod arrival;
 mod claim;
 mod cluster;
+mod commands;
 mod keys;
 mod network;
 mod ways;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 
 use self::keys::OwnKeys;
 use self::ways::OwnWays;
+use crate::extension::Report;
 use crate::identity::Identity;
 use crate::netconf::{Division, Network};
 use crate::state_file::LastKnown;
@@ -62,6 +64,10 @@ pub struct Node {
     /// Whether a daemon had a lease here since the machine was booted. If not, a first failure to reach the store proves nothing:
     /// kube-proxy is only starting, and the Node may have been registered anew meanwhile, with another podCIDR.
     same_boot: bool,
+    /// What the extension backend's commands came to.
+    extension: Option<Report>,
+    /// Leases of that backend that were there before this daemon started.
+    former: Vec<Lease>,
     released: bool,
     /// Since when the store cannot be used.
     pub store_trouble: Option<Trouble>,
@@ -104,6 +110,8 @@ impl Node {
             previous,
             keys: OwnKeys::default(),
             ways: OwnWays::default(),
+            extension: None,
+            former: last_known.as_ref().map_or_else(Vec::new, |last| commands::of_extension(&last.leases)),
             last_known,
             peers_known: false,
             same_boot,

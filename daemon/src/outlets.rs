@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::extension::Orders;
 use crate::occurrences::Occurrences;
 use crate::reconcile::Reconciler;
 use crate::standing::standing;
@@ -21,6 +22,8 @@ pub struct Outlets {
     pub occurrences: mpsc::Sender<Occurrence>,
     /// To the installation: the node is ready for pods.
     pub ready: watch::Sender<bool>,
+    /// To the extension backend's commands: which are to be run.
+    pub orders: watch::Sender<Option<Orders>>,
     /// What was said to have occurred.
     pub said: Occurrences,
 }
@@ -29,6 +32,7 @@ impl Outlets {
     /// Tells each what is new for it.
     pub fn tell(&mut self, reconciler: &Reconciler, now: Duration) {
         tell_change(&self.wishes, reconciler.node.wish());
+        tell_change(&self.orders, reconciler.node.orders());
         let standing = standing(reconciler, now);
         if standing == Standing::Available {
             // A runtime that was told once is not told otherwise: what runs here keeps running.

@@ -8,15 +8,18 @@
 //!   net-conf.json (task) texts, 4 ───────▶│           │
 //!   installation (task) troubles, latest ▶│           │
 //!                ◀───── ready, latest ────│           │
+//!   extension (task) ── report, latest ──▶│           │──▶ table of the udp proxy (two threads)
+//!                ◀──── orders, latest ────│           │
 //!   http (task) ─────── asks, 16 ────────▶│           │
 //!   status socket (task) asks, 16 ───────▶└───────────┘
 //!   burial (task), blocking pool ────────▶ netlink, of links that the plugin left
 //!                                               ▲ SIGTERM, SIGINT; timers
 //! ```
 //!
-//! One thread runs them all but the notices. The loop owns the facts and the kernel; nobody else changes either.
+//! One thread runs them all but the notices and the packets of the udp backend. The loop owns the facts and the kernel; nobody else changes either.
 //! Channels are bounded: when the loop is busy the store's task waits, and the kernel drops notices and says so. The task for
-//! net-conf.json is there where the store does not keep it, the installation's where it was asked for.
+//! net-conf.json is there where the store does not keep it, the installation's where it was asked for; the extension's runs the
+//! user's commands, where the network has some.
 //!
 //! Before the loop: no other process may be this instance (`instance_lock`), and the node's name is known (`node_name`).
 
@@ -32,6 +35,7 @@ use tokio::time::sleep;
 use crate::ask::{About, Ask, Clock, answer};
 use crate::config::{PeerObjects, Settings, StoreSettings};
 use crate::device_lock::{DeviceLockError, DeviceLocks};
+use crate::extension::{Orders, Report};
 use crate::files::Files;
 use crate::hand::Hand;
 use crate::identity::Identity;
@@ -46,7 +50,8 @@ use crate::store::talk::{self, NodeEnd};
 use crate::store::{Event, Store, Wish};
 use crate::table_choice::Chosen;
 use crate::{
-    burial, http, installation, net_config_file, node_name, notify_socket, state_file, status_socket, subnet_file,
+    burial, extension, http, installation, net_config_file, node_name, notify_socket, state_file, status_socket,
+    subnet_file,
 };
 
 /// Why the daemon cannot run. Everything else is waited for and tried again.
@@ -96,7 +101,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     tokio::spawn(Store::new(&settings.store, &settings.node, settings.lease_renew_margin).run(store_end));
     let NodeEnd { wishes, standing, occurrences, mut events, .. } = node_end;
     let (ready, mut installation) = install(&settings);
-    let mut outlets = Outlets { wishes, standing, occurrences, ready, said: Occurrences::default() };
+    let (orders, mut commands) = run_commands();
+    let mut outlets = Outlets { wishes, standing, occurrences, ready, orders, said: Occurrences::default() };
     let mut network = follow_network(&settings);
     loop {
         let due = tokio::time::sleep_until(daemon.due().into());
@@ -108,6 +114,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             Ok(()) = installation.changed() => {
                 daemon.reconciler.record.installation.clone_from(&installation.borrow_and_update());
             }
+            Ok(()) = commands.changed() => daemon.reconciler.node.on_commands(commands.borrow_and_update().clone()),
             Some(seen) = notices.recv() => daemon.notice(&seen),
             Some(Ask { question, answer: reply }) = asks.recv() => {
                 let said = answer(question, &mut daemon.reconciler, &mut daemon.kernel, &daemon.about);
@@ -149,6 +156,13 @@ fn install(settings: &Settings) -> (watch::Sender<bool>, watch::Receiver<Trouble
         tokio::spawn(installation::keep(installation, is_ready, tell));
     }
     (ready, troubles)
+}
+
+/// The user's own commands, where the network's backend is made of them.
+fn run_commands() -> (watch::Sender<Option<Orders>>, watch::Receiver<Option<Report>>) {
+    let ((order, orders), (tell, report)) = (watch::channel(None), watch::channel(None));
+    tokio::spawn(extension::keep(orders, tell));
+    (order, report)
 }
 
 /// What the node loop owns.

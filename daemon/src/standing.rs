@@ -38,6 +38,9 @@ pub fn standing(reconciler: &Reconciler, now: Moment) -> Standing {
     if let Some(sentence) = record.unwritten.get(&LocalFile::Subnet) {
         return Standing::Unavailable(sentence.clone());
     }
+    if node.unprepared().is_some() {
+        return Standing::Unknown;
+    }
     // All peers were programmed, or tried, by the look that found the node's own devices and rules right.
     let programmed = reconciler.desired().is_some() && record.founded && record.unfounded.is_none();
     match node.own() {

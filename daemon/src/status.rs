@@ -222,7 +222,7 @@ fn network(node: &Node, trouble: Option<TroubleStatus>) -> Option<NetworkStatus>
         Backend::Vxlan(vxlan) => (Some(vxlan.vni()), Some(vxlan.port)),
         Backend::Udp(udp) => (None, Some(udp.port)),
         Backend::WireGuard(wireguard) => (None, Some(wireguard.ports[0])),
-        Backend::Ipip(_) | Backend::HostGw | Backend::Alloc => (None, None),
+        Backend::Ipip(_) | Backend::HostGw | Backend::Extension(_) | Backend::Alloc => (None, None),
     };
     Some(NetworkStatus { cidrs: listed(&network.networks), backend: network.backend.name(), vni, port, trouble })
 }
@@ -240,7 +240,8 @@ fn listed<T: Clone>(stack: &Stack<T>) -> Vec<T> {
 fn peers(node: &Node, record: &Record) -> Vec<PeerStatus> {
     let others = node.table().leases().filter(|lease| node.table().own() != Some(&lease.key));
     let peer = |lease: &Lease| {
-        let fault = record.complaints.get(&lease.key).cloned();
+        let failed = || node.commands().and_then(|report| report.faults.get(&lease.key));
+        let fault = record.complaints.get(&lease.key).or_else(failed).cloned();
         let key = lease.key.to_string();
         let (node, ok) = (lease.node.to_string(), fault.is_none());
         PeerStatus { node, key, subnets: subnets(lease), ok, fault, encryption: Vec::new() }
@@ -269,7 +270,7 @@ impl SubnetStatus {
     fn new(endpoint: &Endpoint) -> SubnetStatus {
         let (vni, mac) = match endpoint.data {
             BackendData::Vxlan { vni, mac } => (Some(vni), Some(mac)),
-            BackendData::WireGuard { .. } | BackendData::Other(_) => (None, None),
+            BackendData::WireGuard { .. } | BackendData::Extension { .. } | BackendData::Other(_) => (None, None),
         };
         let backend = endpoint.data.backend_type().to_owned();
         SubnetStatus { subnet: endpoint.subnet, public: endpoint.public, backend, vni, mac }

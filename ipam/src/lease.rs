@@ -55,6 +55,11 @@ pub enum BackendData {
         /// UDP port that the device listens on; flannel before 0.27 does not say it.
         port: Option<u16>,
     },
+    /// extension: what the node's PreStartupCommand printed; empty when it has none.
+    Extension {
+        /// For its peers' SubnetAddCommand, on standard input.
+        output: Box<str>,
+    },
     /// A backend of this name that we do not speak (or that needs no data). Such a peer gets no path from us.
     Other(Box<str>),
 }
@@ -65,6 +70,7 @@ impl BackendData {
         match self {
             BackendData::Vxlan { .. } => "vxlan",
             BackendData::WireGuard { .. } => "wireguard",
+            BackendData::Extension { .. } => "extension",
             BackendData::Other(name) => name,
         }
     }

@@ -108,6 +108,24 @@ fn the_bans_of_the_root_hold_in_every_crate() {
     }
 }
 
+/// Where what runs on a node starts processes: a plugin that a configuration delegates to, and the extension backend's commands.
+const STARTS_PROCESSES: [&str; 2] = ["cni/src/delegate.rs", "daemon/src/extension/process.rs"];
+
+#[test]
+fn processes_are_started_in_two_files_alone() {
+    let tree = Tree::here().unwrap();
+    let on_a_node = ["ipam/src", "backends/src", "kernel/src", "daemon/src", "cni/src"];
+    for path in tree.with_extension("rs").filter(|path| on_a_node.iter().any(|room| path.starts_with(room))) {
+        let code = without_comments(&tree.text(path).unwrap());
+        let starts = ["process::Command", "process::{Command", "execve", "posix_spawn", "fork("];
+        let allowed = STARTS_PROCESSES.iter().any(|file| path.ends_with(file));
+        let started = starts.into_iter().find(|word| code.contains(word));
+        // What is only for tests may.
+        let tests = path.to_string_lossy().contains("/tests");
+        assert!(allowed || tests || started.is_none(), "{} starts processes: {started:?}", path.display());
+    }
+}
+
 /// The daemon's modules that a file names: `crate::lease_source::…` names `lease_source`, and so does each first part
 /// in `use crate::{a, b::c}`.
 fn modules_named(text: &str) -> BTreeSet<String> {

@@ -5,15 +5,12 @@ use ipam::Stack;
 
 use super::json::Value;
 use super::object::{Findings, Object};
-use super::{ipip, udp, vxlan, wireguard};
+use super::{extension, ipip, udp, vxlan, wireguard};
 use crate::config::Mistake;
 use crate::spelling;
 
 /// Those that can be chosen, the usual one first.
-const AVAILABLE: [&str; 6] = ["vxlan", "host-gw", "ipip", "wireguard", "udp", "alloc"];
-
-/// Flannel's other backends, each of which a later release may bring.
-const LATER: [&str; 1] = ["extension"];
+const AVAILABLE: [&str; 7] = ["vxlan", "host-gw", "ipip", "wireguard", "udp", "extension", "alloc"];
 
 /// Those that this project has decided not to have (docs/backends.md), each with what does the same.
 const DECLINED: [(&str, &str); 5] = [
@@ -54,12 +51,9 @@ pub(super) fn read(value: Option<&Value>, families: Stack<()>, findings: &mut Fi
         "udp" => udp::settings(&mut backend, families),
         "wireguard" => wireguard::settings(&mut backend, families),
         "ipip" => ipip::settings(&mut backend, families),
+        "extension" => extension::settings(&mut backend),
         "host-gw" => without_options(&mut backend, Backend::HostGw),
         "alloc" => without_options(&mut backend, Backend::Alloc),
-        later if LATER.contains(&later) => {
-            backend.mistake("Type", name, ("this backend is not in this release", fix));
-            None
-        }
         declined if DECLINED.iter().any(|(name, _)| *name == declined) => {
             let instead = DECLINED.iter().find(|(name, _)| *name == declined).map_or("", |(_, instead)| instead);
             backend.mistake("Type", name, ("towpath has no such backend, on purpose", instead));

@@ -76,6 +76,20 @@ fn a_backend_is_known_by_its_name_in_any_case() {
 }
 
 #[test]
+fn commands_are_words_and_what_needs_a_shell_is_refused_with_its_key() {
+    let text = r#""Backend": {"Type": "extension", "SubnetAddCommand": "ip route add $SUBNET", "PostStartupCommand": "",
+        "ShutdownCommand": "x"}"#;
+    let network = good(&with(text));
+    let Backend::Extension(settings) = &network.backend else { panic!("{:?}", network.backend) };
+    assert_eq!(settings.subnet_add.as_ref().map(|line| line.text()), Some("ip route add $SUBNET"));
+    assert!(settings.post_startup.is_none() && network.warnings.len() == 1);
+    let said = wrong(&with(r#""Backend": {"Type": "extension", "PreStartupCommand": "echo $(hostname)"}"#));
+    let expected = "Backend.PreStartupCommand = \"echo $(hostname)\": no shell reads it, and `$(` is for one; write one program \
+                    with its arguments, or sh -c '…' for more";
+    assert_eq!(said, [expected]);
+}
+
+#[test]
 fn udp_carries_ipv4_alone() {
     let udp = |port| Backend::Udp(backends::udp::UdpSettings::new(port));
     let network = good(&with(r#""Backend": {"Type": "UDP"}"#));

@@ -201,6 +201,7 @@ impl Node {
                 let key = self.key(settings.generation)?;
                 return Some(BackendData::WireGuard { key, port: Some(settings.port(family)) });
             }
+            Backend::Extension(settings) => return self.command_data(settings, family),
             other => return Some(BackendData::Other(other.published_name().into())),
         };
         let device = settings.devices().get(family)?;

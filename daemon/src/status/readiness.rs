@@ -31,6 +31,7 @@ impl Readiness {
         readiness.weigh_uplink(node);
         readiness.weigh_leases(node, clock);
         readiness.weigh_assignment(node);
+        readiness.reasons.extend(node.unprepared());
         readiness.weigh_kernel(record);
         readiness.weigh_files(record);
         readiness.ready = readiness.reasons.is_empty();

@@ -124,6 +124,10 @@ pub fn read(backend_type: &str, data: Option<&Value>) -> Result<BackendData, Str
     match backend_type {
         "vxlan" => read_vxlan(member),
         "wireguard" => read_wireguard(member),
+        "extension" => {
+            let output = data.and_then(Value::as_str).unwrap_or_default();
+            Ok(BackendData::Extension { output: output.into() })
+        }
         other => Ok(BackendData::Other(cut(other).into())),
     }
 }
@@ -159,7 +163,8 @@ pub fn written(data: &BackendData) -> Option<Value> {
     match data {
         BackendData::Vxlan { vni, mac } => Some(json!({ "VNI": vni, "VtepMAC": mac.to_string() })),
         BackendData::WireGuard { key, port } => Some(json!({ "PublicKey": key.to_string(), "Port": port })),
-        BackendData::Other(_) => None,
+        BackendData::Extension { output } if !output.is_empty() => Some(json!(output)),
+        BackendData::Extension { .. } | BackendData::Other(_) => None,
     }
 }
 

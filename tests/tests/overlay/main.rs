@@ -12,6 +12,7 @@ mod picture;
 mod away;
 mod churn;
 mod direct_routing;
+mod extension;
 mod flannel;
 mod foreign;
 mod garbage;

@@ -85,6 +85,17 @@ fn a_backend_without_data_leaves_it_out() {
 }
 
 #[test]
+fn what_an_extensions_command_printed_is_a_text_and_comes_back() {
+    for (output, member) in [("a \"b\"\nc", r#","BackendData":"a \"b\"\nc""#), ("", "")] {
+        let published = Published { data: BackendData::Extension { output: output.into() }, ..four() };
+        let json = serde_json::to_string(&Attributes::of(&claim(Stack::V4(published.clone())))).unwrap();
+        let flannel = format!(r#"{{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"extension"{member}"#);
+        assert_eq!(json, format!(r#"{flannel},"Node":"worker-1"}}"#));
+        assert!(published.equals(on("10.244.3.0-24", &json).unwrap().get(Family::V4).unwrap()));
+    }
+}
+
+#[test]
 fn what_is_written_is_read_back() {
     let both = Stack::Dual { v4: four(), v6: six() };
     let json = serde_json::to_string(&Attributes::of(&claim(both.clone()))).unwrap();

@@ -233,7 +233,9 @@ fn written(data: &BackendData) -> String {
         BackendData::Vxlan { vni, mac } => format!(r#"{{"VNI":{vni},"VtepMAC":"{mac}"}}"#),
         BackendData::WireGuard { key, port: Some(port) } => format!(r#"{{"PublicKey":"{key}","Port":{port}}}"#),
         BackendData::WireGuard { key, port: None } => format!(r#"{{"PublicKey":"{key}"}}"#),
-        BackendData::Other(_) => "null".to_owned(),
+        // A JSON text: quoted, and with what must be escaped.
+        BackendData::Extension { output } if !output.is_empty() => Value::from(output.as_ref()).to_string(),
+        BackendData::Extension { .. } | BackendData::Other(_) => "null".to_owned(),
     }
 }
 

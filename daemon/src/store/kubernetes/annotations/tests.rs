@@ -108,6 +108,13 @@ fn other_backends_have_null_or_nothing_for_data() {
     let data = &lease.endpoints.get(Family::V4).unwrap().data;
     assert!(matches!(data, BackendData::WireGuard { port: Some(51820), .. }));
     assert_eq!(super::written(data), wireguard, "as flannel writes it");
+    for (data, output) in [(r#""a\n\"b\"""#, "a\n\"b\""), ("null", ""), ("", "")] {
+        let said = [("backend-type", "extension"), ("backend-data", data)];
+        let lease = lease_of(&node(&["10.244.1.0/24"], &with(&said)));
+        let expected = BackendData::Extension { output: output.into() };
+        assert_eq!(lease.endpoints.get(Family::V4).unwrap().data, expected);
+        assert_eq!(super::written(&expected), if output.is_empty() { "null" } else { data });
+    }
     let extra = r#"{"VNI":1,"Generation":7,"VtepMAC":"02:00:00:00:00:01","Unknown":[{}]}"#;
     lease_of(&node(&["10.244.1.0/24"], &with(&[("backend-data", extra)])));
 }
