@@ -49,7 +49,7 @@ const WRONG: &[(&str, &[&str])] = &[
     (r#"{"Network": "10.244.0.0/16", "Backend": "vxlan"}"#, &["Backend = "]),
     (r#"{"Network": "10.244.0.0/16", "Backend": {}}"#, &["Backend.Type: it is missing"]),
     (r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlam"}}"#, &["Backend.Type = ", "did you mean vxlan?"]),
-    (r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "wireguard"}}"#, &["Backend.Type = ", "not in this release"]),
+    (r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "ipsec"}}"#, &["Backend.Type = ", "on purpose"]),
     (r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "VNI": -1}}"#, &["Backend.VNI = "]),
     (r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "VNI": 12345678}}"#, &["Backend.VNI = "]),
     (r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "Port": 65536}}"#, &["Backend.Port = "]),
