@@ -238,7 +238,6 @@ fn each_wrong_key_is_named_with_its_value_the_reason_and_the_fix() {
         (r#""Backend": {"Type": 1}"#, "Backend.Type = \"1\": it is a number"),
         (r#""Backend": {"Type": ""}"#, "there is no such backend"),
         (r#""Backend": {"Type": "vxlna"}"#, "there is no such backend; did you mean vxlan?"),
-        (r#""Backend": {"Type": "IPIP"}"#, "this backend is not in this release; write \"vxlan\" or"),
         (r#""Backend": {"Type": "IPsec"}"#, "no such backend, on purpose; wireguard encrypts without a second daemon"),
         (r#""Backend": {"Type": "tencent-vpc"}"#, "no such backend, on purpose; let the cloud's own controller"),
         (r#""Backend": {"Type": "udp", "Port": 65536}"#, "Backend.Port = \"65536\": it is out of range"),

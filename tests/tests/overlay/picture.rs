@@ -16,7 +16,7 @@ ip -d -o link show type wireguard | sed 's/^/link /'
 ip -d -o link show type bridge | cut -d' ' -f2-9 | sed 's/^/bridge /'
 ip -o addr show | grep -v "scope link" | sed "s/^/address /"
 ip -d nexthop show | sed 's/^/nexthop /'
-ip -d -4 route show table main | grep -v "^[	 ]*nh_info\|^fe80" | sed "s/^/route /"
+ip -d -4 route show table main | grep -v "^[	 ]*nh_info\|^fe80" | sed "s/^/route /; s/ linkdown//"
 ip -d -6 route show table main | grep -v "^[	 ]*nh_info\|^fe80\|^unicast fe80::/64 dev flannel0 " | sed "s/^/route /"
 ip -d -4 neigh show nud permanent | sed 's/^/neigh /'
 ip -d -6 neigh show nud permanent | sed 's/^/neigh /'
