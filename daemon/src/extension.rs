@@ -35,8 +35,15 @@ pub struct Report {
     pub faults: BTreeMap<LeaseKey, String>,
 }
 
+/// Begins the task: what it is told to run, and what came of it.
+pub fn start() -> (watch::Sender<Option<Orders>>, watch::Receiver<Option<Report>>) {
+    let ((order, orders), (tell, report)) = (watch::channel(None), watch::channel(None));
+    tokio::spawn(keep(orders, tell));
+    (order, report)
+}
+
 /// Runs what is ordered, one after another, until nobody orders any more.
-pub async fn keep(mut orders: watch::Receiver<Option<Orders>>, tell: watch::Sender<Option<Report>>) {
+async fn keep(mut orders: watch::Receiver<Option<Orders>>, tell: watch::Sender<Option<Report>>) {
     let mut agenda = Agenda::default();
     loop {
         let ordered = orders.borrow_and_update().clone();

@@ -35,7 +35,6 @@ use tokio::time::sleep;
 use crate::ask::{About, Ask, Clock, answer};
 use crate::config::{PeerObjects, Settings, StoreSettings};
 use crate::device_lock::{DeviceLockError, DeviceLocks};
-use crate::extension::{Orders, Report};
 use crate::files::Files;
 use crate::hand::Hand;
 use crate::identity::Identity;
@@ -101,7 +100,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     tokio::spawn(Store::new(&settings.store, &settings.node, settings.lease_renew_margin).run(store_end));
     let NodeEnd { wishes, standing, occurrences, mut events, .. } = node_end;
     let (ready, mut installation) = install(&settings);
-    let (orders, mut commands) = run_commands();
+    let (orders, mut commands) = extension::start();
     let mut outlets = Outlets { wishes, standing, occurrences, ready, orders, said: Occurrences::default() };
     let mut network = follow_network(&settings);
     loop {
@@ -156,13 +155,6 @@ fn install(settings: &Settings) -> (watch::Sender<bool>, watch::Receiver<Trouble
         tokio::spawn(installation::keep(installation, is_ready, tell));
     }
     (ready, troubles)
-}
-
-/// The user's own commands, where the network's backend is made of them.
-fn run_commands() -> (watch::Sender<Option<Orders>>, watch::Receiver<Option<Report>>) {
-    let ((order, orders), (tell, report)) = (watch::channel(None), watch::channel(None));
-    tokio::spawn(extension::keep(orders, tell));
-    (order, report)
 }
 
 /// What the node loop owns.
