@@ -245,3 +245,64 @@ fn read_socket_address(bytes: &[u8]) -> Option<SocketAddr> {
     };
     Some(SocketAddr::new(address, port))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::netlink::{Datagram, Header, Messages};
+
+    fn peer_of(allowed: &[&str]) -> Peer {
+        let remote = Remote::Told("[2001:db8::2]:51820".parse().unwrap());
+        let allowed = allowed.iter().map(|net| net.parse().unwrap()).collect();
+        Peer { remote, keepalive_secs: 25, preshared: Some(SecretKey::new([5; 32])), allowed, tag: Tag::Ours }
+    }
+
+    fn written(change: (Option<&Peer>, &Peer)) -> Vec<u8> {
+        let mut datagram = Datagram::default();
+        let key = PublicKey::new([9; 32]).unwrap();
+        datagram.push(Header { kind: 30, flags: 0, sequence: 1 }, |body| set_peer(body, (7, &key), change));
+        datagram.bytes().to_vec()
+    }
+
+    fn read(bytes: &[u8]) -> Vec<PeerEntry> {
+        Messages::new(bytes).flat_map(|message| Entry::read(&message).peers()).collect()
+    }
+
+    #[test]
+    fn a_peer_is_read_as_it_is_written() {
+        let peer = peer_of(&["10.2.0.0/24", "fd00:2::/64"]);
+        let entry = read(&written((None, &peer))).remove(0);
+        assert_eq!(entry.key, PublicKey::new([9; 32]).unwrap());
+        assert_eq!(entry.peer(Duration::ZERO, Tag::Ours), peer);
+    }
+
+    #[test]
+    fn of_a_change_only_what_differs_is_said() {
+        let (one, both) = (peer_of(&["10.2.0.0/24"]), peer_of(&["10.2.0.0/24", "10.3.0.0/24"]));
+        let gained = read(&written((Some(&one), &both))).remove(0);
+        assert_eq!((gained.remote, gained.preshared, gained.keepalive_secs), (None, None, 0));
+        assert_eq!(gained.allowed, [both.allowed[1]], "what it had stays without being said");
+        let lost = read(&written((Some(&both), &one))).remove(0);
+        assert_eq!(lost.allowed, one.allowed, "one prefix alone cannot be taken away: all others are said anew");
+        let roamed = Peer { remote: Remote::Proven("192.0.2.9:1".parse().unwrap()), ..one.clone() };
+        assert_eq!(read(&written((Some(&roamed), &both))).remove(0).remote, None, "where it is, it has proven");
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..400), cut in 0_usize..200) {
+            let _seen = read(&bytes);
+            let mut altered = written((None, &peer_of(&["10.2.0.0/24"])));
+            for (place, octet) in bytes.iter().enumerate().skip(16) {
+                if let Some(there) = altered.get_mut(place) {
+                    *there ^= octet & 0x11;
+                }
+            }
+            altered.truncate(altered.len().saturating_sub(cut));
+            let _seen = read(&altered);
+        }
+    }
+}
