@@ -143,6 +143,12 @@ fn nothing_leaves_in_clear_while_there_is_no_tunnel() -> Result<()> {
         wait_talk(&pods)?;
         let [alpha, _] = &daemons;
         let to = pods[1].address(Family::V4)?.to_string();
+        let program = cluster.binaries.find("towpathctl")?;
+        let socket = format!("--socket={}", alpha.status_socket().display());
+        let explained = alpha.node().run([program.as_os_str(), "explain".as_ref(), to.as_ref(), socket.as_ref()])?;
+        ensure!(explained.contains("dev flannel-wg, encrypted for "), "{explained}");
+        let said = ctl(&cluster, alpha, "status")?;
+        ensure!(said.contains("flannel-wg: handshake "), "{said}");
         alpha.signal(Signal::STOP)?;
         alpha.node().ip("link delete flannel-wg")?;
         let route = alpha.node().run(["sh", "-c", &format!("ip route get {to} 2>&1; true")])?;
