@@ -5,7 +5,9 @@ use anyhow::{Context, Result, ensure};
 use ipam::{Family, Stack};
 use netns_harness::{Daemon, Matrix, Node, Pace, Pod, Signal, Station, Stream, in_guest, wait_for};
 
-use crate::cluster::{Cluster, LIMIT, PREFIX, counted, nth, subnets, told, wait_counted, wait_picture, wait_route};
+use crate::cluster::{
+    Cluster, DUAL, LIMIT, PREFIX, counted, nth, subnets, told, wait_counted, wait_picture, wait_route,
+};
 use crate::flannel::numbered;
 use crate::picture::Picture;
 
@@ -212,6 +214,47 @@ fn a_node_of_flannel_s_on_ipip_becomes_ours_without_losing_a_packet() -> Result<
         assert_eq!(report.lost(), 0, "{report:?}; {}", alpha.log());
         assert_eq!(number(&node)?, before, "the same device");
         assert_eq!(subnets(&alpha)?.to_string(), "10.244.5.0/24");
+        Ok(())
+    })
+}
+
+/// Waits until a node's ways to a peer's pods lead out of this device.
+fn wait_ways(node: &Node, nets: &Stack<ipnet::IpNet>, device: &str) -> Result<()> {
+    wait_for(&format!("the ways out of {device}"), LIMIT, || {
+        for net in nets.values() {
+            let family = if net.addr().is_ipv4() { "-4" } else { "-6" };
+            let routes = node.run(["ip", family, "route", "show", "exact", &net.to_string()])?;
+            ensure!(routes.contains(&format!(" dev {device}")), "{routes}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn from_vxlan_to_ipip_and_back_no_packet_is_lost() -> Result<()> {
+    in_guest(|| {
+        let mut cluster = Cluster::on_directory("ipiplive", DUAL)?;
+        let daemons = cluster.join_all(["alpha", "beta"])?;
+        let pods = [cluster.pod(&daemons[0], "web")?, cluster.pod(&daemons[1], "web")?];
+        wait_talk(&[&pods[0], &pods[1]])?;
+        let pace = Pace { per_sec: 100, at_most: LIMIT * 20 };
+        let streams = Family::ALL.map(|family| Stream::start(&pods[0], &pods[1], family, pace));
+        let streams = streams.into_iter().collect::<Result<Vec<_>>>()?;
+        for (network, device) in [(IPIP, "flannel.ipip"), (DUAL, "flannel.1"), (IPIP, "flannel.ipip")] {
+            cluster.configure(network)?;
+            for (own, other) in [(0, 1), (1, 0)] {
+                let nets = subnets(&daemons[other])?;
+                let v4 = nets.filter_map(|family, net| (family == Family::V4).then_some(*net)).context("IPv4")?;
+                let v6 = nets.filter_map(|family, net| (family == Family::V6).then_some(*net)).context("IPv6")?;
+                wait_ways(daemons[own].node(), &v4, device)?;
+                wait_ways(daemons[own].node(), &v6, &device.replace("flannel", "flannel-v6"))?;
+            }
+        }
+        for stream in streams {
+            stream.wait_more(20, LIMIT)?;
+            let report = stream.stop()?;
+            assert_eq!(report.lost(), 0, "{report:?}; {}", daemons[0].log());
+        }
         Ok(())
     })
 }
