@@ -7,7 +7,7 @@ use crate::wire::{NextHop, Nlri};
 use super::decision::{Candidate, Decision, Step, decide};
 use super::sets::mark;
 use super::source::PeerId;
-use super::table::{DestinationId, Path, STALE};
+use super::table::{DestinationId, Path, STALE, UNREACHABLE};
 use super::{Relation, Rib};
 
 /// What is best now for a destination.
@@ -47,6 +47,18 @@ impl Rib {
         let candidates: Vec<Candidate> = paths.iter().filter_map(|path| self.candidate(path)).collect();
         let decision = decide(&candidates, &self.settings.preferences);
         (paths, decision)
+    }
+
+    /// Notes with each path whether its next hop can be reached.
+    pub(super) fn note_reachability(&mut self, id: DestinationId) {
+        if self.metrics.is_empty() {
+            return;
+        }
+        let paths: Vec<Path> = self.table.paths(id).copied().collect();
+        for path in paths {
+            let unreachable = if self.metric(&path).is_none() { UNREACHABLE } else { 0 };
+            self.table.flag(id, (path.peer, path.path_id), path.flags & !UNREACHABLE | unreachable);
+        }
     }
 
     /// The path of a destination with one, whose next hop nobody looks for: there is nothing to compare.

@@ -14,7 +14,7 @@ use super::group::{Group, Member, Told};
 use super::key::Keys;
 use super::sets::Sets;
 use super::source::Sources;
-use super::table::{CHANGED, DestinationId, Path, Table};
+use super::table::{CHANGED, DestinationId, Path, Table, UNREACHABLE};
 use super::{Chunk, PeerId, Rib, Settings};
 
 /// Destinations that one flush decides at most: what a peer takes with it when it goes does not keep others waiting, and what is made of it does
@@ -101,6 +101,7 @@ impl Rib {
     }
 
     fn decide(&mut self, id: DestinationId, changes: &mut Vec<Change>) -> Touched {
+        self.note_reachability(id);
         let (paths, decision) = self.contest(id);
         let best = decision.as_ref().and_then(|decision| paths.get(decision.best)).copied();
         let same = |head: &Path, best: &Path| (head.peer, head.path_id) == (best.peer, best.path_id);
@@ -119,7 +120,7 @@ impl Rib {
     }
 
     fn free_unused(&mut self, touched: &[Touched]) {
-        let without = touched.iter().map(|touched| touched.id).filter(|id| self.table.best(*id).is_none());
+        let without = touched.iter().map(|touched| touched.id).filter(|id| self.table.is_bare(*id));
         self.unused.extend(without);
         if self.unused.is_empty() || self.groups.iter().any(Group::is_behind) {
             return;
@@ -275,7 +276,8 @@ fn paths_news(
     let most = usize::from(exporter.terms.most_paths);
     let before = told.remove(&id.0).unwrap_or_default();
     let mut now = Vec::new();
-    for path in known.table.paths(id).filter(|path| path.local_id != 0) {
+    let leads = |path: &&Path| path.local_id != 0 && path.flags & UNREACHABLE == 0;
+    for path in known.table.paths(id).filter(leads) {
         let Some(bucket) = bucket_of(exporter, id, Some(path), known).filter(|_| now.len() < most) else { continue };
         now.push((path.local_id, path.peer));
         if path.flags & CHANGED != 0 || !before.contains(&(path.local_id, path.peer)) {

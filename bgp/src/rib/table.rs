@@ -17,6 +17,8 @@ const NONE: u32 = u32::MAX;
 pub const STALE: u8 = 1;
 /// A path came or changed since the last flush.
 pub const CHANGED: u8 = 2;
+/// The next hop of a path cannot be reached: it leads nowhere, and nobody is told of it.
+pub const UNREACHABLE: u8 = 4;
 
 /// One path to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +103,7 @@ impl Table {
     /// Gives the number back. The destination has no paths, and nobody has to be told of it any more.
     pub fn free(&mut self, id: DestinationId) -> Option<Key> {
         let key = self.key(id)?;
-        if self.best(id).is_some() {
+        if !self.is_bare(id) {
             return None;
         }
         self.index.find_entry(key.hash(self.seed), |known| *known == id.0).ok()?.remove();
@@ -154,9 +156,14 @@ impl Table {
         })
     }
 
-    /// The first path.
+    /// The best path of the last decision, if it leads anywhere.
     pub fn best(&self, id: DestinationId) -> Option<&Path> {
-        self.paths(id).next()
+        self.paths(id).next().filter(|path| path.flags & UNREACHABLE == 0)
+    }
+
+    /// Whether nothing is kept of a destination.
+    pub fn is_bare(&self, id: DestinationId) -> bool {
+        self.paths(id).next().is_none()
     }
 
     /// The path of a peer becomes this; the set that it had before, if there was one. A new one is put last.

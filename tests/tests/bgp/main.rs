@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bgp::machine::State;
 use bgp::policy::Policy;
 use bgp::rib::Settings;
@@ -38,6 +38,8 @@ struct Bird {
 impl Bird {
     /// One that speaks to us as `options` say.
     fn start(lab: &Lab, us: &Node, options: &str) -> Result<Bird> {
+        let there = Command::new("bird").arg("--version").output().is_ok();
+        ensure!(there, "BIRD is missing. Run: apt-get install bird2 (or make deps)");
         let node = lab.node("bird")?;
         let [own, own_v6, peer] = [address(&node, 4), address(&node, 6), address(us, 4)];
         let config = format!(

@@ -246,6 +246,7 @@ fn a_next_hop_that_cannot_be_reached_leads_nowhere() {
     for peer in 1..=2 {
         say(&mut rib, peer, Some(&path(9)), &[net(1)]);
     }
+    rib.join(PeerId(9), terms(Relation::External, PathIds::Absent));
     let best = |changes: Vec<Change>| {
         changes.into_iter().flat_map(|change| change.paths).map(|(peer, _)| peer.0).collect::<Vec<_>>()
     };
@@ -255,6 +256,12 @@ fn a_next_hop_that_cannot_be_reached_leads_nowhere() {
     rib.set_metric(Ipv4Addr::new(10, 0, 0, 2).into(), None);
     assert_eq!(best(settle(&mut rib)), [1]);
     rib.set_metric(Ipv4Addr::new(10, 0, 0, 1).into(), None);
+    while rib.take(PeerId(9)).is_some() {}
     let changes = settle(&mut rib);
     assert_eq!((changes.len(), best(changes)), (1, vec![]));
+    let withdrawal = rib.take(PeerId(9)).unwrap();
+    assert_eq!(withdrawal[19..], [0, 4, 24, 20, 0, 1, 0, 0], "a way that leads nowhere is not offered to others");
+    rib.set_metric(Ipv4Addr::new(10, 0, 0, 2).into(), Some(1));
+    assert_eq!(best(settle(&mut rib)), [2]);
+    assert!(rib.take(PeerId(9)).is_some(), "and is again when it leads somewhere");
 }
