@@ -16,6 +16,7 @@ Examples:
   towpathctl status -o json       the same for programs
   towpathctl plan                 what would change, as ip and nft commands
   towpathctl explain 10.244.3.7   whose address it is and the way there
+  towpathctl rollout status       how far a change of the backend is
   towpathctl cleanup --dry-run    what towpathd left on this node
 
 Of a cluster, from where kubectl works (also as `kubectl towpath …`):
@@ -62,6 +63,12 @@ pub enum Command {
         #[command(flatten)]
         form: Form,
     },
+    /// Follow a change of the network's backend
+    Rollout {
+        /// What of it.
+        #[command(subcommand)]
+        question: Rollout,
+    },
     /// Remove all that towpathd left on this node; works without it
     Cleanup(Cleanup),
     /// Give this node's lease back to the store
@@ -82,6 +89,13 @@ pub enum Command {
     },
     /// Print the version
     Version,
+}
+
+/// What of a change of the backend.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Rollout {
+    /// Show how far it is and who holds it up
+    Status(Form),
 }
 
 /// In which direction.
@@ -229,6 +243,8 @@ mod tests {
         assert_eq!((address, form.output), ("fd00::7".parse().unwrap(), Output::Json));
         assert!(matches!(parse("release --yes").unwrap().command, Command::Release { yes: true }));
         assert!(matches!(parse("rotate-keys").unwrap().command, Command::RotateKeys));
+        let rollout = parse("rollout status -o json").unwrap().command;
+        assert!(matches!(rollout, Command::Rollout { question: Rollout::Status(Form { output: Output::Json }) }));
         assert!(matches!(parse("version").unwrap().command, Command::Version));
         let Command::Cleanup(wish) = parse("cleanup -n --subnet-file /run/b.env").unwrap().command else { panic!() };
         assert!(wish.dry_run && !wish.yes && !wish.force);

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches};
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Rollout};
 use client::Question;
 use consent::Consent;
 
@@ -56,6 +56,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let ask = |question: &Question| relay(arguments, question);
     match &arguments.command {
         Command::Status(form) => ask(&Question::new("status", form.output)),
+        Command::Rollout { question: Rollout::Status(form) } => ask(&Question::new("rollout", form.output)),
         Command::Plan(form) => ask(&Question::new("plan", form.output)),
         Command::Explain { address, form } => ask(&Question::new("explain", form.output).about(*address)),
         Command::Release { yes } => {

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::explain::Explanation;
 use crate::metrics::Figures;
 use crate::reconcile::{Kernel, Reconciler};
-use crate::status::{Readiness, Status};
+use crate::status::{Readiness, RolloutStatus, Status};
 use crate::store::talk::Counted;
 
 pub use clock::Clock;
@@ -42,6 +42,8 @@ pub enum Question {
     Plan,
     /// Where packets to this address go, and whether the kernel has what that needs.
     Explain(IpAddr),
+    /// How far a change of the backend is.
+    Rollout,
     /// Whether this node is ready for pods.
     Ready,
     /// Figures for Prometheus.
@@ -61,6 +63,8 @@ pub enum Answer {
     Plan(Result<Plan, String>),
     /// To [`Question::Explain`]; or why the kernel could not be asked.
     Explanation(Result<Box<Explanation>, String>),
+    /// To [`Question::Rollout`].
+    Rollout(Box<RolloutStatus>),
     /// To [`Question::Ready`].
     Ready(Readiness),
     /// To [`Question::Metrics`].
@@ -90,6 +94,7 @@ pub fn answer(question: Question, reconciler: &mut Reconciler, kernel: &mut impl
         Question::Status => Answer::Status(Box::new(status(reconciler, kernel, about))),
         Question::Plan => Answer::Plan(plan(reconciler, kernel, &clock())),
         Question::Explain(address) => Answer::Explanation(Explanation::new(address, reconciler, kernel).map(Box::new)),
+        Question::Rollout => Answer::Rollout(Box::new(RolloutStatus::new(reconciler, &clock()))),
         Question::Ready => Answer::Ready(Readiness::of(reconciler, &clock())),
         Question::Metrics => {
             let mut figures = Figures::new(reconciler, &clock());

@@ -41,6 +41,8 @@ pub struct Figures {
     failing: u64,
     repairs: u64,
     looks: u64,
+    /// For how long the backend has been being changed.
+    rollout: Option<Duration>,
     /// When the last look was, since 1970.
     last_look: Option<Duration>,
     converged: bool,
@@ -72,6 +74,7 @@ impl Figures {
             failing: record.failures.len() as u64,
             repairs: record.repaired,
             looks: record.looks,
+            rollout: node.changing_since().map(|since| clock.age(since)),
             last_look: record.last_look.map(|at| clock.since_epoch(at)),
             converged: record.converged(),
             ready: Readiness::of(reconciler, clock).ready,
@@ -116,6 +119,13 @@ impl Figures {
         if let Some(at) = self.last_look {
             page.time("towpath_last_look_timestamp", "When the last of them was, since 1970", at)?;
         }
+        let rollout = self.rollout.unwrap_or_default();
+        page.gauge(
+            "towpath_rollout_active",
+            "Whether the backend is being changed",
+            u64::from(self.rollout.is_some()),
+        )?;
+        page.time("towpath_rollout_duration", "For how long it has been, 0 when it is not", rollout)?;
         page.gauge("towpath_store_up", "Whether the store can be used", u64::from(self.store_trouble.is_none()))?;
         let trouble = self.store_trouble.unwrap_or_default();
         page.time("towpath_store_trouble", "For how long the store could not be used, 0 when it can", trouble)?;

@@ -152,7 +152,7 @@ impl Reconciler {
         for _ in 0..MOST_STEPS {
             self.step(kernel, now);
             let lags = self.desired().is_some_and(Desired::lags);
-            if !self.node.advance(if lags { self.made.min(Made::Lagging) } else { self.made }) {
+            if !self.node.advance(if lags { self.made.min(Made::Lagging) } else { self.made }, now) {
                 return;
             }
         }

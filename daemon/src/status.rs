@@ -5,6 +5,7 @@
 
 mod encryption;
 mod readiness;
+mod rollout;
 mod text;
 
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use crate::record::Record;
 
 pub use encryption::SessionStatus;
 pub use readiness::Readiness;
+pub use rollout::RolloutStatus;
 
 /// What a daemon knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,6 +48,8 @@ pub struct Status {
     pub lease: Option<LeaseStatus>,
     /// Octets of payload of a pod's interface; absent until it is known what the kernel should hold.
     pub pod_mtu: Option<u32>,
+    /// How far a change of the backend is: one sentence, while there is one. `towpathctl rollout status` says more.
+    pub rollout: Option<String>,
     /// What was done to the kernel.
     pub kernel: KernelStatus,
     /// The other nodes, by name.
@@ -209,6 +213,7 @@ impl Status {
             uplink: uplink(node, trouble(&node.uplink_trouble)),
             lease: node.own().map(LeaseStatus::new),
             pod_mtu: reconciler.desired().map(|desired| desired.cluster().pod_mtu()),
+            rollout: RolloutStatus::new(reconciler, clock).sentence(),
             kernel: KernelStatus::new(record, clock),
             peers: peers(node, record),
             faults: faults(node, record),

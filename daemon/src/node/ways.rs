@@ -10,6 +10,7 @@ use backends::{Backend, Cluster, LinkName};
 use ipam::{BackendData, Carrier, Endpoint, Family, Lease, Mac, Rollout, Spare, Stack};
 
 use super::Node;
+use crate::trigger::Moment;
 
 /// What stands between `flannel` and the VNI in a device's name: flannel's own dot, and others for a second way of the same VNI.
 const SEPARATORS: [char; 7] = ['.', 'a', 'b', 'c', 'd', 'e', 'f'];
@@ -21,6 +22,8 @@ pub(super) struct OwnWays {
     position: Option<Position>,
     /// All ways by which it must be able to receive, the target first.
     held: Vec<(Carrier, Backend)>,
+    /// Since when a change is under way.
+    since: Option<Moment>,
     /// The devices that were there when the daemon started; `None` until the kernel was asked.
     pub(super) found: Option<BTreeMap<LinkName, Link>>,
 }
@@ -29,6 +32,16 @@ impl Node {
     /// Where this node stands between its ways; `None` until that is known.
     pub fn position(&self) -> Option<&Position> {
         self.ways.position.as_ref()
+    }
+
+    /// The way that the configuration wants, once it can be had.
+    pub fn target(&self) -> Option<Carrier> {
+        self.ways.held.first().map(|(target, _)| target.clone())
+    }
+
+    /// Since when the backend is being changed, as far as this daemon knows.
+    pub fn changing_since(&self) -> Option<Moment> {
+        self.ways.since
     }
 
     /// The backends of all ways that this node has, the configuration's first.
@@ -81,7 +94,9 @@ impl Node {
     }
 
     /// Says what can be said now that the kernel holds so much. Whether that is anything new.
-    pub fn advance(&mut self, made: Made) -> bool {
+    pub fn advance(&mut self, made: Made, now: Moment) -> bool {
+        let several = self.ways.held.len() > 1;
+        self.ways.since = several.then(|| self.ways.since.unwrap_or(now));
         let (Some(position), Some((target, _))) = (&self.ways.position, self.ways.held.first()) else { return false };
         if self.own.is_none() {
             return false;

@@ -26,6 +26,7 @@ impl fmt::Display for Status {
         }
         self.fmt_lease(f)?;
         self.pod_mtu.iter().try_for_each(|mtu| line(f, "pods' MTU", mtu))?;
+        self.rollout.iter().try_for_each(|rollout| line(f, "rollout", rollout))?;
         self.kernel.fmt(f)?;
         self.fmt_peers(f)
     }

@@ -65,6 +65,7 @@ impl Request {
         match (self.ask.as_str(), &self.address) {
             ("status", _) => Ok(Question::Status),
             ("plan", _) => Ok(Question::Plan),
+            ("rollout", _) => Ok(Question::Rollout),
             ("release", _) => Ok(Question::Release),
             ("rotate-keys", _) => Ok(Question::RotateKeys),
             ("explain", Some(address)) => match address.parse::<IpAddr>() {
@@ -74,7 +75,7 @@ impl Request {
             },
             ("explain", None) => Err("`explain` needs an `address`".to_owned()),
             (other, _) => {
-                let known = "`status`, `plan`, `explain`, `release` and `rotate-keys`";
+                let known = "`status`, `plan`, `explain`, `rollout`, `release` and `rotate-keys`";
                 Err(format!("`{other}` is not something to ask: there are {known}"))
             }
         }
@@ -91,6 +92,7 @@ impl Reply {
     pub fn from(answer: Answer, output: Output) -> Reply {
         match answer {
             Answer::Status(status) => Reply::of(&status, &*status, output, u8::from(!status.readiness.ready)),
+            Answer::Rollout(rollout) => Reply::of(&rollout, &*rollout, output, u8::from(rollout.changing)),
             Answer::Plan(Ok(plan)) => {
                 let commands: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
                 let text = if plan.is_empty() { "nothing to do\n".to_owned() } else { plan.to_string() };

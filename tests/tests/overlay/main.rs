@@ -28,6 +28,7 @@ mod pods;
 mod quiet;
 mod refusal;
 mod repair;
+mod rollout;
 mod takeover;
 mod talk;
 mod udp;
