@@ -13,13 +13,15 @@ use backends::cluster::{OwnSubnetRoute, RouteStyle, UnclaimedAddresses};
 use backends::diff::diff;
 use backends::ipip::IpipSettings;
 use backends::masquerade::{Exceptions, Firewall, Forward, Masquerade, TowardsNodes};
+use backends::rollout::Position;
 use backends::sum::Desired;
 use backends::udp::UdpSettings;
 use backends::vxlan::VxlanSettings;
+use backends::ways::Ways;
 use backends::wireguard::{Mode, WireGuardSettings};
 use backends::{Backend, Cluster, KernelState, LinkName, Uplink};
 use ipam::table::Record;
-use ipam::{Family, Lease, LeaseTable, SecretKey, Stack};
+use ipam::{Carrier, Endpoint, Family, Lease, LeaseTable, SecretKey, Stack};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -103,7 +105,7 @@ impl Situation {
             "port-keeping" => Masquerade::PortKeeping,
             _ => Masquerade::FullyRandom,
         };
-        Cluster {
+        let cluster = Cluster {
             networks: self.networks,
             backend: self.backend(),
             uplink: Uplink { link, mtu, local, public: local, on_link: self.on_link.iter().copied().collect() },
@@ -118,7 +120,26 @@ impl Situation {
                 fixed: self.masquerade_address,
             },
             ways: None,
-        }
+        };
+        self.with_ways(cluster)
+    }
+
+    /// The same with the older ways that the own lease says it has.
+    fn with_ways(&self, cluster: Cluster) -> Cluster {
+        let Some(rollout) = &self.own.rollout else { return cluster };
+        let (position, target) = (Position::of(rollout), cluster.backend.carrier());
+        let seen = |carrier: &Carrier| {
+            let data = |family, endpoint: &Endpoint| match rollout.spare(carrier) {
+                Some(spare) => Endpoint { data: spare.data.get(family).expect("its data").clone(), ..endpoint.clone() },
+                None => endpoint.clone(),
+            };
+            let own = Lease { endpoints: self.own.endpoints.map(data), ..self.own.clone() };
+            let backend = cluster.backend.of(carrier, &self.networks).expect("a backend");
+            Cluster { backend, own, ..cluster.clone() }
+        };
+        let held = position.held(&target, &self.table());
+        let older = held.iter().skip(1).map(|carrier| (carrier.clone(), seen(carrier))).collect();
+        Cluster { own: seen(&target).own, ways: Some(Box::new(Ways::new(position, target, older))), ..cluster.clone() }
     }
 
     fn table(&self) -> LeaseTable {
