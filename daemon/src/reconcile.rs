@@ -144,7 +144,7 @@ impl Reconciler {
 
     /// When the next turn is due without any new fact.
     pub fn due(&self) -> Moment {
-        self.patience.map_or(self.trigger.due(), |patience| patience.min(self.trigger.due()))
+        self.patience.into_iter().chain(self.node.ways_due()).fold(self.trigger.due(), Moment::min)
     }
 
     /// Does whatever the facts ask for now; and what follows from that it is done, where the backend is being changed.
@@ -166,7 +166,7 @@ impl Reconciler {
         self.follow_uplink(kernel, now, due);
         self.learn_devices(kernel, now);
         self.learn_keys(kernel, now);
-        self.node.follow_ways();
+        self.node.follow_ways(now);
         // A way may have come that has another key.
         self.learn_keys(kernel, now);
         let Some((cluster, scope)) = self.take_change() else {

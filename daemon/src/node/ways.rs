@@ -2,6 +2,7 @@
 //! them, and what it publishes of that. What may be said when is `backends::rollout`'s.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use backends::rollout::{Made, Position};
 use backends::state::{Link, LinkKind, Tag};
@@ -15,6 +16,10 @@ use crate::trigger::Moment;
 /// What stands between `flannel` and the VNI in a device's name: flannel's own dot, and others for a second way of the same VNI.
 const SEPARATORS: [char; 7] = ['.', 'a', 'b', 'c', 'd', 'e', 'f'];
 
+/// How long a way is kept when nobody sends by it any more: longer than a packet is on its way, or waits in a queue of a busy
+/// machine. No decision depends on it.
+const LINGERING: Duration = Duration::from_secs(5);
+
 /// What this node knows of its ways.
 #[derive(Debug, Default)]
 pub(super) struct OwnWays {
@@ -22,6 +27,8 @@ pub(super) struct OwnWays {
     position: Option<Position>,
     /// All ways by which it must be able to receive, the target first.
     held: Vec<(Carrier, Backend)>,
+    /// Ways that nobody sends by any more, until when they are kept for packets that are on their way.
+    leaving: BTreeMap<Carrier, Moment>,
     /// Since when a change is under way.
     since: Option<Moment>,
     /// The devices that were there when the daemon started; `None` until the kernel was asked.
@@ -51,7 +58,7 @@ impl Node {
     }
 
     /// Follows what leases and configuration say: which ways there must be.
-    pub fn follow_ways(&mut self) {
+    pub fn follow_ways(&mut self, now: Moment) {
         // Which devices are whose is seen from those that are there.
         let Some(network) = self.network.as_ref().filter(|_| self.peers_known && !self.needs_devices()) else { return };
         let configured = self.backend_with_keys(network);
@@ -86,6 +93,7 @@ impl Node {
             }
         }
         held.rotate_right(1);
+        self.linger(&mut held, &configured, now);
         if held != self.ways.held {
             self.ways.held = held;
             self.changed = true;
@@ -93,10 +101,31 @@ impl Node {
         self.ways.position = Some(position);
     }
 
+    /// When there is something to do without any new fact: a way has been kept long enough.
+    pub fn ways_due(&self) -> Option<Moment> {
+        self.ways.leaving.values().min().copied()
+    }
+
+    /// Keeps for a moment what is not needed any more.
+    fn linger(&mut self, held: &mut Vec<(Carrier, Backend)>, configured: &Backend, now: Moment) {
+        self.ways.leaving.retain(|carrier, _| !held.iter().any(|(needed, _)| needed == carrier));
+        for (carrier, backend) in &self.ways.held {
+            if held.iter().any(|(needed, _)| needed == carrier) || backend.excludes(configured) {
+                continue;
+            }
+            let until = *self.ways.leaving.entry(carrier.clone()).or_insert(now + LINGERING);
+            if until > now {
+                held.push((carrier.clone(), backend.clone()));
+            }
+        }
+        self.ways.leaving.retain(|_, until| *until > now);
+    }
+
     /// Says what can be said now that the kernel holds so much. Whether that is anything new.
     pub fn advance(&mut self, made: Made, now: Moment) -> bool {
-        let several = self.ways.held.len() > 1;
-        self.ways.since = several.then(|| self.ways.since.unwrap_or(now));
+        let settled = |it: &Position| it.main == it.target && it.spares.is_empty();
+        let changing = self.ways.position.as_ref().is_some_and(|position| !settled(position));
+        self.ways.since = changing.then(|| self.ways.since.unwrap_or(now));
         let (Some(position), Some((target, _))) = (&self.ways.position, self.ways.held.first()) else { return false };
         if self.own.is_none() {
             return false;
@@ -186,7 +215,8 @@ impl Node {
             return same;
         }
         let taken = |device: &LinkName| others.iter().any(|(_, other)| other.devices().any(|theirs| theirs == device));
-        let kept = self.ways.held.iter().filter(|(name, _)| *name != backend.carrier());
+        // One that cannot stand beside it goes, and leaves it its name.
+        let kept = self.ways.held.iter().filter(|(_, other)| !other.excludes(&backend));
         let kept: Vec<&LinkName> = kept.flat_map(|(_, other)| other.devices()).collect();
         let is_free = |named: &Backend| !named.devices().any(|device| taken(device) || kept.contains(&device));
         let found = names().find(|named| is_free(named) && named.devices().any(|device| self.is_found(named, device)));
