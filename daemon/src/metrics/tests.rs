@@ -37,6 +37,8 @@ fn a_node_that_is_well() {
             "towpath_repairs_total 0",
             "towpath_looks_total 1",
             "towpath_last_look_timestamp_seconds 1795262390.0",
+            "towpath_rollout_active 0",
+            "towpath_rollout_duration_seconds 0.0",
             "towpath_store_up 1",
             "towpath_store_trouble_seconds 0.0",
             "process_start_time_seconds 1795258800.0",

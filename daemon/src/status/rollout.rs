@@ -59,7 +59,9 @@ impl RolloutStatus {
         let settled = |position: &Position| {
             position.main == position.target && position.spares.is_empty() && target.as_ref() == Some(&position.target)
         };
-        let changing = position.is_some_and(|position| !settled(position)) || nodes.iter().any(|it| it.waits.is_some());
+        // One of flannel's that has always been different is a fault, and no change.
+        let others_change = nodes.iter().any(|it| it.waits.is_some() && it.sends.is_some());
+        let changing = position.is_some_and(|position| !settled(position)) || others_change;
         let here = if changing { held_up_here(reconciler) } else { Vec::new() };
         RolloutStatus {
             changing,
