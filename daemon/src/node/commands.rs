@@ -14,7 +14,6 @@ impl Node {
         let other = printed(&self.extension) != printed(&report);
         self.extension = report;
         if other {
-            self.follow_ways();
             self.changed = true;
         }
     }
