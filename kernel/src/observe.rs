@@ -292,7 +292,9 @@ fn owned_route(entry: &route::Entry, scope: &Scope, (links, index): (&Links, &In
         },
         None => {
             let index_of_link = entry.link?;
-            let tag = links.owner(index_of_link, (tagged, tagged && inside()))?;
+            // Where nobody knows the networks, as when all is cleaned up, nothing says whose it is: then it stays.
+            let narrow = || scope.networks.iter().all(|net| net.prefix_len() > 0);
+            let tag = links.owner(index_of_link, (tagged, tagged && narrow() && inside()))?;
             let link = links.at(index_of_link).map(|seen| seen.name).or_else(|| index.name(index_of_link))?;
             (tag, entry.without_object(link))
         }
