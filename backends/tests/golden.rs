@@ -11,6 +11,7 @@ use std::path::Path;
 
 use backends::cluster::{OwnSubnetRoute, RouteStyle, UnclaimedAddresses};
 use backends::diff::diff;
+use backends::extension::ExtensionSettings;
 use backends::ipip::IpipSettings;
 use backends::masquerade::{Exceptions, Firewall, Forward, Masquerade, TowardsNodes};
 use backends::rollout::Position;
@@ -70,6 +71,7 @@ impl Situation {
     fn backend(&self) -> Backend {
         match self.backend.as_str() {
             "host-gw" => Backend::HostGw,
+            "extension" => Backend::Extension(ExtensionSettings::default()),
             "udp" => Backend::Udp(UdpSettings::new(self.port.unwrap_or(8285))),
             "alloc" => Backend::Alloc,
             "wireguard" => {
