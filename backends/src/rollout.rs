@@ -10,7 +10,7 @@
 //! * Nobody begins to send to a node by a target before that node, having seen that target or a later word, said that it is ready.
 //! * Nobody drops a way before each other node, having seen the last promise of it, says that it neither uses nor wants it.
 //!
-//! "Having seen" is told from clocks, so that it does not matter which lease is known how late (docs/adr/0016-the-way-is-changed-by-leases.md).
+//! "Having seen" is told from clocks, so that it does not matter which lease is known how late (docs/adr/0017-the-way-is-changed-by-leases.md).
 
 use ipam::table::Stance;
 use ipam::{Carrier, Lease, LeaseTable, Rollout};

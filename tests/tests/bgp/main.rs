@@ -219,7 +219,7 @@ fn a_speaker_that_dies_and_comes_back_withdraws_only_what_it_no_longer_says() ->
 }
 
 #[test]
-fn a_router_that_dies_and_comes_back_keeps_its_routes_with_us() -> Result<()> {
+fn the_routes_of_a_router_that_dies_stay_and_are_marked_stale() -> Result<()> {
     let lab = Lab::new("bgphelper")?;
     let (_us, bird, mut driver) = start(&lab, "", |_| ())?;
     meet(&mut driver);

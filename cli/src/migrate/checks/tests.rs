@@ -38,7 +38,7 @@ fn a_sound_cluster_is_called_sound() {
 
 #[test]
 fn another_backend_is_refused_and_so_is_none_which_is_udp() {
-    for (backend, name) in [(r#", "Backend": {"type": "wireguard"}"#, "wireguard"), ("", "udp")] {
+    for (backend, name) in [(r#", "Backend": {"type": "extension"}"#, "extension"), ("", "udp")] {
         let said = said(&survey(&format!(r#"{{"Network": "10.244.0.0/16"{backend}}}"#), Vec::new()));
         assert!(said.iter().any(|line| line.starts_with(&format!("NO: the backend is {name}"))), "{said:?}");
     }
@@ -61,7 +61,7 @@ fn each_thing_that_is_wrong_with_a_node_is_named() {
     assert!(wrong(&|node| node.pod.as_mut().unwrap().ready = false).contains("pod kube-flannel-alpha is not ready"));
     assert!(wrong(&|node| node.pod = None).contains("WARNING: alpha has no pod of kube-flannel-ds"));
     assert!(wrong(&|node| node.annotations = json!({})).contains("kube-subnet-manager: flannel has not run there"));
-    assert!(annotate("backend-type", "host-gw").contains("published for the backend `host-gw`"));
+    assert!(annotate("backend-type", "udp").contains("published for the backend `udp`"));
     assert!(annotate("backend-data", "{}").contains("holds no VtepMAC"));
     assert!(annotate("public-ip", "nowhere").contains("is `nowhere`, which is no address"));
 }
