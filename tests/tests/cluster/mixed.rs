@@ -143,7 +143,7 @@ fn talk(pods: [&Pod; 2], nodes: [&Node; 2]) -> Result<()> {
 fn strangers(api: &ControlPlane) -> Result<()> {
     for (name, number, backend, data) in [
         ("gateway", 21, "host-gw", "null"),
-        ("wire", 22, "wireguard", r#"{"PublicKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","Port":51820}"#),
+        ("wire", 22, "wireguard", r#"{"PublicKey":"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=","Port":51820}"#),
         ("alloc", 23, "", "null"),
         ("broken", 24, "vxlan", r#"{"VNI":1,"VtepMAC":"#),
     ] {
