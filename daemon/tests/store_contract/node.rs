@@ -153,6 +153,11 @@ impl Node {
         })
     }
 
+    /// The leases of which nothing wrong was told.
+    pub fn sound_leases(&self) -> impl Iterator<Item = &Lease> {
+        self.leases().filter(|lease| !self.flaws.contains_key(&lease.key))
+    }
+
     /// The lease of a node, as it was told.
     pub fn lease_of(&self, name: &str) -> Option<&Lease> {
         self.leases().find(|lease| lease.node.as_str() == name)

@@ -133,7 +133,7 @@ pub async fn leases_outside_the_network_are_garbage(place: Place) {
     node.until("all of it", |node| node.records.len() == 5).await;
     node.wish(Wish::Hold(claim(1)));
     node.until("the verdict", |node| node.garbage().len() == 4 && node.mine.is_some()).await;
-    node.until("the good one and its own", |node| node.leases().count() == 2).await;
+    node.until("the good one and its own", |node| node.sound_leases().count() == 2).await;
 }
 
 pub async fn a_full_pool_is_a_trouble_until_a_lease_goes(place: Place) {
