@@ -2,39 +2,25 @@
 //! the kernel's own tunnels left alone. On the lab's second kernel, because not every machine's own has them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod overlay;
 mod sandbox;
 
 use std::net::IpAddr;
 
-use backends::LinkName;
 use backends::diff::diff;
 use backends::plan::{Change, Plan};
 use backends::state::{Encapsulation, Ipip, KernelState, Link, LinkKind, Nexthop, Route, RouteKey, Scope, Tag, Via};
 use ipam::Mac;
-use ipnet::IpNet;
 use kernel::Hand;
 use netns_harness::in_guest;
+use overlay::{link as name, net};
 use sandbox::Sandbox;
 
 const V4: &str = "flannel.ipip";
 const V6: &str = "flannel-v6.ipip";
 
-fn name(text: &str) -> LinkName {
-    LinkName::new(text).unwrap()
-}
-
-fn net(text: &str) -> IpNet {
-    text.parse().unwrap()
-}
-
 fn scope() -> Scope {
-    Scope {
-        alias: "towpath /run/flannel/subnet.env".to_owned(),
-        table: "towpath".to_owned(),
-        links: vec![name(V4), name(V6)],
-        networks: vec![net("10.0.0.0/8"), net("fd00::/16")],
-        sysctls: Vec::new(),
-    }
+    Scope { links: vec![name(V4), name(V6)], sysctls: Vec::new(), ..overlay::scope() }
 }
 
 /// This node, 192.0.2.1 and 2001:db8::1, with its two devices and nobody else.

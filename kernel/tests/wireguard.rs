@@ -2,17 +2,19 @@
 //! and nothing else touched. On the lab's second kernel, because not every machine's own has WireGuard.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod overlay;
 mod sandbox;
 
 use backends::diff::diff;
 use backends::plan::{Change, Plan};
 use backends::state::{
-    KernelState, Link, LinkKind, LinkName, Peer, PeerKey, Remote, Route, RouteKey, Scope, Tag, Via, WireGuard,
+    KernelState, Link, LinkKind, Peer, PeerKey, Remote, Route, RouteKey, Scope, Tag, Via, WireGuard,
 };
 use ipam::{Mac, PublicKey, SecretKey};
 use ipnet::IpNet;
 use kernel::Hand;
 use netns_harness::in_guest;
+use overlay::{link as name, net};
 use sandbox::{Sandbox, needs, wait_for};
 
 const DEVICE: &str = "flannel-wg";
@@ -25,22 +27,8 @@ fn key_pair(node: &Sandbox) -> (PublicKey, SecretKey) {
     (public.trim().parse().unwrap(), private.trim().parse().unwrap())
 }
 
-fn name(text: &str) -> LinkName {
-    LinkName::new(text).unwrap()
-}
-
-fn net(text: &str) -> IpNet {
-    text.parse().unwrap()
-}
-
 fn scope() -> Scope {
-    Scope {
-        alias: "towpath /run/flannel/subnet.env".to_owned(),
-        table: "towpath".to_owned(),
-        links: vec![name(DEVICE)],
-        networks: vec![net("10.0.0.0/8"), net("fd00::/16")],
-        sysctls: Vec::new(),
-    }
+    Scope { links: vec![name(DEVICE)], sysctls: Vec::new(), ..overlay::scope() }
 }
 
 fn device(key: PublicKey, port: u16) -> KernelState {

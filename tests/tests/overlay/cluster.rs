@@ -175,6 +175,16 @@ pub fn wait_picture(node: &Node, expected: &Picture) -> Result<()> {
     wait_for(&what, LIMIT, || expected.compare(&Picture::of(node)?))
 }
 
+/// Kills a daemon and starts it again: the store has spoken, a whole look came after it, and nothing had to be changed.
+pub fn killed_and_back(daemon: &Daemon, expected: &Picture) -> Result<()> {
+    daemon.kill()?;
+    daemon.restart()?;
+    daemon.wait_ready(LIMIT)?;
+    daemon.wait_log("leases", LIMIT)?;
+    ensure!(counted(daemon, "towpath_kernel_changes_total")? == 0.0, "changes: {}", daemon.log_tail(20));
+    wait_picture(daemon.node(), expected)
+}
+
 /// Waits until a counter of a daemon is more than it was.
 pub fn wait_counted(daemon: &Daemon, metric: &str, before: f64) -> Result<f64> {
     wait_for(&format!("more of {metric} than {before}"), LIMIT, || {

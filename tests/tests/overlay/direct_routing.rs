@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use ipam::Family;
 use netns_harness::{Daemon, Matrix, Pod, wait_for};
 
-use crate::cluster::{Cluster, LIMIT, counted, stream, subnets, wait_picture};
+use crate::cluster::{Cluster, LIMIT, counted, killed_and_back, stream, subnets};
 use crate::picture::Picture;
 
 const DIRECT: &str = r#"{"Network": "10.244.0.0/16", "IPv6Network": "fd00:10:244::/48", "EnableIPv6": true,
@@ -44,7 +44,7 @@ fn each_peer_is_reached_directly_where_it_can_be_and_loses_nothing_when_that_cha
     wait_way(&alpha, &gamma, Family::V6, "eth0")?;
     wait_way(&gamma, &alpha, Family::V4, "eth0")?;
     wait_for("the pods to talk both ways at once", LIMIT, talk)?;
-    a_restart_changes_nothing(&alpha)?;
+    killed_and_back(&alpha, &Picture::of(alpha.node())?)?;
     changes_under_traffic(&cluster, [&alpha, &beta], [&pods[0], &pods[1]])?;
     assert_eq!(counted(&alpha, "towpath_kernel_refusals_total")?, 0.0, "{}", alpha.log());
     Ok(())
@@ -88,14 +88,4 @@ fn wait_way(from: &Daemon, to: &Daemon, family: Family, device: &str) -> Result<
         ensure!(routes.contains(&format!(" dev {device} ")), "{routes}");
         Ok(())
     })
-}
-
-fn a_restart_changes_nothing(daemon: &Daemon) -> Result<()> {
-    let picture = Picture::of(daemon.node())?;
-    daemon.kill()?;
-    daemon.restart()?;
-    daemon.wait_ready(LIMIT)?;
-    daemon.wait_log("leases", LIMIT)?;
-    ensure!(counted(daemon, "towpath_kernel_changes_total")? == 0.0, "changes: {}", daemon.log_tail(20));
-    wait_picture(daemon.node(), &picture)
 }

@@ -5,7 +5,8 @@ use ipam::{Family, Stack};
 use netns_harness::{Daemon, Matrix, Node, Pod, Signal, wait_for};
 
 use crate::cluster::{
-    Cluster, LIMIT, PREFIX, counted, nth, stream, subnets, told, wait_counted, wait_picture, wait_route,
+    Cluster, LIMIT, PREFIX, counted, killed_and_back, nth, stream, subnets, told, wait_counted, wait_picture,
+    wait_route,
 };
 use crate::flannel::{key, numbered};
 use crate::picture::Picture;
@@ -48,12 +49,7 @@ fn pods_talk_in_both_families_and_a_restart_changes_nothing() -> Result<()> {
     published(&cluster)?;
     let said = explained(&cluster, alpha, &pods[1].address(Family::V6)?.to_string())?;
     ensure!(said.contains("dev eth0, as they are") && !said.contains("MISSING"), "{said}");
-    alpha.kill()?;
-    alpha.restart()?;
-    alpha.wait_ready(LIMIT)?;
-    alpha.wait_log("leases", LIMIT)?;
-    ensure!(counted(alpha, "towpath_kernel_changes_total")? == 0.0, "changes: {}", alpha.log_tail(20));
-    wait_picture(alpha.node(), &picture)?;
+    killed_and_back(alpha, &picture)?;
     each_is_put_back(alpha, beta, &picture)?;
     wait_talk(&pods)
 }

@@ -6,7 +6,7 @@ use ipam::{Family, Stack};
 use netns_harness::{Daemon, Matrix, Node, Pace, Pod, Signal, Station, Stream, in_guest, wait_for};
 
 use crate::cluster::{
-    Cluster, DUAL, LIMIT, PREFIX, counted, nth, subnets, told, wait_counted, wait_picture, wait_route,
+    Cluster, DUAL, LIMIT, PREFIX, counted, killed_and_back, nth, subnets, told, wait_counted, wait_picture, wait_route,
 };
 use crate::flannel::numbered;
 use crate::picture::Picture;
@@ -50,12 +50,7 @@ fn pods_talk_over_ipip_in_both_families_and_a_restart_changes_nothing() -> Resul
         published(&cluster)?;
         large_packets(&pods)?;
         let picture = Picture::of(alpha.node())?;
-        alpha.kill()?;
-        alpha.restart()?;
-        alpha.wait_ready(LIMIT)?;
-        alpha.wait_log("leases", LIMIT)?;
-        ensure!(counted(alpha, "towpath_kernel_changes_total")? == 0.0, "changes: {}", alpha.log_tail(20));
-        wait_picture(alpha.node(), &picture)?;
+        killed_and_back(alpha, &picture)?;
         let nets = subnets(beta)?;
         let net = |family| nets.get(family).map(ToString::to_string).unwrap_or_default();
         let fill = |text: &str| text.replace("$4", &net(Family::V4)).replace("$6", &net(Family::V6));

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use ipam::{Family, Stack};
 use netns_harness::{Daemon, Pod, Station, wait_for};
 
-use crate::cluster::{Cluster, DUAL, LIMIT, counted, subnets, wait_picture, wait_route};
+use crate::cluster::{Cluster, DUAL, LIMIT, killed_and_back, subnets, wait_route};
 use crate::host_gw::explained;
 use crate::picture::Picture;
 use crate::talk::source_seen;
@@ -55,7 +55,7 @@ fn pods_keep_their_addresses_or_get_another_where_it_is_asked_for() -> Result<()
         wait_for(&format!("{} to see the pod's own {family} address", peer.node().name()), LIMIT, kept)?;
     }
     assert_eq!(seen(cluster.lab.switch(), Family::V4)?.to_string(), FIXED);
-    a_restart_changes_nothing(&alpha)?;
+    killed_and_back(&alpha, &Picture::of(alpha.node())?)?;
     let said = explained(&cluster, &alpha, "10.244.255.77")?;
     ensure!(said.contains("no node has a lease on it") && said.contains("present    route unreachable"), "{said}");
     nobody_s_addresses_are_refused(&alpha, &pod)
@@ -68,16 +68,6 @@ fn wait_rules(daemon: &Daemon, words: &[&str], count: usize) -> Result<()> {
         ensure!(rules.len() == count, "{rules:#?}");
         Ok(())
     })
-}
-
-fn a_restart_changes_nothing(daemon: &Daemon) -> Result<()> {
-    let picture = Picture::of(daemon.node())?;
-    daemon.kill()?;
-    daemon.restart()?;
-    daemon.wait_ready(LIMIT)?;
-    daemon.wait_log("leases", LIMIT)?;
-    ensure!(counted(daemon, "towpath_kernel_changes_total")? == 0.0, "changes: {}", daemon.log_tail(20));
-    wait_picture(daemon.node(), &picture)
 }
 
 fn nobody_s_addresses_are_refused(daemon: &Daemon, pod: &Pod) -> Result<()> {
