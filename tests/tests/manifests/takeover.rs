@@ -175,13 +175,13 @@ fn what_cannot_be_taken_over_is_refused_before_anything_is_touched() {
     let none = ground.towpathctl(&["migrate", "from-flannel", "--yes"]);
     assert!(text(&none.stderr).contains("no DaemonSet of this cluster runs flannel"), "{}", text(&none.stderr));
     ground.node("alpha", 1);
-    kubectl.apply(&FLANNEL.replace(r#""Type": "vxlan""#, r#""Type": "wireguard""#)).unwrap();
+    kubectl.apply(&FLANNEL.replace(r#""Type": "vxlan""#, r#""Type": "udp""#)).unwrap();
     let _kubelets = Kubelets::start(kubectl.clone());
     ground.images(1);
     let output = ground.towpathctl(&["migrate", "from-flannel", "--yes"]);
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("NO       the backend is wireguard"), "{said}");
+    assert!(said.contains("NO       the backend is udp"), "{said}");
     assert_eq!(ground.daemonset()["metadata"]["generation"], 1);
     let back = ground.towpathctl(&["migrate", "to-flannel", "--yes"]);
     assert!(text(&back.stdout).contains("There is nothing to do"), "{}", text(&back.stderr));

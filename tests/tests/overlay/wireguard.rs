@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use netns_harness::{Daemon, DaemonOptions, Matrix, Node, Pace, Pod, Signal, Stream, in_guest, wait_for};
 use std::time::Duration;
 
-use crate::cluster::{Cluster, LIMIT, PREFIX, counted, nth, subnets, told, wait_picture};
+use crate::cluster::{Cluster, LIMIT, PREFIX, killed_and_back, nth, subnets, told};
 use crate::picture::Picture;
 
 /// A configuration with more of the backend's keys.
@@ -52,12 +52,7 @@ fn talk_and_stay(name: &str, (families, backend): (&str, &str), devices: &[(&str
     assert_eq!(ports, expected);
     let (picture, sessions) = (Picture::of(alpha.node())?, wg(alpha, "latest-handshakes")?);
     ensure!(sessions.len() == devices.len() && !sessions.iter().any(|line| line.ends_with("\t0")), "{sessions:?}");
-    alpha.kill()?;
-    alpha.restart()?;
-    alpha.wait_ready(LIMIT)?;
-    alpha.wait_log("leases", LIMIT)?;
-    ensure!(counted(alpha, "towpath_kernel_changes_total")? == 0.0, "changes: {}", alpha.log_tail(20));
-    wait_picture(alpha.node(), &picture)?;
+    killed_and_back(alpha, &picture)?;
     assert_eq!(wg(alpha, "latest-handshakes")?, sessions, "a handshake was lost, or made anew");
     wait_talk(&pods)
 }
@@ -125,8 +120,9 @@ fn a_node_that_comes_or_goes_touches_no_other_session_and_no_packet() -> Result<
             Ok(())
         })?;
         assert_eq!(wg(alpha, "latest-handshakes")?, before);
+        running.wait_more(10, LIMIT)?;
         let report = running.stop()?;
-        ensure!(report.lost() == 0 && report.sent > 100, "{report:?}");
+        ensure!(report.lost() == 0, "{report:?}");
         let lease = cluster.etcd()?.ctl(&["get", "--prefix", &format!("{PREFIX}/subnets/")])?;
         ensure!(lease.contains(r#""BackendType":"wireguard""#) && lease.contains(r#""PublicKey":""#), "{lease}");
         ensure!(!beta.log().contains("AQE="), "the shared key is in the log");
@@ -277,8 +273,9 @@ fn new_keys_for_all_nodes_cost_no_packet() -> Result<()> {
             wait_talk(&pods)?;
         }
         for (stream, way) in streams.into_iter().zip(ways) {
+            stream.wait_more(10, LIMIT)?;
             let report = stream.stop()?;
-            ensure!(report.lost() == 0 && report.sent > 100, "{way:?}: {report:?}");
+            ensure!(report.lost() == 0, "{way:?}: {report:?}");
         }
         for daemon in &daemons {
             let files =
@@ -310,10 +307,11 @@ fn from_vxlan_to_wireguard_and_back_no_packet_is_lost() -> Result<()> {
                 })
                 .with_context(|| daemon.log_tail(40))?;
             }
+            running.wait_more(10, LIMIT)?;
             wait_talk(&pods)?;
         }
         let report = running.stop()?;
-        ensure!(report.lost() == 0 && report.sent > 20, "{report:?}");
+        ensure!(report.lost() == 0, "{report:?}");
         Ok(())
     })
 }
