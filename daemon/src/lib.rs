@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ask;
+pub mod bgp;
 pub mod burial;
 pub mod config;
 pub mod device_lock;

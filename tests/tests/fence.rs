@@ -42,7 +42,7 @@ const DIRECTIONS: [(&str, &[&str]); 9] = [
     ("towpathctl", &["ipam", "backends", "kernel", "towpath"]),
     // The daemon repairs the plugin's directory, with the plugin's library.
     ("towpath-image", &[]),
-    ("towpathd", &["ipam", "backends", "kernel", "towpath"]),
+    ("towpathd", &["ipam", "backends", "bgp", "kernel", "towpath"]),
     ("netns-harness", &["ipam"]),
 ];
 

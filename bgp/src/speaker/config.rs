@@ -71,7 +71,7 @@ pub struct Graceful {
 }
 
 /// A peer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
     /// Where it is.
     pub address: IpAddr,

@@ -1,0 +1,29 @@
+//! [`Learnt`]: what the speaker tells the node loop of routes that others announced.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use backends::state::LinkName;
+use bgp::wire::Family;
+use ipnet::IpNet;
+
+/// Prefixes that one message tells of at most.
+pub const MOST_ROUTES: usize = 4096;
+
+/// What was learnt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Learnt {
+    /// What leads to each of these prefixes now; nothing for one that is gone. A prefix stands once, at most [`MOST_ROUTES`] of them.
+    Routes(Vec<(IpNet, BTreeSet<NextHop>)>),
+    /// Everybody who was expected has told all routes of a family, or had the time for it: what the kernel has and nobody announced may go.
+    Settled(Family),
+}
+
+/// Where packets are handed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextHop {
+    /// The router; of either family, whatever the prefix's (RFC 8950).
+    pub address: IpAddr,
+    /// The link that it is on, where the address alone does not say it (link-local ones).
+    pub link: Option<LinkName>,
+}

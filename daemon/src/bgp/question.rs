@@ -1,0 +1,60 @@
+//! [`Question`]: what somebody outside wants to know of the speaker, or wants of it. The shell answers between two pieces of work; an answer is
+//! plain data ([`super::views`]).
+
+use ipnet::IpNet;
+use tokio::sync::{mpsc, oneshot};
+
+use super::views::{Happening, PathView, PeerView, RouteView, TrialView};
+use super::wish::NeighbourName;
+
+/// What is asked, with the place where the answer goes. Who asked may be gone by then: nobody misses the answer.
+#[derive(Debug)]
+pub enum Question {
+    /// All peers, in the order of their names.
+    Peers(oneshot::Sender<Vec<PeerView>>),
+    /// The best routes, in pieces, until there are no more or the channel is closed.
+    Routes(RouteFilter, mpsc::Sender<Vec<RouteView>>),
+    /// All paths to one prefix, the best first, and why.
+    Explain(IpNet, oneshot::Sender<Vec<PathView>>),
+    /// What happens from now on; a watcher that does not keep up is dropped.
+    Monitor(mpsc::Sender<Happening>),
+    /// What a route would meet in a peer's policy, rule by rule; or why that cannot be said.
+    Test(Box<Trial>, oneshot::Sender<Result<TrialView, String>>),
+    /// Leave: peers are told to look for other ways (RFC 8326), then that we go, with these words (RFC 9003). Answered when it is done.
+    Drain(String, oneshot::Sender<()>),
+    /// Come back after that.
+    Resume(oneshot::Sender<()>),
+}
+
+/// Which routes.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RouteFilter {
+    /// Only those within this prefix.
+    pub within: Option<IpNet>,
+    /// Only those with a path of this peer.
+    pub neighbour: Option<NeighbourName>,
+}
+
+/// A route that is tried against a policy, without there being one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// Whose policy.
+    pub neighbour: NeighbourName,
+    /// Which of the two.
+    pub way: Way,
+    /// The route's prefix.
+    pub prefix: IpNet,
+    /// What is said of it.
+    pub attributes: bgp::wire::Attributes,
+    /// Its next hop.
+    pub hop: bgp::wire::NextHop,
+}
+
+/// Which way routes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the peer.
+    Import,
+    /// To it.
+    Export,
+}

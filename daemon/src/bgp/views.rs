@@ -1,0 +1,125 @@
+//! What is told of the speaker to people and programs: plain values, serialised as they stand (`-o json`).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// A peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// What it is called.
+    pub name: String,
+    /// Its address, once that is known.
+    pub address: Option<IpAddr>,
+    /// The link of an unnumbered one.
+    pub link: Option<String>,
+    /// Its AS: as its OPEN said, or as it is expected.
+    pub asn: Option<u32>,
+    /// Its BGP identifier, while a session is up.
+    pub identifier: Option<IpAddr>,
+    /// The state of the connection that is farthest: `Established`.
+    pub state: String,
+    /// Seconds in that state.
+    pub since_secs: u64,
+    /// Paths that are kept of it.
+    pub prefixes_in: usize,
+    /// Routes that it was told.
+    pub prefixes_out: usize,
+    /// Bytes that wait for it.
+    pub queued_bytes: usize,
+    /// How often a session was lost.
+    pub flaps: u32,
+    /// Bytes and messages since it is known.
+    pub traffic: TrafficView,
+    /// Why the last session ended or the last attempt failed, or what is the matter now: one sentence.
+    pub trouble: Option<String>,
+    /// What it can, as its OPEN said.
+    pub capabilities: Vec<String>,
+    /// The families that are spoken.
+    pub families: Vec<String>,
+    /// Whether its routes are kept though it is away.
+    pub stale: bool,
+    /// Whether this node is not ready without it.
+    pub required: bool,
+    /// Who wants it: `configuration`, `node b`, `range 10.0.0.0/8`.
+    pub origin: String,
+}
+
+/// What went over a peer's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TrafficView {
+    /// Bytes that came.
+    pub bytes_in: u64,
+    /// Bytes that went.
+    pub bytes_out: u64,
+    /// Connections that came about, both ways.
+    pub connections: u64,
+}
+
+/// A route that is best.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteView {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// Whose path it is.
+    pub neighbour: String,
+    /// Where it leads; more than one where several are used together.
+    pub next_hops: Vec<IpAddr>,
+    /// The AS path, as people write it.
+    pub as_path: String,
+}
+
+/// A path to a prefix, and how it fared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathView {
+    /// Whose it is.
+    pub neighbour: String,
+    /// Where it leads.
+    pub next_hop: IpAddr,
+    /// The AS path, as people write it.
+    pub as_path: String,
+    /// LOCAL_PREF.
+    pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC.
+    pub metric: Option<u32>,
+    /// Communities of all kinds, as people write them.
+    pub communities: Vec<String>,
+    /// Whether it is kept of a peer that is away.
+    pub stale: bool,
+    /// How it fared, and by which step: `best: the shorter AS path`.
+    pub outcome: String,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Happening {
+    /// A session came up.
+    Up {
+        /// Whose.
+        neighbour: String,
+    },
+    /// A session went down, or an attempt failed.
+    Down {
+        /// Whose.
+        neighbour: String,
+        /// Why, in one sentence.
+        reason: String,
+    },
+    /// Another way is best to a prefix, or none is.
+    Route {
+        /// The prefix.
+        prefix: IpNet,
+        /// Where it leads now.
+        next_hops: Vec<IpAddr>,
+    },
+}
+
+/// What a route meets in a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialView {
+    /// What each rule made of it, one sentence each, to the one that decides.
+    pub met: Vec<String>,
+    /// Whether it goes through.
+    pub accepted: bool,
+}
