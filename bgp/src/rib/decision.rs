@@ -164,6 +164,9 @@ impl Contest<'_> {
 
 /// The best of some paths; `None` of none.
 pub fn decide(candidates: &[Candidate], preferences: &Preferences) -> Option<Decision> {
+    if candidates.is_empty() {
+        return None;
+    }
     let alive: Vec<usize> = (0..candidates.len()).collect();
     let mut contest = Contest { candidates, alive, out_at: vec![None; candidates.len()], last: Step::Only };
     contest.least(Step::LongLivedStale, |path| path.long_lived_stale);

@@ -33,14 +33,20 @@ pub(super) struct News {
     gone_for: BTreeMap<PeerId, Routes>,
     pub(super) buckets: Vec<(Bucket, Routes)>,
     index: HashMap<Bucket, usize>,
+    /// Where the last route went: the next is mostly of the same UPDATE.
+    last: Option<(Bucket, usize)>,
 }
 
 impl News {
     pub(super) fn announce(&mut self, bucket: Bucket, route: (u32, DestinationId)) {
-        let place = *self.index.entry(bucket).or_insert_with(|| {
-            self.buckets.push((bucket, Vec::new()));
-            self.buckets.len() - 1
-        });
+        let place = match self.last {
+            Some((last, place)) if last == bucket => place,
+            _ => *self.index.entry(bucket).or_insert_with(|| {
+                self.buckets.push((bucket, Vec::new()));
+                self.buckets.len() - 1
+            }),
+        };
+        self.last = Some((bucket, place));
         if let Some((_, routes)) = self.buckets.get_mut(place) {
             routes.push(route);
         }
