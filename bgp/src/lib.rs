@@ -4,6 +4,7 @@
 //! nothing and waits for nothing; the daemon has the sockets, the clock and the kernel.
 #![forbid(unsafe_code)]
 
+pub mod bfd;
 pub mod machine;
 pub mod policy;
 pub mod rib;
