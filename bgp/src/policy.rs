@@ -11,11 +11,9 @@ pub mod action;
 pub mod condition;
 pub mod prefixes;
 
-pub use action::{Action, Target};
-pub use condition::{Condition, Route};
+pub use action::{Action, Changed, Target};
+pub use condition::{Condition, Peers, Route, Sender};
 pub use prefixes::{PrefixRange, Prefixes};
-
-use crate::wire::{Attributes, NextHop};
 
 /// Rules that one policy can have.
 pub const MOST_RULES: usize = 128;
@@ -133,12 +131,17 @@ impl Policy {
     }
 
     /// Does what the rules that fired say.
-    pub fn change(&self, judgement: Judgement, attributes: &mut Attributes, hop: &mut NextHop) {
+    pub fn change(&self, judgement: Judgement, route: &mut Changed<'_>) {
         for (place, rule) in self.rules.iter().enumerate() {
             if judgement.fired & (1 << place) != 0 && rule.then != Then::Reject {
-                rule.actions.iter().for_each(|action| action.apply(attributes, hop));
+                rule.actions.iter().for_each(|action| action.apply(route));
             }
         }
+    }
+
+    /// The rules, in their order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 
     /// What a route meets, rule by rule, to the one that decides.
@@ -161,6 +164,11 @@ impl Policy {
     }
 }
 
+/// Items with commas between them.
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -173,7 +181,9 @@ impl fmt::Display for Verdict {
 impl fmt::Display for Met<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.rule, self.failed, self.verdict) {
-            (Some(rule), Some(condition), _) => write!(f, "rule `{}`: passed over, not {condition}", rule.name),
+            (Some(rule), Some(condition), _) => {
+                write!(f, "rule `{}`: passed over, because it is not so: {condition}", rule.name)
+            }
             (Some(rule), None, Some(verdict)) => write!(f, "rule `{}`: {verdict}", rule.name),
             (Some(rule), None, None) => write!(f, "rule `{}`: holds, and the next is asked", rule.name),
             (None, _, Some(verdict)) => write!(f, "no rule decides: {verdict}"),

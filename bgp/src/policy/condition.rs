@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::rib::PeerId;
+use crate::rib::Relation;
 use crate::wire::{Attributes, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, Nlri, Origin};
 
+use super::list;
 use super::prefixes::Prefixes;
 
 /// A route as policy sees it.
@@ -20,7 +21,46 @@ pub struct Route<'a> {
     /// Where it leads.
     pub hop: NextHop,
     /// On import whom it comes from, on export whom it came from.
-    pub peer: PeerId,
+    pub sender: Sender,
+}
+
+/// Whom a route is from. By what it is and not by a number, so that a policy can be written before there are sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// What it is to us.
+    pub relation: Relation,
+    /// Its AS; ours for a route that begins here.
+    pub asn: u32,
+    /// Its address; none for a route that begins here.
+    pub address: Option<IpAddr>,
+}
+
+/// Some peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peers {
+    /// Those with an address in here.
+    At(IpNet),
+    /// Those of this AS; routes that begin here are not meant.
+    Of(u32),
+    /// Those of other systems.
+    External,
+    /// Those of our AS.
+    Internal,
+    /// Nobody: the route begins here.
+    Local,
+}
+
+impl Peers {
+    /// Whether a sender is among them.
+    pub fn has(&self, sender: &Sender) -> bool {
+        match self {
+            Peers::At(net) => sender.address.is_some_and(|address| net.contains(&address)),
+            Peers::Of(asn) => sender.relation != Relation::Local && sender.asn == *asn,
+            Peers::External => sender.relation.is_external(),
+            Peers::Internal => sender.relation.is_internal(),
+            Peers::Local => sender.relation == Relation::Local,
+        }
+    }
 }
 
 /// What a rule asks.
@@ -49,7 +89,7 @@ pub enum Condition {
     /// The family is any of these.
     Family(Vec<Family>),
     /// The peer is any of these.
-    Peer(Vec<PeerId>),
+    Peer(Vec<Peers>),
     /// The opposite.
     Not(Box<Condition>),
 }
@@ -79,14 +119,23 @@ impl Condition {
                 hops.into_iter().flatten().any(|hop| any.iter().any(|net| net.contains(&hop)))
             }
             Condition::Family(any) => any.contains(&route.nlri.family()),
-            Condition::Peer(any) => any.contains(&route.peer),
+            Condition::Peer(any) => any.iter().any(|peers| peers.has(&route.sender)),
             Condition::Not(condition) => !condition.holds(route),
         }
     }
 }
 
-fn list<T: fmt::Display>(items: &[T]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+impl fmt::Display for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peers::At(net) if net.prefix_len() == net.max_prefix_len() => write!(f, "{}", net.addr()),
+            Peers::At(net) => write!(f, "{net}"),
+            Peers::Of(asn) => write!(f, "AS {asn}"),
+            Peers::External => f.write_str("external"),
+            Peers::Internal => f.write_str("internal"),
+            Peers::Local => f.write_str("local"),
+        }
+    }
 }
 
 impl fmt::Display for Condition {
@@ -96,6 +145,7 @@ impl fmt::Display for Condition {
             Condition::Community(any) => write!(f, "community {}", list(any)),
             Condition::Large(any) => write!(f, "large community {}", list(any)),
             Condition::Extended(any) => write!(f, "extended community {}", list(any)),
+            Condition::PathLength(least, usize::MAX) => write!(f, "path of {least} or more"),
             Condition::PathLength(least, most) => write!(f, "path of {least} to {most}"),
             Condition::PathContains(any) => write!(f, "path through {}", list(any)),
             Condition::PathFirst(any) => write!(f, "path that begins with {}", list(any)),

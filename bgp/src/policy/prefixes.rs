@@ -52,7 +52,7 @@ impl fmt::Display for PrefixRange {
         write!(f, "{}", self.net)?;
         match (self.at_least, self.at_most) {
             (least, most) if least == most && least == self.net.prefix_len() => Ok(()),
-            (least, most) => write!(f, " length {least} to {most}"),
+            (least, most) => write!(f, " ge {least} le {most}"),
         }
     }
 }

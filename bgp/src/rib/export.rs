@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::policy::{Judgement, Policy, Route, Verdict};
+use crate::policy::{Changed, Judgement, Policy, Route, Verdict};
 use crate::wire::attributes::Attributes;
 use crate::wire::capability::Role;
 use crate::wire::packing::Sheet;
@@ -101,16 +101,18 @@ impl<'r> Exporter<'r> {
         if !self.may_go(summary, self.sources.relation(peer)) {
             return None;
         }
+        let sender = self.sources.sender(peer, self.settings.asn);
         if self.terms.policy.is_plain() {
             let none = Attributes::default();
-            let judgement = self.terms.policy.judge(&Route { nlri, attributes: &none, hop: self.sets.hop(set)?, peer });
+            let judgement =
+                self.terms.policy.judge(&Route { nlri, attributes: &none, hop: self.sets.hop(set)?, sender });
             return (judgement.verdict == Verdict::Accept).then_some(Bucket { peer, set, judgement });
         }
         if self.decoded.as_ref().is_none_or(|(known, ..)| *known != set) {
             self.decoded = self.sets.get(set).map(|(attributes, hop)| (set, attributes, hop));
         }
         let (_, attributes, hop) = self.decoded.as_ref()?;
-        let judgement = self.terms.policy.judge(&Route { nlri, attributes, hop: *hop, peer });
+        let judgement = self.terms.policy.judge(&Route { nlri, attributes, hop: *hop, sender });
         (judgement.verdict == Verdict::Accept).then_some(Bucket { peer, set, judgement })
     }
 
@@ -129,10 +131,12 @@ impl<'r> Exporter<'r> {
 
     /// What stands in the UPDATEs of a bucket; `None` when there is no next hop to give.
     pub fn sheet(&self, bucket: &Bucket) -> Option<Sheet> {
-        let (mut attributes, mut hop) = self.sets.get(bucket.set)?;
-        let (learnt, metric) = (hop, attributes.med);
-        self.terms.policy.change(bucket.judgement, &mut attributes, &mut hop);
-        let hop = if hop == learnt { self.hop(learnt, bucket.peer)? } else { hop };
+        let (mut attributes, learnt) = self.sets.get(bucket.set)?;
+        let metric = attributes.med;
+        let (family, sender) = (self.terms.family.family, self.settings.asn);
+        let mut changed = Changed { attributes: &mut attributes, hop: None, family, sender };
+        self.terms.policy.change(bucket.judgement, &mut changed);
+        let hop = changed.hop.or_else(|| self.hop(learnt, bucket.peer))?;
         match self.terms.relation.is_external() {
             true => {
                 // A metric that another AS told us is not the next one's business; one that policy or we ourselves set is.

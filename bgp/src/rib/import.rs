@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::policy::{Judgement, Route, Verdict};
+use crate::policy::{Changed, Judgement, Route, Verdict};
 use crate::wire::capability::Role;
 use crate::wire::{Attributes, Community, NextHop, Nlri, NlriList, Update};
 
@@ -49,7 +49,7 @@ impl Rib {
         let mut rejected = 0;
         let mut known: Option<(Judgement, SetId)> = None;
         for (path_id, nlri) in list.iter() {
-            let route = Route { nlri, attributes, hop, peer };
+            let route = Route { nlri, attributes, hop, sender: source.sender() };
             let judgement = match refused {
                 true => Judgement { verdict: Verdict::Reject, fired: 0 },
                 false => source.import.judge(&route),
@@ -62,7 +62,7 @@ impl Rib {
             let set = match known {
                 Some((same, set)) if same == judgement => set,
                 _ => {
-                    let set = self.changed_set(&source, judgement, attributes, hop);
+                    let set = self.changed_set(&source, judgement, &route);
                     // A reference of our own, until the next: or the set could go between two routes that share it.
                     self.sets.retain(set);
                     if let Some((_, before)) = known.replace((judgement, set)) {
@@ -80,12 +80,15 @@ impl Rib {
         rejected
     }
 
-    fn changed_set(&mut self, source: &Source, judgement: Judgement, attributes: &Attributes, hop: NextHop) -> SetId {
+    fn changed_set(&mut self, source: &Source, judgement: Judgement, route: &Route<'_>) -> SetId {
         if judgement.fired == 0 {
-            return self.sets.intern(attributes, hop);
+            return self.sets.intern(route.attributes, route.hop);
         }
-        let (mut attributes, mut hop) = (attributes.clone(), hop);
-        source.import.change(judgement, &mut attributes, &mut hop);
+        let mut attributes = route.attributes.clone();
+        let family = route.nlri.family();
+        let mut changed = Changed { attributes: &mut attributes, hop: None, family, sender: source.asn };
+        source.import.change(judgement, &mut changed);
+        let hop = changed.hop.unwrap_or(route.hop);
         self.sets.intern(&attributes, hop)
     }
 

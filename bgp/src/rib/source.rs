@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::policy::Policy;
+use crate::policy::{Policy, Sender};
 use crate::wire::Family;
 use crate::wire::capability::Role;
 
@@ -70,6 +70,13 @@ pub struct Source {
     pub import: Arc<Policy>,
 }
 
+impl Source {
+    /// The same as policy sees it.
+    pub fn sender(&self) -> Sender {
+        Sender { relation: self.relation, asn: self.asn, address: Some(self.address) }
+    }
+}
+
 /// All peers.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
@@ -91,6 +98,12 @@ impl Sources {
 
     pub fn get(&self, peer: PeerId) -> Option<&Source> {
         self.known.get(usize::from(peer.0))?.as_ref()
+    }
+
+    /// Whom a route is from; `ours` is our AS, in which those begin that are of no peer.
+    pub fn sender(&self, peer: PeerId, ours: u32) -> Sender {
+        let local = Sender { relation: Relation::Local, asn: ours, address: None };
+        self.get(peer).map_or(local, Source::sender)
     }
 
     pub fn relation(&self, peer: PeerId) -> Relation {

@@ -197,7 +197,8 @@ fn policy_decides_in_both_directions() {
     let rule = |actions| Rule { name: "all".into(), conditions: vec![], actions, then: Then::Accept };
     let policy = |actions| Arc::new(Policy::new(vec![rule(actions)], Verdict::Reject).unwrap());
     let change = |source: &mut Source, terms: &mut GroupTerms| {
-        source.import = policy(vec![crate::policy::Action::SetMed(Some(1)), crate::policy::Action::Prepend(65001, 1)]);
+        source.import =
+            policy(vec![crate::policy::Action::SetMed(Some(1)), crate::policy::Action::Prepend(Some(65001), 1)]);
         terms.policy = policy(vec![crate::policy::Action::SetMed(Some(77))]);
     };
     let sent = told(Relation::External, &path(1), change).unwrap();
