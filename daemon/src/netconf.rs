@@ -10,6 +10,7 @@ mod ipip;
 mod json;
 mod masquerade;
 mod object;
+pub mod policy;
 mod udp;
 mod vxlan;
 mod wireguard;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 use crate::config::{Mistake, Mistakes, StoreSettings};
 use json::Value;
 use object::{Findings, Object};
+use policy::Policies;
 
 /// The cluster's network.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +36,8 @@ pub struct Network {
     pub backend: Backend,
     /// Of which of pods' packets the source is not masqueraded.
     pub exceptions: Exceptions,
+    /// Which routes BGP peers are told and which are taken from them, by name.
+    pub policies: Policies,
     /// What was read and looks wrong but harms nothing: one sentence each.
     pub warnings: Vec<String>,
 }
@@ -80,20 +84,13 @@ pub fn read(text: &str, division: Division) -> Result<Network, Mistakes> {
     let mut findings = Findings::default();
     let network = network(&fields, division, &mut findings);
     match network {
-        Some((pools, backend, exceptions)) if findings.mistakes.is_empty() => {
-            let networks = pools.map(|_, pool| pool.network);
-            Ok(Network { networks, pools, backend, exceptions, warnings: findings.warnings })
-        }
+        Some(network) if findings.mistakes.is_empty() => Ok(Network { warnings: findings.warnings, ..network }),
         _ => Err(Mistakes(findings.mistakes)),
     }
 }
 
 /// The parts, unless there are mistakes in them; those are all found in any case.
-fn network(
-    fields: &[(String, Value)],
-    division: Division,
-    findings: &mut Findings,
-) -> Option<(Stack<Pool>, Backend, Exceptions)> {
+fn network(fields: &[(String, Value)], division: Division, findings: &mut Findings) -> Option<Network> {
     let mut top = Object::new("", fields, findings);
     let enabled = |top: &mut Object<'_, '_>, family| match family {
         Family::V4 => top.boolean("EnableIPv4").unwrap_or(true),
@@ -112,9 +109,13 @@ fn network(
     }
     let backend = top.take("Backend");
     let exceptions = masquerade::exceptions(&mut top);
+    let policies = policy::policies(&mut top);
     top.finish();
     let backend = backend::read(backend, families.unwrap_or(Stack::V4(())), findings);
-    pools.zip(backend).map(|(pools, backend)| (pools, backend, exceptions))
+    pools.zip(backend).map(|(pools, backend)| {
+        let networks = pools.map(|_, pool| pool.network);
+        Network { networks, pools, backend, exceptions, policies, warnings: Vec::new() }
+    })
 }
 
 #[cfg(test)]

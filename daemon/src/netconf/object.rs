@@ -1,6 +1,7 @@
 //! [`Object`]: a JSON object read the way flannel's parser does: keys in any case, the last of several counts, `null` is as
 //! good as absent, types are exact.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
@@ -15,10 +16,16 @@ pub(super) struct Findings {
     pub warnings: Vec<String>,
 }
 
+/// What is wrong with a value, and what would be right.
+pub(super) type Wrong = (String, String);
+
+/// Values that a list may have.
+const LONGEST_LIST: usize = 10_000;
+
 /// An object being read, key by key.
 pub(super) struct Object<'a, 'f> {
     /// What stands before its keys when they are named: nothing, or `Backend.`
-    path: &'static str,
+    path: Cow<'static, str>,
     fields: &'a [(String, Value)],
     /// The keys asked for so far: those that are known.
     known: Vec<&'static str>,
@@ -26,8 +33,12 @@ pub(super) struct Object<'a, 'f> {
 }
 
 impl<'a, 'f> Object<'a, 'f> {
-    pub fn new(path: &'static str, fields: &'a [(String, Value)], findings: &'f mut Findings) -> Object<'a, 'f> {
-        Object { path, fields, known: Vec::new(), findings }
+    pub fn new(
+        path: impl Into<Cow<'static, str>>,
+        fields: &'a [(String, Value)],
+        findings: &'f mut Findings,
+    ) -> Object<'a, 'f> {
+        Object { path: path.into(), fields, known: Vec::new(), findings }
     }
 
     /// The value of a key, `null` included.
@@ -43,8 +54,12 @@ impl<'a, 'f> Object<'a, 'f> {
 
     /// Whether the key is there with a value.
     pub fn holds(&self, key: &str) -> bool {
-        let last = self.fields.iter().rfind(|(name, _)| name.eq_ignore_ascii_case(key));
-        last.is_some_and(|(_, value)| *value != Value::Null)
+        self.held(key).is_some_and(|value| *value != Value::Null)
+    }
+
+    /// The value of a key that is to be looked at before it is read.
+    pub fn held(&self, key: &str) -> Option<&'a Value> {
+        self.fields.iter().rfind(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
     }
 
     /// A switch.
@@ -102,15 +117,67 @@ impl<'a, 'f> Object<'a, 'f> {
 
     /// Warns about the keys that nobody asked for.
     pub fn finish(&mut self) {
-        for (name, _) in self.fields {
-            if self.known.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-                continue;
-            }
-            let near = spelling::nearest(name, self.known.iter().copied());
+        for (shown, near) in self.unknown() {
             let near = near.map(|near| format!("; did you mean {}{near}?", self.path));
-            let shown: String = name.chars().take(80).collect();
             self.warn(format!("{}{shown} is not a known key and says nothing{}", self.path, near.unwrap_or_default()));
         }
+    }
+
+    /// The same where a key that says nothing would be dangerous: a condition that is not understood would let everything through.
+    pub fn finish_strictly(&mut self) {
+        for (shown, near) in self.unknown() {
+            let known = self.known.join(", ");
+            let fix = near.map_or_else(|| format!("there are {known}"), |near| format!("write {near}"));
+            self.mistake(&shown, "", ("it is not a known key", fix));
+        }
+    }
+
+    /// The keys that nobody asked for, cut to a readable length, each with the known one that was meant, if any is near.
+    fn unknown(&self) -> Vec<(String, Option<&'static str>)> {
+        let is_known = |name: &str| self.known.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let unknown = self.fields.iter().map(|(name, _)| name).filter(|name| !is_known(name));
+        unknown
+            .map(|name| (name.chars().take(80).collect(), spelling::nearest(name, self.known.iter().copied())))
+            .collect()
+    }
+
+    /// An object in this one.
+    pub fn object<'s>(&'s mut self, key: &'static str) -> Option<Object<'a, 's>> {
+        match self.take(key)? {
+            Value::Null => None,
+            value => self.inner(key, value),
+        }
+    }
+
+    /// A value that stands somewhere in this one, which is to be an object.
+    pub fn inner<'s>(&'s mut self, name: &str, value: &'a Value) -> Option<Object<'a, 's>> {
+        let Value::Object(fields) = value else {
+            self.mistyped(name, value, "write an object in braces");
+            return None;
+        };
+        Some(Object::new(format!("{}{name}.", self.path), fields, &mut *self.findings))
+    }
+
+    /// What each item of a list is, one value being a list of one; those that are nothing are noted. `None` where the key is absent.
+    pub fn items<T>(&mut self, key: &'static str, read: impl Fn(&Value) -> Result<T, Wrong>) -> Option<Vec<T>> {
+        let value = self.take(key)?;
+        let list = match value {
+            Value::Null => return None,
+            Value::List(list) => list.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        if list.is_empty() || list.len() > LONGEST_LIST {
+            let why = if list.is_empty() { "it is empty" } else { "it is too long" };
+            self.mistake(key, "[…]", (why, format!("write 1 to {LONGEST_LIST} values, or leave it out")));
+        }
+        let mut items = Vec::new();
+        for value in list.iter().take(LONGEST_LIST) {
+            match read(value) {
+                Ok(item) => items.push(item),
+                Err((why, fix)) => self.mistake(key, &value.to_string(), (why, fix)),
+            }
+        }
+        Some(items)
     }
 
     fn mistyped(&mut self, key: &str, value: &Value, fix: &str) {

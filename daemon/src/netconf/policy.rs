@@ -1,0 +1,136 @@
+//! `Policies`: which routes are taken from BGP peers or told to them, by name.
+//!
+//! A key that nobody knows is a mistake here and not a warning as elsewhere: a condition that is not understood would hold for every route. Who
+//! uses a policy is the business of whoever reads the peers.
+
+mod actions;
+mod conditions;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bgp::policy::{MOST_RULES, Policy, Rule, Then, Verdict};
+
+use super::json::Value;
+use super::object::Object;
+use crate::spelling;
+
+/// Policies that one file may have.
+const MOST_POLICIES: usize = 1000;
+
+/// Those that everybody has, with what they do to every route.
+const BUILT_IN: [(&str, fn() -> Policy); 2] = [("accept", Policy::accept), ("reject", Policy::reject)];
+
+/// All policies of a network, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policies(BTreeMap<String, Arc<Policy>>);
+
+impl Policies {
+    /// The policy of this name; `accept` and `reject` are always there.
+    pub fn get(&self, name: &str) -> Option<Arc<Policy>> {
+        let built_in = || BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, policy)| Arc::new(policy()));
+        self.0.get(name).cloned().or_else(built_in)
+    }
+
+    /// All names, those that are always there last.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str).chain(BUILT_IN.map(|(name, _)| name))
+    }
+
+    /// The policy that a key of some object names; `None` where the key is absent or, which is noted, names none.
+    #[allow(dead_code, reason = "whoever reads peers asks it")]
+    pub(super) fn named(&self, object: &mut Object<'_, '_>, key: &'static str) -> Option<Arc<Policy>> {
+        let name = object.text(key)?;
+        let policy = self.get(name);
+        if policy.is_none() {
+            let fix = match spelling::nearest(name, self.names()) {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("there are {}", self.names().collect::<Vec<_>>().join(", ")),
+            };
+            object.mistake(key, name, ("Policies has none of this name", fix));
+        }
+        policy
+    }
+}
+
+/// Reads them. After a mistake, which is noted, a policy of its name stands there all the same, so that nobody is said to name one that is not there.
+pub(super) fn policies(top: &mut Object<'_, '_>) -> Policies {
+    let named = match top.take("Policies") {
+        None | Some(Value::Null) => return Policies::default(),
+        Some(Value::Object(named)) => named,
+        Some(other) => {
+            let fix = "write an object of lists of rules, as in {\"from-fabric\": [{\"Then\": \"accept\"}]}";
+            top.mistake("Policies", &other.to_string(), (format!("it is {}", other.kind()), fix));
+            return Policies::default();
+        }
+    };
+    let mut policies = BTreeMap::new();
+    for (name, value) in named.iter().take(MOST_POLICIES) {
+        let path = format!("Policies.{}", name.chars().take(80).collect::<String>());
+        let taken = BUILT_IN.iter().any(|(built_in, _)| built_in == name);
+        if taken || name.is_empty() || policies.contains_key(name) {
+            let why = if taken { "this name says already what it does" } else { "there is another of this name" };
+            top.mistake(&path, "", (why, "give it another name"));
+        }
+        let policy = policy(top, &path, value).unwrap_or_else(Policy::reject);
+        policies.insert(name.clone(), Arc::new(policy));
+    }
+    if named.len() > MOST_POLICIES {
+        top.mistake("Policies", "{…}", (format!("there are more than {MOST_POLICIES}"), "remove some"));
+    }
+    Policies(policies)
+}
+
+fn policy<'a>(top: &mut Object<'a, '_>, path: &str, value: &'a Value) -> Option<Policy> {
+    let Value::List(list) = value else {
+        let fix = "write a list of rules, as in [{\"Then\": \"accept\"}]";
+        top.mistake(path, &value.to_string(), (format!("it is {}, not a list", value.kind()), fix));
+        return None;
+    };
+    if list.is_empty() {
+        top.warn(format!("{path} has no rules, and so rejects every route"));
+    }
+    let mut rules = Vec::new();
+    for (index, value) in list.iter().enumerate().take(MOST_RULES) {
+        let mut object = top.inner(&format!("{path}[{index}]"), value)?;
+        rules.extend(rule(&mut object, index));
+    }
+    if list.len() > MOST_RULES {
+        let why = format!("it has {} rules and can have {MOST_RULES}", list.len());
+        top.mistake(path, "[…]", (why, "put prefixes of one kind into one rule's list"));
+        return None;
+    }
+    // What no rule decides is rejected: a route that nobody thought of goes nowhere.
+    Policy::new(rules, Verdict::Reject).ok()
+}
+
+fn rule(object: &mut Object<'_, '_>, index: usize) -> Option<Rule> {
+    let name = object.text("Name").map_or_else(|| format!("#{}", index + 1), str::to_owned);
+    let conditions = conditions::read(object);
+    let actions = actions::read(object);
+    let fix = "write \"accept\", \"reject\" or, to go on with the next rule, \"next\"";
+    let then = match object.text("Then").map(str::to_lowercase).as_deref() {
+        Some("accept") => Some(Then::Accept),
+        Some("reject") => Some(Then::Reject),
+        Some("next") => Some(Then::Next),
+        Some(other) => {
+            object.mistake("Then", other, ("it is no decision", fix));
+            None
+        }
+        None => {
+            if !object.holds("Then") {
+                object.mistake("Then", "", ("it is missing", fix));
+            }
+            None
+        }
+    };
+    if then == Some(Then::Reject) && !actions.is_empty() {
+        let why = "what is rejected is not changed";
+        object.mistake("Then", "reject", (why, "leave out Set, Add, Remove and Prepend, or accept it"));
+    }
+    object.finish_strictly();
+    Some(Rule { name, conditions, actions, then: then? })
+}
+
+#[cfg(test)]
+mod tests;
