@@ -130,7 +130,8 @@ fn no_policy_rejects_and_says_so() {
 #[test]
 fn every_action_changes_what_it_names_and_nothing_else() {
     let rt = "rt:1:2".parse().unwrap();
-    let cases: Vec<(Action, fn(&Attributes) -> String, &str)> = vec![
+    type Case = (Action, fn(&Attributes) -> String, &'static str);
+    let cases: Vec<Case> = vec![
         (Action::SetLocalPref(7), |a| format!("{:?}", a.local_pref), "Some(7)"),
         (Action::RaiseLocalPref(7), |a| format!("{:?}", a.local_pref), "Some(107)"),
         (Action::RaiseLocalPref(u32::MAX), |a| format!("{:?}", a.local_pref), "Some(4294967295)"),

@@ -18,8 +18,10 @@ use crate::spelling;
 /// Policies that one file may have.
 const MOST_POLICIES: usize = 1000;
 
+type BuiltIn = (&'static str, fn() -> Policy);
+
 /// Those that everybody has, with what they do to every route.
-const BUILT_IN: [(&str, fn() -> Policy); 2] = [("accept", Policy::accept), ("reject", Policy::reject)];
+const BUILT_IN: [BuiltIn; 2] = [("accept", Policy::accept), ("reject", Policy::reject)];
 
 /// All policies of a network, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
