@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use backends::state::LinkName;
@@ -32,14 +33,14 @@ pub struct BfdSettings {
     pub transmit: Duration,
     /// The least that we can take: Required Min RX Interval.
     pub receive: Duration,
-    /// Packets in a row that may be lost: Detect Mult.
-    pub multiplier: u8,
+    /// The peer gives us up when so many packets in a row are lost: Detect Mult.
+    pub multiplier: NonZeroU8,
 }
 
 /// A path that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BfdKey {
-    /// Our end.
+    /// Our end; the unspecified address for whatever the kernel chooses.
     pub local: IpAddr,
     /// The other.
     pub remote: IpAddr,
@@ -54,8 +55,11 @@ pub struct BfdKey {
 pub enum BfdHops {
     /// One hop: port 3784, hop limit 255 (RFC 5881).
     Single,
-    /// More: port 4784 (RFC 5883).
-    Multi,
+    /// More: port 4784 (RFC 5883). Packets are sent with 255, so a least of 254 lets one router lie between, and 1 takes all.
+    Multi {
+        /// The least hop limit that is taken.
+        least_ttl: u8,
+    },
 }
 
 /// What became of a path.
