@@ -6,7 +6,7 @@
 
 use backends::diff::diff;
 use backends::rollout::Made;
-use backends::state::{Scope, Tag};
+use backends::state::{PeerKey, Scope, Tag};
 use backends::sum::Desired;
 use backends::wireguard::Generation;
 use backends::{Change, Cluster, KernelState, LinkName, Outcome, Plan, Uplink};
@@ -91,6 +91,8 @@ pub struct Reconciler {
     made: Made,
     /// Until when the store may be silent before its memory counts; `None` once that is over.
     patience: Option<Moment>,
+    /// When sessions that a change of the backend waits for are looked at again; `None`: none is waited for.
+    sessions_due: Option<Moment>,
 }
 
 /// Where the kernel is to be brought, and what of it is ours.
@@ -106,6 +108,9 @@ const MOST_STEPS: usize = 4;
 /// kube-proxy does after a boot.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often sessions are looked at while they are waited for: the kernel does not say when one is agreed upon.
+const SESSIONS: Duration = Duration::from_millis(250);
+
 impl Reconciler {
     /// Nothing is done yet.
     pub fn new(node: Node, heartbeat: Duration, now: Moment) -> Reconciler {
@@ -119,6 +124,7 @@ impl Reconciler {
             uplink_wanted: WantedUplink::default(),
             made: Made::Nothing,
             patience: Some(now + PATIENCE),
+            sessions_due: None,
         }
     }
 
@@ -144,18 +150,45 @@ impl Reconciler {
 
     /// When the next turn is due without any new fact.
     pub fn due(&self) -> Moment {
-        self.patience.into_iter().chain(self.node.ways_due()).fold(self.trigger.due(), Moment::min)
+        let others = [self.patience, self.sessions_due, self.node.ways_due()];
+        others.into_iter().flatten().fold(self.trigger.due(), Moment::min)
     }
 
     /// Does whatever the facts ask for now; and what follows from that it is done, where the backend is being changed.
     pub fn turn(&mut self, kernel: &mut impl Kernel, now: Moment) {
         for _ in 0..MOST_STEPS {
             self.step(kernel, now);
-            let lags = self.desired().is_some_and(Desired::lags);
+            let lags = self.desired().is_some_and(Desired::lags) || self.waits_for_sessions(kernel, now);
             if !self.node.advance(if lags { self.made.min(Made::Lagging) } else { self.made }, now) {
                 return;
             }
         }
+    }
+
+    /// Whether, while the backend is being changed to WireGuard, some peer has not agreed upon a session yet. Packets that are sent
+    /// before wait in a queue of 128 (`MAX_STAGED_PACKETS`), for five seconds when both ends begin in the same instant or one
+    /// does not know the other's key yet (`REKEY_TIMEOUT`).
+    fn waits_for_sessions(&mut self, kernel: &mut impl Kernel, now: Moment) -> bool {
+        let wanted = self.node.sessions_wanted();
+        let Some((desired, links)) = self.desired().zip(wanted).filter(|_| self.made == Made::Whole) else {
+            self.record.sessionless.clear();
+            self.sessions_due = None;
+            return false;
+        };
+        if self.sessions_due.is_some_and(|due| now < due) {
+            return true;
+        }
+        let peers = desired.state().peers.keys().filter(|peer| links.contains(&peer.link));
+        let sessions = kernel.sessions(&links).unwrap_or_else(|reason| {
+            tracing::debug!("{reason}");
+            Vec::new()
+        });
+        let agreed: BTreeSet<PeerKey> =
+            sessions.iter().filter(|session| session.handshake.is_some()).map(|session| session.peer).collect();
+        let missing: BTreeSet<PeerKey> = peers.filter(|peer| !agreed.contains(peer)).copied().collect();
+        self.sessions_due = (!missing.is_empty()).then_some(now + SESSIONS);
+        self.record.sessionless = sessions.into_iter().filter(|session| missing.contains(&session.peer)).collect();
+        self.sessions_due.is_some()
     }
 
     fn step(&mut self, kernel: &mut impl Kernel, now: Moment) {
@@ -308,3 +341,6 @@ fn made(outcome: &Outcome) -> Made {
         Some(_) => Made::Nothing,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use backends::sum::Desired;
 use backends::{Change, Outcome, Plan, Uplink};
 use ipam::{LeaseKey, LeaseTable};
+use kernel::wireguard::Session;
 
 use crate::trigger::Moment;
 
@@ -75,6 +76,8 @@ pub struct Record {
     pub unfounded: Option<Moment>,
     /// How many looks found something that somebody else had changed.
     pub drifts: u64,
+    /// Sessions that are not agreed upon yet and that a change of the backend waits for.
+    pub sessionless: Vec<Session>,
     /// What is wrong with peers' leases, by key.
     pub complaints: BTreeMap<LeaseKey, String>,
     /// Other programs' firewalls that let pods' packets fall: one sentence each.

@@ -6,12 +6,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use backends::cluster::{OwnSubnetRoute, RouteStyle, UnclaimedAddresses};
 use backends::masquerade::{Firewall, Forward, Masquerade};
-use backends::state::{RouteKey, Scope, Tag};
+use backends::state::{PeerKey, RouteKey, Scope, Tag};
 use backends::wireguard::Generation;
 use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
 use ipam::table::Record;
 use ipam::{BackendData, Endpoint, Lease, LeaseKey, Mac, NodeName, Stack};
 use ipnet::IpNet;
+use kernel::wireguard::Session;
 
 use super::{About, Clock};
 use crate::config::Instance;
@@ -34,6 +35,10 @@ pub struct MemoryKernel {
     pub refused: Option<&'static str>,
     /// The uplink, or why there is none.
     pub uplink: Result<Uplink, String>,
+    /// This node's keys, if it has any.
+    pub keys: Option<TunnelKeys>,
+    /// How long ago each session was agreed upon.
+    pub handshake: Option<Duration>,
 }
 
 impl Kernel for MemoryKernel {
@@ -56,7 +61,13 @@ impl Kernel for MemoryKernel {
     }
 
     fn tunnel_keys(&mut self, _generation: Generation) -> Result<TunnelKeys, String> {
-        Err("there is no key file here".into())
+        self.keys.ok_or("there is no key file here".into())
+    }
+
+    fn sessions(&mut self, links: &[LinkName]) -> Result<Vec<Session>, String> {
+        let handshake = self.handshake;
+        let session = |peer: &PeerKey| Session { peer: *peer, remote: None, handshake, received: 0, sent: 148 };
+        Ok(self.state.peers.keys().filter(|peer| links.contains(&peer.link)).map(session).collect())
     }
 
     fn uplink(&mut self, wanted: &WantedUplink) -> Result<Uplink, String> {
@@ -167,7 +178,7 @@ pub fn newborn() -> (Reconciler, MemoryKernel) {
 pub fn newborn_as(node: Node) -> (Reconciler, MemoryKernel) {
     let sysctls = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"].map(|path| (path.into(), "0".into())).into();
     let state = KernelState { sysctls, ..KernelState::default() };
-    let kernel = MemoryKernel { state, blind: None, refused: None, uplink: Ok(uplink()) };
+    let kernel = MemoryKernel { state, blind: None, refused: None, uplink: Ok(uplink()), keys: None, handshake: None };
     (Reconciler::new(node, Duration::from_secs(30), Duration::ZERO), kernel)
 }
 

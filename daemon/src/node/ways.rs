@@ -57,6 +57,13 @@ impl Node {
         self.ways.held.iter().map(|(_, backend)| backend).chain(configured)
     }
 
+    /// The devices on which a session must be agreed upon with each peer before this node goes on to its target.
+    pub fn sessions_wanted(&self) -> Option<Vec<LinkName>> {
+        let (position, (target, backend)) = (self.ways.position.as_ref()?, self.ways.held.first()?);
+        let waits = position.main != *target && matches!(backend, Backend::WireGuard(_));
+        waits.then(|| backend.devices().copied().collect())
+    }
+
     /// Follows what leases and configuration say: which ways there must be.
     pub fn follow_ways(&mut self, now: Moment) {
         // Which devices are whose is seen from those that are there.

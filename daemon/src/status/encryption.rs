@@ -48,7 +48,8 @@ impl SessionStatus {
     }
 }
 
-fn trouble(session: &Session) -> Option<String> {
+/// What is wrong with a session: one sentence.
+pub(super) fn trouble(session: &Session) -> Option<String> {
     let remote = session.remote.map_or_else(|| "its address".to_owned(), |remote| remote.to_string());
     match session.handshake {
         Some(_) => None,
@@ -58,8 +59,8 @@ fn trouble(session: &Session) -> Option<String> {
              {remote} is dropped"
         )),
         None if session.sent > 0 => Some(format!(
-            "{} octets were sent and nothing came back: the node is away, UDP to {remote} is dropped on the way, or it does not \
-             know this node's key yet",
+            "{} octets were sent and nothing came back: the node is away, UDP to {remote} is dropped on the way, it does not \
+             know this node's key yet, or the shared key (PSK) is another there",
             session.sent
         )),
         None => None,

@@ -7,6 +7,7 @@ use backends::rollout::{Position, Wait};
 use ipam::Lease;
 use serde::Serialize;
 
+use super::encryption;
 use crate::ask::Clock;
 use crate::reconcile::Reconciler;
 
@@ -89,7 +90,12 @@ fn held_up_here(reconciler: &Reconciler) -> Vec<String> {
     let blind = record.blind.iter().map(|reason| format!("the kernel's state cannot be read: {reason}"));
     let refused = record.failures.iter().take(4).map(|failure| format!("the kernel refuses: {failure}"));
     let keys = reconciler.node.keys_trouble.iter().map(|trouble| trouble.reason.clone());
-    let mut here: Vec<String> = blind.chain(refused).chain(keys).collect();
+    let sessions = record.sessionless.iter().take(4).map(|session| {
+        let why = encryption::trouble(session).unwrap_or_else(|| "it is being asked for".to_owned());
+        let remote = session.remote.map_or_else(|| session.peer.key.to_string(), |remote| remote.to_string());
+        format!("no session with {remote} on {} yet: {why}", session.peer.link)
+    });
+    let mut here: Vec<String> = blind.chain(refused).chain(keys).chain(sessions).collect();
     let lagging = reconciler.desired().into_iter().flat_map(|desired| desired.unusable());
     let lagging = lagging.filter(|(_, reasons)| reasons.iter().any(|reason| reason.instead.is_some())).take(4);
     here.extend(lagging.filter_map(|(key, reasons)| {

@@ -217,13 +217,12 @@ fn another_shared_key_is_named_in_status_and_one_from_the_environment_is_used() 
         daemons.iter().try_for_each(|daemon| daemon.wait_ready(LIMIT))?;
         cluster.wait_acquainted()?;
         let pods = pods(&cluster, &daemons)?;
-        let ctl = cluster.binaries.find("towpathctl")?;
-        let socket = format!("--socket={}", daemons[0].status_socket().display());
+        // On the node that is asked for a session: which of them asks first each time is chance.
         wait_for("status to name the shared key", LIMIT, || {
             ensure!(pods[0].reach(&pods[1], Family::V4).is_err(), "they talk");
             ensure!(pods[1].reach(&pods[0], Family::V4).is_err(), "they talk");
-            let said = daemons[0].node().run([ctl.as_os_str(), "status".as_ref(), socket.as_ref()])?;
-            ensure!(said.contains("the shared key (PSK) is another there"), "{said}");
+            let said = [ctl(&cluster, &daemons[0], "status")?, ctl(&cluster, &daemons[1], "status")?];
+            ensure!(said.iter().any(|said| said.contains("the shared key (PSK) is another there, or")), "{said:?}");
             Ok(())
         })?;
         let [alpha, beta] = &daemons[..] else { anyhow::bail!("two daemons") };
@@ -249,7 +248,7 @@ fn new_keys_for_all_nodes_cost_no_packet() -> Result<()> {
         let daemons = cluster.join_all(["alpha", "beta", "gamma"])?;
         let pods = pods(&cluster, &daemons)?;
         wait_talk(&pods)?;
-        let pace = Pace { per_sec: 25, at_most: Duration::from_secs(600) };
+        let pace = Pace { per_sec: 40, at_most: Duration::from_secs(600) };
         let ways = [(0, 1, Family::V4), (1, 2, Family::V6), (2, 0, Family::V4)];
         let streams = ways.map(|(from, to, family)| Stream::start(&pods[from], &pods[to], family, pace));
         let streams: Vec<Stream> = streams.into_iter().collect::<Result<_>>()?;
