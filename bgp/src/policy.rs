@@ -181,6 +181,9 @@ impl fmt::Display for Verdict {
 impl fmt::Display for Met<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.rule, self.failed, self.verdict) {
+            (Some(rule), Some(Condition::Not(condition)), _) => {
+                write!(f, "rule `{}`: passed over, because it is so: {condition}", rule.name)
+            }
             (Some(rule), Some(condition), _) => {
                 write!(f, "rule `{}`: passed over, because it is not so: {condition}", rule.name)
             }

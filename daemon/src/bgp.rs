@@ -5,6 +5,7 @@
 pub mod learnt;
 pub mod liveness;
 pub mod question;
+pub mod trial;
 pub mod views;
 pub mod wish;
 

@@ -137,8 +137,11 @@ impl fmt::Display for Action {
             Action::SetExtended(all) => write!(f, "set extended communities [{}]", list(all)),
             Action::Add(target) => write!(f, "add {target}"),
             Action::Remove(target) => write!(f, "remove {target}"),
-            Action::Prepend(Some(asn), times) => write!(f, "prepend AS {asn}, {times} times"),
-            Action::Prepend(None, times) => write!(f, "prepend the sender's AS, {times} times"),
+            Action::Prepend(asn, times) => {
+                let whose = asn.map_or_else(|| "the sender's AS".to_owned(), |asn| format!("AS {asn}"));
+                let more = if *times == 1 { "once".to_owned() } else { format!("{times} times") };
+                write!(f, "prepend {whose} {more}")
+            }
         }
     }
 }

@@ -142,6 +142,16 @@ impl PeerConfig {
         }
     }
 
+    /// What becomes of the routes of a peer that is this to us.
+    pub fn import_policy(&self, relation: Relation) -> Arc<Policy> {
+        PeerConfig::policy(self.import.as_ref(), relation)
+    }
+
+    /// What a peer that is this to us is told.
+    pub fn export_policy(&self, relation: Relation) -> Arc<Policy> {
+        PeerConfig::policy(self.export.as_ref(), relation)
+    }
+
     /// The policy in one direction: what was said, or what holds when nothing was.
     pub(super) fn policy(said: Option<&Arc<Policy>>, relation: Relation) -> Arc<Policy> {
         said.cloned().unwrap_or_else(|| match relation.is_external() {

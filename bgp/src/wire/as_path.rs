@@ -2,6 +2,9 @@
 //! octets (RFC 6793).
 
 use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
 
 use super::reader::Reader;
 use super::terms::AsWidth;
@@ -175,6 +178,35 @@ impl AsPath {
             (Some(Segment::Sequence(last)), Segment::Sequence(numbers)) => last.extend(numbers),
             (_, segment) => self.segments.push(segment),
         }
+    }
+}
+
+/// A text that is no path.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "`{text}` is no AS path: write numbers from 1 to 4294967295 with spaces between, the neighbour's first, as in \"64601 65010\""
+)]
+pub struct NotAPath {
+    text: String,
+}
+
+impl FromStr for AsPath {
+    type Err = NotAPath;
+
+    /// As [`fmt::Display`] prints it: `64512 64513 {64514,64515}`.
+    fn from_str(text: &str) -> Result<AsPath, NotAPath> {
+        let wrong = || NotAPath { text: text.to_owned() };
+        let number = |word: &str| word.parse().ok().filter(|number| *number != 0);
+        let mut path = AsPath::default();
+        for word in text.split_ascii_whitespace() {
+            let set = word.strip_prefix('{').and_then(|word| word.strip_suffix('}'));
+            let segment = match set {
+                Some(set) => set.split(',').map(number).collect::<Option<Vec<u32>>>().map(Segment::Set),
+                None => number(word).map(|number| Segment::Sequence(vec![number])),
+            };
+            path.push(segment.ok_or_else(wrong)?);
+        }
+        Ok(path)
     }
 }
 

@@ -24,6 +24,11 @@ pub enum Origin {
     Incomplete,
 }
 
+/// A text that is no origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an origin is igp, egp or incomplete")]
+pub struct NotAnOrigin;
+
 /// Who made one route of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Aggregator {
@@ -307,6 +312,16 @@ fn tlvs<'a>(value: &'a [u8], kind: impl Fn(&mut Reader<'a>) -> Result<u16, super
 
 fn word(bytes: &[u8; 12], at: usize) -> u32 {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |four| u32::from_be_bytes(*four))
+}
+
+impl std::str::FromStr for Origin {
+    type Err = NotAnOrigin;
+
+    /// `igp`, `egp`, `incomplete`.
+    fn from_str(text: &str) -> Result<Origin, NotAnOrigin> {
+        let known = [Origin::Igp, Origin::Egp, Origin::Incomplete];
+        known.into_iter().find(|origin| origin.to_string() == text).ok_or(NotAnOrigin)
+    }
 }
 
 impl fmt::Display for Origin {

@@ -4,7 +4,8 @@
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
-use super::views::{Happening, PathView, PeerView, RouteView, TrialView};
+use super::trial::{Trial, TrialView};
+use super::views::{Happening, PathView, PeerView, RouteView};
 use super::wish::NeighbourName;
 
 /// What is asked, with the place where the answer goes. Who asked may be gone by then: nobody misses the answer.
@@ -33,28 +34,4 @@ pub struct RouteFilter {
     pub within: Option<IpNet>,
     /// Only those with a path of this peer.
     pub neighbour: Option<NeighbourName>,
-}
-
-/// A route that is tried against a policy, without there being one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Trial {
-    /// Whose policy.
-    pub neighbour: NeighbourName,
-    /// Which of the two.
-    pub way: Way,
-    /// The route's prefix.
-    pub prefix: IpNet,
-    /// What is said of it.
-    pub attributes: bgp::wire::Attributes,
-    /// Its next hop.
-    pub hop: bgp::wire::NextHop,
-}
-
-/// Which way routes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// From the peer.
-    Import,
-    /// To it.
-    Export,
 }

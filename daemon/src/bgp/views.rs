@@ -114,12 +114,3 @@ pub enum Happening {
         next_hops: Vec<IpAddr>,
     },
 }
-
-/// What a route meets in a policy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrialView {
-    /// What each rule made of it, one sentence each, to the one that decides.
-    pub met: Vec<String>,
-    /// Whether it goes through.
-    pub accepted: bool,
-}

@@ -92,7 +92,7 @@ fn a_file_with_everything_is_read_and_printed_as_it_is_meant() {
             "add 1 to MED",
             "remove large community 1:2:3",
             "remove MED",
-            "prepend AS 64512, 3 times",
+            "prepend AS 64512 3 times",
         ]
     );
 }
