@@ -1,6 +1,6 @@
-//! A speaker on sockets of the standard library, for tests: one peer, one thread that decides, one a connection that reads.
+//! A speaker on sockets of the standard library, for tests: one thread that decides, one a connection that reads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -9,17 +9,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use bgp::machine::collision::Side;
 use bgp::rib::PeerId;
-use bgp::speaker::{LocalAddresses, Output, Speaker};
+use bgp::speaker::{LocalAddresses, Output, PeerConfig, Speaker};
 use netns_harness::Namespace;
 
+/// The peer of a test with one.
 pub const PEER: PeerId = PeerId(1);
+
+/// One end of one of a peer's connections.
+type End = (PeerId, Side);
 
 /// What the sockets say.
 enum Event {
     Accepted(TcpStream),
-    Connected(std::io::Result<TcpStream>),
-    Bytes(Side, u64, Vec<u8>),
-    Closed(Side, u64),
+    Connected(PeerId, std::io::Result<TcpStream>),
+    Bytes(End, u64, Vec<u8>),
+    Closed(End, u64),
 }
 
 /// A speaker and its sockets.
@@ -28,8 +32,9 @@ pub struct Driver {
     /// Everything that the speaker said but for bytes to send.
     pub seen: Vec<Output>,
     namespace: Namespace,
-    addresses: (IpAddr, LocalAddresses),
-    streams: HashMap<Side, (u64, TcpStream)>,
+    local: LocalAddresses,
+    peers: BTreeMap<PeerId, IpAddr>,
+    streams: HashMap<End, (u64, TcpStream)>,
     events: (Sender<Event>, Receiver<Event>),
     begun: Instant,
     connections: u64,
@@ -37,8 +42,8 @@ pub struct Driver {
 
 impl Driver {
     /// Listens at the namespace's port 179 from now on.
-    pub fn new(speaker: Speaker, namespace: Namespace, addresses: (IpAddr, LocalAddresses)) -> Result<Driver> {
-        let listener = namespace.within(|| Ok(TcpListener::bind(("0.0.0.0", 179))?))?;
+    pub fn new(speaker: Speaker, namespace: Namespace, local: LocalAddresses) -> Result<Driver> {
+        let listener = namespace.within(|| Ok(TcpListener::bind(("::", 179))?))?;
         let events = channel();
         let sender: Sender<Event> = events.0.clone();
         std::thread::spawn(move || {
@@ -48,8 +53,20 @@ impl Driver {
                 }
             }
         });
-        let (seen, streams, begun) = (Vec::new(), HashMap::new(), Instant::now());
-        Ok(Driver { speaker, seen, namespace, addresses, streams, events, begun, connections: 0 })
+        let (seen, peers, streams, begun) = (Vec::new(), BTreeMap::new(), HashMap::new(), Instant::now());
+        Ok(Driver { speaker, seen, namespace, local, peers, streams, events, begun, connections: 0 })
+    }
+
+    /// One more peer, or another one in its place.
+    pub fn add_peer(&mut self, id: PeerId, config: PeerConfig) {
+        self.peers.insert(id, config.address);
+        let now = self.now();
+        self.speaker.add_peer(id, config, now);
+    }
+
+    /// Our IPv4 address.
+    pub fn ours(&self) -> IpAddr {
+        self.local.v4.unwrap().into()
     }
 
     /// The time, as the speaker counts it.
@@ -75,7 +92,8 @@ impl Driver {
                 return Ok(());
             }
             if Instant::now() > end {
-                bail!("after {limit:?}: {:?}, seen {:?}", self.speaker.status(PEER), self.seen);
+                let all: Vec<_> = self.peers.keys().map(|id| self.speaker.status(*id)).collect();
+                bail!("after {limit:?}: {all:?}, seen {:?}", self.seen);
             }
             let due = self.speaker.deadline().map_or(limit, |at| at.saturating_sub(self.now()));
             match self.events.1.recv_timeout(due.min(Duration::from_millis(50))) {
@@ -91,26 +109,31 @@ impl Driver {
     fn take(&mut self, event: Event) {
         let now = self.now();
         match event {
-            Event::Accepted(stream) if self.speaker.may_accept(PEER, now) => self.add(Side::Incoming, stream),
-            Event::Accepted(_) => {}
-            Event::Connected(Ok(stream)) => self.add(Side::Outgoing, stream),
-            Event::Connected(Err(_)) => self.speaker.closed(PEER, Side::Outgoing, now),
-            Event::Bytes(side, number, bytes) if self.is(side, number) => {
-                self.speaker.received(PEER, side, &bytes, now);
+            Event::Accepted(stream) => {
+                let from = stream.peer_addr().map(|from| from.ip().to_canonical()).ok();
+                let id = self.peers.iter().find(|(_, address)| Some(**address) == from).map(|(id, _)| *id);
+                if let Some(id) = id.filter(|id| self.speaker.may_accept(*id, now)) {
+                    self.add((id, Side::Incoming), stream);
+                }
             }
-            Event::Closed(side, number) if self.is(side, number) => {
-                self.streams.remove(&side);
-                self.speaker.closed(PEER, side, now);
+            Event::Connected(id, Ok(stream)) => self.add((id, Side::Outgoing), stream),
+            Event::Connected(id, Err(_)) => self.speaker.closed(id, Side::Outgoing, now),
+            Event::Bytes(end, number, bytes) if self.is(end, number) => {
+                self.speaker.received(end.0, end.1, &bytes, now);
+            }
+            Event::Closed(end, number) if self.is(end, number) => {
+                self.streams.remove(&end);
+                self.speaker.closed(end.0, end.1, now);
             }
             Event::Bytes(..) | Event::Closed(..) => {}
         }
     }
 
-    fn is(&self, side: Side, number: u64) -> bool {
-        self.streams.get(&side).is_some_and(|(known, _)| *known == number)
+    fn is(&self, end: End, number: u64) -> bool {
+        self.streams.get(&end).is_some_and(|(known, _)| *known == number)
     }
 
-    fn add(&mut self, side: Side, stream: TcpStream) {
+    fn add(&mut self, end: End, stream: TcpStream) {
         self.connections += 1;
         let (number, sender) = (self.connections, self.events.0.clone());
         let mut reader = stream.try_clone().unwrap();
@@ -119,8 +142,8 @@ impl Driver {
             let mut buffer = vec![0; 64 << 10];
             loop {
                 let event = match reader.read(&mut buffer) {
-                    Ok(0) | Err(_) => Event::Closed(side, number),
-                    Ok(count) => Event::Bytes(side, number, buffer[..count].to_vec()),
+                    Ok(0) | Err(_) => Event::Closed(end, number),
+                    Ok(count) => Event::Bytes(end, number, buffer[..count].to_vec()),
                 };
                 let last = matches!(event, Event::Closed(..));
                 if sender.send(event).is_err() || last {
@@ -128,24 +151,24 @@ impl Driver {
                 }
             }
         });
-        self.streams.insert(side, (number, stream));
+        self.streams.insert(end, (number, stream));
         let now = self.now();
-        self.speaker.connected(PEER, side, self.addresses.1, now);
+        self.speaker.connected(end.0, end.1, self.local, now);
     }
 
     fn obey(&mut self) {
         for output in self.speaker.outputs() {
             match &output {
-                Output::Connect(_) => self.connect(),
-                Output::Send(_, side) => {
-                    while let Some(chunk) = self.speaker.pull(PEER, *side) {
-                        self.write(*side, &chunk);
+                Output::Connect(id) => self.connect(*id),
+                Output::Send(id, side) => {
+                    while let Some(chunk) = self.speaker.pull(*id, *side) {
+                        self.write((*id, *side), &chunk);
                     }
                     continue;
                 }
-                Output::Close(_, side, farewell) => {
-                    farewell.iter().for_each(|chunk| self.write(*side, chunk));
-                    if let Some((_, stream)) = self.streams.remove(side) {
+                Output::Close(id, side, farewell) => {
+                    farewell.iter().for_each(|chunk| self.write((*id, *side), chunk));
+                    if let Some((_, stream)) = self.streams.remove(&(*id, *side)) {
                         stream.shutdown(std::net::Shutdown::Both).ok();
                     }
                 }
@@ -155,18 +178,18 @@ impl Driver {
         }
     }
 
-    fn write(&mut self, side: Side, bytes: &[u8]) {
+    fn write(&mut self, end: End, bytes: &[u8]) {
         // A connection that broke is told by its reader.
-        self.streams.get_mut(&side).map(|(_, stream)| stream.write_all(bytes).ok());
+        self.streams.get_mut(&end).map(|(_, stream)| stream.write_all(bytes).ok());
     }
 
-    fn connect(&self) {
-        let (namespace, sender, to) =
-            (self.namespace.clone(), self.events.0.clone(), SocketAddr::new(self.addresses.0, 179));
+    fn connect(&self, id: PeerId) {
+        let Some(address) = self.peers.get(&id) else { return };
+        let (namespace, sender, to) = (self.namespace.clone(), self.events.0.clone(), SocketAddr::new(*address, 179));
         std::thread::spawn(move || {
             let tried = namespace.within(|| Ok(TcpStream::connect_timeout(&to, Duration::from_secs(3))));
             let stream = tried.unwrap_or_else(|error| Err(std::io::Error::other(error.to_string())));
-            sender.send(Event::Connected(stream)).ok();
+            sender.send(Event::Connected(id, stream)).ok();
         });
     }
 }
