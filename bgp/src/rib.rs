@@ -16,6 +16,7 @@ pub mod flush;
 pub mod group;
 pub mod import;
 pub mod key;
+mod regroup;
 pub mod sets;
 pub mod source;
 pub mod stale;
@@ -108,6 +109,11 @@ impl Rib {
     /// What is known of a peer.
     pub fn source(&self, peer: PeerId) -> Option<&Source> {
         self.sources.get(peer)
+    }
+
+    /// Another policy for what a peer says from now on; what it said before stays as it was judged.
+    pub fn set_import(&mut self, peer: PeerId, policy: std::sync::Arc<crate::policy::Policy>) {
+        self.sources.set_import(peer, policy);
     }
 
     /// Paths that are kept of a peer, over all families.

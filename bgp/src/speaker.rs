@@ -18,10 +18,12 @@ pub mod config;
 mod peer;
 mod restart;
 mod session;
+mod telling;
 
 pub use agreement::Agreement;
 pub use config::{Direction, FamilyConfig, Graceful, LocalAddresses, PeerConfig, RemoteAs};
-pub use peer::PeerStatus;
+pub use peer::{Messages, PeerStatus};
+pub use telling::PolicyChange;
 
 use peer::Peer;
 
@@ -216,12 +218,17 @@ impl Speaker {
         if let Some(chunk) = peer.control(side) {
             return Some(chunk);
         }
-        (peer.established() == Some(side)).then(|| self.rib.take(id)).flatten()
+        let chunk = if peer.established() == Some(side) { self.rib.take(id) } else { None };
+        chunk.iter().for_each(|chunk| peer.sent.count_all(chunk));
+        chunk
     }
 
     /// How a peer fares.
     pub fn status(&self, id: PeerId) -> Option<PeerStatus> {
-        self.peers.get(&id).map(|peer| peer.status(self.rib.paths_of(id), self.rib.queued(id)))
+        self.peers.get(&id).map(|peer| {
+            let told = self.rib.told(id);
+            PeerStatus { told, ..peer.status(self.rib.paths_of(id), self.rib.queued(id)) }
+        })
     }
 
     /// Does something with a peer, and keeps its deadline.

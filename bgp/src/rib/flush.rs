@@ -140,7 +140,12 @@ impl Rib {
 
     /// A peer is told everything of a family from now on, as these terms say; End-of-RIB follows when it has it all.
     pub fn join(&mut self, peer: PeerId, terms: GroupTerms) {
-        let (family, bound) = (terms.family.family, self.table.bound());
+        let member = Member::new(self.table.bound(), end_of_rib(terms.family.family).into());
+        self.enter(peer, member, terms);
+    }
+
+    /// Puts a peer into the group with these terms, which is made if there is none.
+    pub(super) fn enter(&mut self, peer: PeerId, member: Member, terms: GroupTerms) {
         let place = match self.groups.iter().position(|group| group.terms == terms) {
             Some(place) => place,
             None => {
@@ -151,7 +156,7 @@ impl Rib {
             }
         };
         if let Some(group) = self.groups.get_mut(place) {
-            group.members.insert(peer, Member::new(bound, end_of_rib(family).into()));
+            group.members.insert(peer, member);
         }
     }
 

@@ -100,6 +100,12 @@ impl Sources {
         self.known.get(usize::from(peer.0))?.as_ref()
     }
 
+    pub fn set_import(&mut self, peer: PeerId, policy: Arc<Policy>) {
+        if let Some(Some(source)) = self.known.get_mut(usize::from(peer.0)) {
+            source.import = policy;
+        }
+    }
+
     /// Whom a route is from; `ours` is our AS, in which those begin that are of no peer.
     pub fn sender(&self, peer: PeerId, ours: u32) -> Sender {
         let local = Sender { relation: Relation::Local, asn: ours, address: None };

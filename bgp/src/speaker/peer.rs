@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::machine::collision::Side;
 use crate::machine::{Machine, State, Timing};
 use crate::rib::Chunk;
+use crate::wire::header::frame;
 use crate::wire::notification::{cease, code};
-use crate::wire::{Capability, Family, Notification};
+use crate::wire::{Capability, Family, Kind, MessageLimit, Notification};
 
 use super::agreement::Agreement;
 use super::config::{LocalAddresses, PeerConfig};
@@ -28,6 +29,12 @@ pub(super) struct Peer {
     pub failure: Option<String>,
     /// Why the last one ended.
     pub last_error: Option<String>,
+    /// What we said when we ended one.
+    pub last_said: Option<String>,
+    /// What the peer said when it did.
+    pub last_heard: Option<String>,
+    pub received: Messages,
+    pub sent: Messages,
     /// What the last session agreed upon, for as long as its routes are kept.
     pub kept: Option<Agreement>,
     /// When stale routes are swept, or become stale for long.
@@ -66,12 +73,50 @@ pub struct PeerStatus {
     pub flaps: u32,
     /// Why the last one was, or an attempt failed.
     pub last_error: Option<String>,
+    /// The last NOTIFICATION of ours.
+    pub last_said: Option<String>,
+    /// The last of the peer's.
+    pub last_heard: Option<String>,
+    /// Routes that it was told.
+    pub told: usize,
+    /// Messages that came.
+    pub received: Messages,
+    /// Messages that went, or wait to be written.
+    pub sent: Messages,
+    /// What both agreed upon, while there is a session or its routes are kept.
+    pub agreement: Option<Agreement>,
     /// What it can, as its OPEN said.
     pub capabilities: Vec<Capability>,
     /// The families that are spoken.
     pub families: Vec<Family>,
     /// Whether its routes are kept though it is away.
     pub stale: bool,
+}
+
+/// Messages by what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Messages([u64; 5]);
+
+impl Messages {
+    /// Each kind, with how many there were.
+    pub fn each(&self) -> impl Iterator<Item = (Kind, u64)> {
+        [Kind::Open, Kind::Update, Kind::Notification, Kind::Keepalive, Kind::Refresh].into_iter().zip(self.0)
+    }
+
+    /// One more.
+    pub(super) fn count(&mut self, kind: Kind) {
+        if let Some(count) = self.0.get_mut(usize::from(kind.number()).saturating_sub(1)) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// All of whole messages, which are our own.
+    pub(super) fn count_all(&mut self, mut bytes: &[u8]) {
+        while let Ok(Some(message)) = frame(bytes, MessageLimit::Extended) {
+            self.count(message.kind);
+            bytes = bytes.get(message.length..).unwrap_or_default();
+        }
+    }
 }
 
 fn place(side: Side) -> usize {
@@ -94,6 +139,10 @@ impl Peer {
             error: None,
             failure: None,
             last_error: None,
+            last_said: None,
+            last_heard: None,
+            received: Messages::default(),
+            sent: Messages::default(),
             kept: None,
             stale_until: None,
             long: false,
@@ -146,6 +195,7 @@ impl Peer {
 
     /// Puts bytes before all routes.
     pub fn say(&mut self, side: Side, bytes: Vec<u8>) {
+        self.sent.count_all(&bytes);
         if let Some(connection) = self.connection_mut(side) {
             connection.control.push_back(bytes.into());
         }
@@ -180,6 +230,12 @@ impl Peer {
             queued,
             flaps: self.flaps,
             last_error: self.last_error.clone(),
+            last_said: self.last_said.clone(),
+            last_heard: self.last_heard.clone(),
+            told: 0,
+            received: self.received,
+            sent: self.sent,
+            agreement: agreement.cloned(),
             capabilities: agreement.map(|agreement| agreement.theirs.capabilities.clone()).unwrap_or_default(),
             families: agreement
                 .map(|it| it.terms.families.iter().map(|terms| terms.family).collect())

@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use crate::machine::collision::{Identity, Side, kept};
 use crate::machine::{Action, Event, Loss, Reason, State};
-use crate::rib::export::Hops;
 use crate::rib::flush::RefreshMarks;
-use crate::rib::{GroupTerms, HopRule, PeerId, Source};
+use crate::rib::{PeerId, Source};
 use crate::wire::header::frame;
 use crate::wire::notification::{cease, code, open, state_machine};
 use crate::wire::refresh::Subtype;
-use crate::wire::terms::{Neighbour, Terms};
 use crate::wire::{Kind, MessageLimit, Notification, Open, Refresh, Update, message};
 
 use super::agreement::{agree, our_open};
@@ -102,6 +100,10 @@ impl Speaker {
             Action::Notify(reason) => {
                 let notification = self.reason(peer, side, (reason, before));
                 peer.failure = Some(format!("we ended it: {notification}"));
+                // Of two connections one goes each time both ends connect: that is nothing to look for.
+                if reason != Reason::Collision {
+                    peer.last_said = Some(notification.to_string());
+                }
                 peer.say(side, message::notification(&notification));
             }
             Action::ResolveCollision => self.resolve_collision(id, peer, side, now),
@@ -185,6 +187,7 @@ impl Speaker {
             let limit = connection.agreement.as_ref().map_or(MessageLimit::Standard, |_| MessageLimit::Extended);
             match frame(rest, limit) {
                 Ok(Some(frame)) => {
+                    peer.received.count(frame.kind);
                     rest = rest.get(frame.length..).unwrap_or_default();
                     self.message(id, peer, (side, &frame), now);
                 }
@@ -333,35 +336,14 @@ impl Speaker {
         self.outputs.push(Output::Up(id));
         self.join(id, peer);
     }
-
-    /// A peer whose session is up is told our routes, once they are all there.
-    pub(super) fn join(&mut self, id: PeerId, peer: &mut Peer) {
-        let Some(connection) = peer.established().and_then(|side| peer.connection(side)) else { return };
-        let Some(agreement) = connection.agreement.as_ref().filter(|_| self.tells() && !peer.joined) else { return };
-        let relation = agreement.relation;
-        for terms in &agreement.terms.families {
-            let config = peer.config.families.iter().find(|config| config.family == terms.family);
-            let rule = if relation.is_external() { HopRule::Own } else { HopRule::Keep };
-            let long = agreement.long_lived.iter().any(|long| long.family == terms.family);
-            let group = GroupTerms {
-                relation,
-                role: peer.config.role.filter(|_| relation.is_external()),
-                wire: Terms { neighbour: Neighbour::Internal, families: vec![*terms], ..agreement.terms.clone() },
-                family: *terms,
-                hops: Hops { v4: connection.local.v4, v6: connection.local.v6, rule: peer.config.hops.unwrap_or(rule) },
-                policy: PeerConfig::policy(peer.config.export.as_ref(), relation),
-                long_lived: long,
-                most_paths: config.map_or(1, |config| config.most_paths),
-            };
-            self.rib.join(id, group);
-        }
-        peer.joined = true;
-    }
 }
 
 fn take_notification(peer: &mut Peer, notification: Option<Notification>) -> Event {
     let Some(notification) = notification else { return Event::Notification };
     peer.failure = Some(format!("the peer ended it: {notification}"));
+    if (notification.code, notification.subcode) != (code::CEASE, cease::COLLISION) {
+        peer.last_heard = Some(notification.to_string());
+    }
     let version = (notification.code, notification.subcode) == (code::OPEN, open::UNSUPPORTED_VERSION);
     peer.error = Some(notification);
     if version { Event::NotificationOfVersion } else { Event::Notification }

@@ -206,3 +206,81 @@ fn a_peer_that_goes_takes_nothing_of_others_with_it() {
     world.run();
     assert!(world.established() && world.knows(1, FOUR));
 }
+
+fn without(net: &str) -> Option<Arc<Policy>> {
+    let range = crate::policy::PrefixRange::exactly(net.parse().unwrap());
+    let rule = crate::policy::Rule {
+        name: "not this".into(),
+        conditions: vec![crate::policy::Condition::Prefix(crate::policy::Prefixes(vec![range]))],
+        actions: vec![],
+        then: crate::policy::Then::Reject,
+    };
+    Some(Arc::new(Policy::new(vec![rule], crate::policy::Verdict::Accept).unwrap()))
+}
+
+fn accept() -> Option<Arc<Policy>> {
+    Some(Arc::new(Policy::accept()))
+}
+
+#[test]
+fn another_import_policy_asks_for_the_routes_again_and_the_session_stays() {
+    let mut world = World::new(|_, _| ());
+    world.originate(0, &[FOUR, SIX]);
+    world.pass(secs(1));
+    let now = world.now;
+    let done = world.speakers[1].set_policies(PEER, (without(FOUR), accept()), now);
+    assert_eq!(done, PolicyChange::Refreshed);
+    world.run();
+    assert!(!world.knows(1, FOUR) && world.knows(1, SIX), "what the new policy rejects is gone");
+    assert_eq!(world.speakers[1].set_policies(PEER, (accept(), accept()), now), PolicyChange::Refreshed);
+    world.run();
+    assert!(world.knows(1, FOUR) && world.knows(1, SIX), "what the old one rejected is there again");
+    let again = world.speakers[1].set_policies(PEER, (accept(), accept()), now);
+    assert_eq!(again, PolicyChange::Nothing);
+    assert_eq!([0, 1].map(|place| world.speakers[place].status(PEER).unwrap().flaps), [0, 0]);
+}
+
+#[test]
+fn another_export_policy_withdraws_what_is_not_told_any_longer() {
+    for ids in [None, Some(PathIdMode::Both)] {
+        let mut world = World::with([65001, 65001], |_, config| {
+            config.remote_as = RemoteAs::Internal;
+            config.families[0].path_ids = ids;
+        });
+        world.originate(0, &[FOUR, SIX, "203.0.113.0/24"]);
+        world.pass(secs(1));
+        assert_eq!(world.speakers[0].status(PEER).unwrap().told, 3);
+        let now = world.now;
+        let done = world.speakers[0].set_policies(PEER, (accept(), without(FOUR)), now);
+        assert_eq!(done, PolicyChange::Refreshed);
+        world.run();
+        assert!(!world.knows(1, FOUR) && world.knows(1, SIX) && world.knows(1, "203.0.113.0/24"), "{ids:?}");
+        assert_eq!(world.speakers[0].status(PEER).unwrap().told, 2);
+        world.speakers[0].set_policies(PEER, (accept(), accept()), now);
+        world.run();
+        assert!(world.knows(1, FOUR), "{ids:?}");
+        assert!(world.established());
+        assert_eq!(world.speakers[0].status(PEER).unwrap().flaps, 0);
+    }
+}
+
+#[test]
+fn messages_and_last_words_are_counted_both_ways() {
+    use crate::wire::Kind;
+    let mut world = World::new(|_, _| ());
+    world.originate(0, &[FOUR]);
+    world.pass(secs(1));
+    let count = |world: &World, place: usize, kind: Kind| {
+        let status = world.speakers[place].status(PEER).unwrap();
+        let of = |messages: Messages| messages.each().find(|(known, _)| *known == kind).unwrap().1;
+        (of(status.sent), of(status.received))
+    };
+    assert_eq!(count(&world, 0, Kind::Update), (3, 2), "a route and two End-of-RIBs");
+    assert_eq!(count(&world, 1, Kind::Update), (2, 3));
+    let now = world.now;
+    world.speakers[0].stop(PEER, Notification::new(code::CEASE, cease::SHUTDOWN), now);
+    world.run();
+    let [said, heard] = [0, 1].map(|place| world.speakers[place].status(PEER).unwrap());
+    assert!(said.last_said.is_some_and(|words| words.contains("6/")) && said.last_heard.is_none());
+    assert!(heard.last_heard.is_some_and(|words| words.contains("6/")) && heard.last_said.is_none());
+}

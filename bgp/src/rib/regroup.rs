@@ -1,0 +1,53 @@
+//! A peer that is told by other rules from now on: what it was told by the old ones it must hear the end of.
+
+use super::export::GroupTerms;
+use super::group::{Group, Told};
+use super::source::PeerId;
+use super::{Chunk, Rib};
+
+impl Rib {
+    /// A peer is told a family on other terms, without having forgotten what it was told: routes that it shall not have any longer are
+    /// withdrawn, all others said again. A peer that is told nothing of the family is left alone.
+    pub fn rejoin(&mut self, peer: PeerId, terms: GroupTerms) {
+        let family = terms.family.family;
+        let mut of_family = self.groups.iter_mut().filter(|group| group.terms.family.family == family);
+        let Some(group) = of_family.find(|group| group.members.contains_key(&peer)) else { return };
+        if group.terms == terms {
+            return;
+        }
+        let Some(mut member) = group.members.remove(&peer) else { return };
+        let nothing = Chunk::from(Vec::new());
+        let told = highest(group);
+        member.again(None, (self.table.bound(), nothing));
+        if let Some(behind) = &mut member.behind {
+            for (id, local_id) in told {
+                let known = behind.told.entry(id).or_default();
+                *known = local_id.max(*known);
+            }
+        }
+        self.groups.retain(|group| !group.members.is_empty());
+        self.enter(peer, member, terms);
+    }
+
+    /// Routes that a peer was told, over all families; of one that is behind, will have been told.
+    pub fn told(&self, peer: PeerId) -> usize {
+        let its = self.groups.iter().filter(|group| group.members.contains_key(&peer));
+        its.map(|group| match &group.told {
+            // Its own it is not told: whose a path is stands there plus one.
+            Told::Best(told) => told.iter().filter(|whose| **whose != 0 && **whose - 1 != peer.0).count(),
+            Told::Paths(told) => told.values().flatten().filter(|(_, whose)| *whose != peer).count(),
+        })
+        .sum()
+    }
+}
+
+/// The highest identifier that was told of each destination; nothing where there are no identifiers.
+fn highest(group: &Group) -> Vec<(u32, u8)> {
+    match &group.told {
+        Told::Best(_) => Vec::new(),
+        Told::Paths(told) => {
+            let highest = |paths: &Vec<_>| paths.iter().map(|(local_id, _)| *local_id).max();
+            told.iter().filter_map(|(id, paths)| Some((*id, highest(paths)?))).collect()
+        }
+    }
+}
