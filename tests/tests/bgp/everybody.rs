@@ -52,10 +52,14 @@ fn bird_and_we_tell_each_other_routes_of_both_families() -> Result<()> {
 fn frr_and_we_tell_each_other_routes_of_both_families() -> Result<()> {
     let lab = Lab::new("bgpfrr")?;
     let us = lab.node("us")?;
-    let options = (" neighbor US capability extended-nexthop", "  neighbor US addpath-tx-all-paths", "");
-    let frr = Frr::start(&lab, &us, options)?;
-    let mut driver = start(&us, frr.node(), |_| ())?;
+    let about_us = " neighbor US capability extended-nexthop\n neighbor US local-role customer";
+    let frr = Frr::start(&lab, &us, (about_us, "  neighbor US addpath-tx-all-paths", ""))?;
+    let mut driver = start(&us, frr.node(), |config| config.role = Some(Role::Provider))?;
     exchange(&mut driver, &frr)?;
+    let answer = frr.ask("show bgp neighbors")?;
+    for text in ["Local Role: customer", "Remote Role: provider", "AddPath", "Extended nexthop", "4 Byte AS"] {
+        assert!(answer.contains(text), "{text} is not in {answer}");
+    }
     assert_ne!(driver.speaker.rib().explain(&nlri(THEIRS[0]))[0].path_id, 0, "path identifiers were agreed upon");
     both_ways(&mut driver, &frr, &["65001", "Community: 65001:7", "Large Community: 65001:3:4"])
 }

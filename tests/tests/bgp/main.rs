@@ -7,6 +7,7 @@
 
 mod driver;
 mod everybody;
+mod evpn;
 mod neighbour;
 mod reflection;
 mod restart;
