@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ask;
+pub mod bfd;
 pub mod bgp;
 pub mod burial;
 pub mod config;

@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod codec;
 pub mod conntrack;
+pub mod datagram;
 pub mod error;
 pub mod hand;
 mod index;

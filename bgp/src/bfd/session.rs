@@ -27,6 +27,8 @@ pub(super) struct Session {
     poll: Poll,
     /// What the last change told was.
     told: Option<Change>,
+    /// How long nothing was heard when it last went down; zero when it was for another reason.
+    silence: Duration,
     interval: Option<Duration>,
     last_sent: Duration,
     send_at: Option<Duration>,
@@ -98,6 +100,7 @@ impl Session {
             diagnostic: Diagnostic::NONE,
             poll: Poll::new(wanted(&settings, State::Down)),
             told: None,
+            silence: Duration::ZERO,
             interval: None,
             last_sent: now,
             send_at: Some(now),
@@ -145,6 +148,7 @@ impl Session {
         let row = step(self.state, packet.state);
         let changes = row.next != self.state;
         if changes {
+            self.silence = Duration::ZERO;
             self.diagnostic =
                 row.diagnostic.unwrap_or(if row.next == State::Up { Diagnostic::NONE } else { self.diagnostic });
             self.enter(row.next, now);
@@ -165,6 +169,7 @@ impl Session {
     pub fn tick(&mut self, now: Duration, out: &mut Vec<Packet>) {
         if self.detect_at.is_some_and(|at| at <= now) {
             self.detect_at = None;
+            self.silence = self.detection();
             // "If a period of a Detection Time passes without the receipt of a valid, authenticated BFD packet from the remote system,
             // this variable MUST be set to zero" (section 6.8.1, bfd.RemoteDiscr). The rest of what it said is as old.
             let admin_down = self.remote.state == State::AdminDown;
@@ -204,12 +209,12 @@ impl Session {
     /// A change that is to be told, once. That the peer is AdminDown says nothing of the path (RFC 5882 section 3.2), and it stays told
     /// until the session is up again: a peer that is on its way up has not lost anything.
     pub fn change(&mut self) -> Option<Change> {
-        let (down, remote) = (self.diagnostic, self.remote);
+        let (diagnostic, remote, silence) = (self.diagnostic, self.remote, self.silence);
         let is = match (self.state, remote.state, self.told) {
             (State::AdminDown, ..) => return None,
             (State::Up, ..) => Change::Up,
             (_, State::AdminDown, _) => Change::AdminDown,
-            (.., Some(Change::Up)) => Change::Down { diagnostic: down, theirs: remote.diagnostic },
+            (.., Some(Change::Up)) => Change::Down { diagnostic, theirs: remote.diagnostic, silence },
             _ => return None,
         };
         let news = self.told != Some(is);

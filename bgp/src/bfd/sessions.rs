@@ -25,6 +25,8 @@ pub enum Change {
         diagnostic: Diagnostic,
         /// What the peer says.
         theirs: Diagnostic,
+        /// How long nothing was heard, if that is how.
+        silence: Duration,
     },
     /// Somebody at the other end wants no BFD: nothing is known of the path, and nothing is wrong with it (RFC 5882 section 3.2).
     AdminDown,

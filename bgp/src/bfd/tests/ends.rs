@@ -64,10 +64,11 @@ fn silence_is_noticed_when_the_detection_time_is_over_and_told_once() {
     wire.run(Duration::from_micros(1));
     assert_eq!(wire.status(0).state, State::Down);
     wire.deliver();
-    let down = Change::Down { diagnostic: Diagnostic::TIME_EXPIRED, theirs: Diagnostic::NONE };
+    let down = Change::Down { diagnostic: Diagnostic::TIME_EXPIRED, theirs: Diagnostic::NONE, silence: ms(150) };
     assert_eq!(wire.told[0], [Change::Up, down]);
     // The other end hears that, at once.
-    let down = Change::Down { diagnostic: Diagnostic::NEIGHBOUR_DOWN, theirs: Diagnostic::TIME_EXPIRED };
+    let down =
+        Change::Down { diagnostic: Diagnostic::NEIGHBOUR_DOWN, theirs: Diagnostic::TIME_EXPIRED, silence: ms(0) };
     assert_eq!(wire.told[1], [Change::Up, down]);
     wire.run(Duration::from_secs(10));
     assert_eq!((wire.told[0].len(), wire.status(0).detection), (2, None));
