@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipam::{Carrier, Endpoint, Family, Lease, Stack};
 use ipnet::IpNet;
 
+use crate::bgp::{self, BgpSettings};
 use crate::extension::{self, ExtensionSettings};
 use crate::ipip::{self, IpipSettings};
 use crate::masquerade::{self, Exceptions, Firewall, TowardsNodes};
@@ -30,6 +31,8 @@ pub enum Backend {
     Ipip(IpipSettings),
     /// As they are, over the uplink's own link.
     HostGw,
+    /// As the nodes tell each other by BGP: as they are, or through a tunnel.
+    Bgp(BgpSettings),
     /// In datagrams, by the daemon's own proxy.
     Udp(UdpSettings),
     /// By commands of the user's.
@@ -46,6 +49,7 @@ impl Backend {
             Backend::WireGuard(_) => wireguard::NAME,
             Backend::Ipip(_) => ipip::NAME,
             Backend::HostGw => host_gw::NAME,
+            Backend::Bgp(_) => bgp::NAME,
             Backend::Udp(_) => udp::NAME,
             Backend::Extension(_) => extension::NAME,
             Backend::Alloc => "alloc",
@@ -79,6 +83,7 @@ impl Backend {
             Backend::Udp(settings) => Some(settings.devices()),
             Backend::WireGuard(settings) => Some(settings.devices()),
             Backend::Ipip(settings) => Some(settings.devices()),
+            Backend::Bgp(settings) => settings.tunnels(),
             Backend::HostGw | Backend::Extension(_) | Backend::Alloc => None,
         }
     }
@@ -90,13 +95,14 @@ impl Backend {
             Backend::Udp(settings) => settings.device_mtu(family, uplink),
             Backend::WireGuard(settings) => settings.device_mtu(uplink),
             Backend::Ipip(settings) => settings.device_mtu(family, uplink),
+            Backend::Bgp(settings) => settings.mtu(family, uplink),
             Backend::HostGw | Backend::Extension(_) | Backend::Alloc => uplink,
         }
     }
 
     /// Whether peers may reach this node by an address that its uplink does not have (a NAT stands before it).
     pub fn passes_nat(&self) -> bool {
-        !matches!(self, Backend::HostGw)
+        !matches!(self, Backend::HostGw | Backend::Bgp(_))
     }
 
     /// Whether some of what it makes lies on the uplink itself, which is not ours.
@@ -104,7 +110,7 @@ impl Backend {
         match self {
             Backend::Vxlan(settings) => settings.direct_routing,
             Backend::Ipip(settings) => settings.direct_routing,
-            Backend::HostGw => true,
+            Backend::HostGw | Backend::Bgp(_) => true,
             Backend::Udp(_) | Backend::WireGuard(_) | Backend::Extension(_) | Backend::Alloc => false,
         }
     }
@@ -214,6 +220,7 @@ impl Cluster {
             Backend::Udp(settings) => udp::base(self, settings),
             Backend::WireGuard(settings) => wireguard::base(self, settings),
             Backend::Ipip(settings) => ipip::base(self, settings),
+            Backend::Bgp(settings) => bgp::base(self, settings),
             Backend::HostGw | Backend::Extension(_) | Backend::Alloc => KernelState::default(),
         };
         // Other nodes' pods may send over the uplink, whichever way the answers take.
@@ -240,7 +247,7 @@ impl Cluster {
             let route = Route { via: Via::Unreachable, tag: Tag::Ours };
             // A longer prefix comes before it in any case, and another route to the whole network by its metric.
             let last = |destination| RouteKey { destination, metric: u32::MAX };
-            state.routes.extend(self.networks.values().map(|network| (last(*network), route)));
+            state.routes.extend(self.networks.values().map(|network| (last(*network), route.clone())));
         }
         state
     }
@@ -301,6 +308,7 @@ impl Cluster {
             Backend::Vxlan(settings) => vxlan::way(self, settings, peer),
             Backend::WireGuard(_) => wireguard::way(self, peer),
             Backend::Ipip(settings) => ipip::way(self, settings, peer),
+            Backend::Bgp(settings) => bgp::way(self, settings, peer),
             Backend::HostGw => host_gw::way(self, peer),
             Backend::Udp(_) => udp::way(peer),
             Backend::Extension(_) => extension::way(peer),
@@ -314,6 +322,7 @@ impl Cluster {
             Backend::Udp(_) => udp::add_peer(peer, state),
             Backend::WireGuard(settings) => return wireguard::add_peer(self, settings, (lease, peer), state),
             Backend::Ipip(settings) => ipip::add_peer(self, settings, peer, state),
+            Backend::Bgp(settings) => bgp::add_peer(self, settings, peer, state),
             Backend::HostGw | Backend::Extension(_) | Backend::Alloc => {}
         }
         Ok(())

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 
 use crate::plan::{Change, Plan};
-use crate::state::{KernelState, Link, LinkKind, LinkName, Route, Tag};
+use crate::state::{Group, KernelState, Link, LinkKind, LinkName, Route, Tag, Via};
 
 /// The changes that turn `from` into `to`. Empty when they are equal.
 pub fn diff(from: &KernelState, to: &KernelState) -> Plan {
     let fate = Fate::of(from, to);
     let mut plan = Plan::default();
-    links(&mut plan, &fate, from, to);
+    devices(&mut plan, &fate, from, to);
     if from.ruleset != to.ruleset {
         plan.changes.push(Change::RulesetSet(to.ruleset.clone()));
     }
@@ -70,6 +70,15 @@ impl Fate {
     }
 }
 
+/// All links that a route may leave by.
+fn links(via: &Via) -> impl Iterator<Item = LinkName> {
+    let (one, several) = match via {
+        Via::Group(group) => (None, Some(group)),
+        other => (other.link(), None),
+    };
+    one.into_iter().chain(several.into_iter().flat_map(Group::members).map(|member| member.link))
+}
+
 fn can_become(from: &Link, to: &Link) -> bool {
     match (&from.kind, &to.kind) {
         (LinkKind::Vxlan(from), LinkKind::Vxlan(to)) => from.can_become(to),
@@ -83,7 +92,7 @@ fn can_become(from: &Link, to: &Link) -> bool {
 }
 
 /// Links, their addresses, and sysctls (of which a new link's own exist only once it does).
-fn links(plan: &mut Plan, fate: &Fate, from: &KernelState, to: &KernelState) {
+fn devices(plan: &mut Plan, fate: &Fate, from: &KernelState, to: &KernelState) {
     for (name, link) in &to.links {
         match from.links.get(name).filter(|_| fate.may_use(*name)) {
             Some(there) if fate.remade.contains(name) => {
@@ -144,6 +153,14 @@ fn per_peer(fate: &Fate, from: &KernelState, to: &KernelState) -> (Vec<Change>, 
             _ => {}
         }
     }
+    for (before, key, after) in union(&from.groups, &to.groups) {
+        let before = before.filter(|_| key.members().all(|member| fate.outlasts(member.link)));
+        match (before, after.filter(|_| key.members().all(|member| fate.may_use(member.link)))) {
+            (None, Some(_)) => set.push(Change::GroupAdd(key.clone())),
+            (Some(_), None) => deleted.push(Change::GroupDelete(key.clone())),
+            _ => {}
+        }
+    }
     for (before, key, after) in union(&from.neighbours, &to.neighbours) {
         let lasts = fate.lasts(key.link) && !fate.readdressed.contains(&key.link);
         match (before.filter(|_| lasts), after.filter(|_| fate.may_use(key.link))) {
@@ -178,11 +195,11 @@ fn per_peer(fate: &Fate, from: &KernelState, to: &KernelState) -> (Vec<Change>, 
         }
     }
     for (before, key, after) in union(&from.routes, &to.routes) {
-        let lasts = |route: &&Route| route.via.link().is_none_or(|link| fate.outlasts(link));
-        let may_use = |route: &&Route| route.via.link().is_none_or(|link| fate.may_use(link));
+        let lasts = |route: &&Route| links(&route.via).all(|link| fate.outlasts(link));
+        let may_use = |route: &&Route| links(&route.via).all(|link| fate.may_use(link));
         match (before.filter(lasts), after.filter(may_use)) {
-            (before, Some(after)) if before != Some(after) => set.push(Change::RouteSet(*key, *after)),
-            (Some(before), None) => deleted.push(Change::RouteDelete(*key, *before)),
+            (before, Some(after)) if before != Some(after) => set.push(Change::RouteSet(*key, after.clone())),
+            (Some(before), None) => deleted.push(Change::RouteDelete(*key, before.clone())),
             _ => {}
         }
     }

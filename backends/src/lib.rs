@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no async, no netlink. Cargo is the fence: nothing that could do them is a dependency.
 #![forbid(unsafe_code)]
 
+pub mod bgp;
 pub mod cluster;
 pub mod diff;
 mod direct;
@@ -11,6 +12,7 @@ pub mod fingerprint;
 pub mod host_gw;
 pub mod instance;
 pub mod ipip;
+pub mod learnt;
 pub mod masquerade;
 pub mod on_link;
 pub mod plan;
@@ -27,6 +29,7 @@ pub mod wireguard;
 
 pub use cluster::{Backend, Cluster, Uplink, Way};
 pub use instance::Instance;
+pub use learnt::Learnt;
 pub use on_link::OnLink;
 pub use plan::{Change, Failure, Outcome, Plan};
 pub use state::{KernelState, LinkName, PROTOCOL, Scope};

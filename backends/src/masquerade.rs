@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipam::{Family, Stack};
 use ipnet::IpNet;
 
+use crate::bgp::Encapsulation;
 use crate::cluster::{Backend, Cluster};
 use crate::ruleset::{Chain, ChainKind, Match, Rule, Ruleset, Verdict};
 
@@ -69,6 +70,11 @@ pub(crate) fn ruleset(cluster: &Cluster, nodes: &[IpNet]) -> Ruleset {
     match &cluster.backend {
         Backend::Vxlan(settings) => {
             chains.extend(tunnel_chains(settings.port, Match::VxlanNetwork(settings.vni())));
+        }
+        Backend::Bgp(settings) => {
+            if let Encapsulation::Vxlan(vxlan) | Encapsulation::CrossSubnet(vxlan) = &settings.encapsulation {
+                chains.extend(tunnel_chains(vxlan.port, Match::VxlanNetwork(vxlan.vni())));
+            }
         }
         // Daemons send from the port that they listen on.
         Backend::Udp(settings) => chains.extend(tunnel_chains(settings.port, Match::UdpSourcePort(settings.port))),

@@ -50,10 +50,15 @@ impl OnLink {
         OnLink(kept)
     }
 
+    /// The network on the link that an address is of. `ip route get ADDRESS`, and the route that it took
+    pub fn network_of(&self, address: IpAddr) -> Option<IpNet> {
+        let decides = self.0.iter().find(|(net, _)| net.contains(&address));
+        decides.filter(|(_, hop)| *hop == Hop::Direct).map(|(net, _)| *net)
+    }
+
     /// Whether an address is on the link. `ip route get ADDRESS` names the uplink and no `via`.
     pub fn has(&self, address: IpAddr) -> bool {
-        let decides = self.0.iter().find(|(net, _)| net.contains(&address));
-        decides.is_some_and(|(_, hop)| *hop == Hop::Direct)
+        self.network_of(address).is_some()
     }
 }
 

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::ruleset::Ruleset;
 use crate::state::{
-    Fdb, FdbKey, Link, LinkName, Neighbour, NeighbourKey, Nexthop, Peer, PeerKey, RelayKey, Route, RouteKey,
+    Fdb, FdbKey, Group, Link, LinkName, Neighbour, NeighbourKey, Nexthop, Peer, PeerKey, RelayKey, Route, RouteKey,
 };
 
 /// One change to the kernel. Links are boxed because a plan for a large cluster has tens of thousands of the small kinds.
@@ -39,6 +39,10 @@ pub enum Change {
     NexthopAdd(Nexthop),
     /// Remove a next-hop object (and the kernel removes routes that use it).
     NexthopDelete(Nexthop),
+    /// Make a group of next-hop objects.
+    GroupAdd(Group),
+    /// Remove a group (and the kernel removes routes that use it).
+    GroupDelete(Group),
     /// Make or replace a route.
     RouteSet(RouteKey, Route),
     /// Remove a route: the observed one, so that only a route with our tag can be hit.
@@ -76,6 +80,8 @@ impl Change {
         match self {
             Change::NexthopAdd(_)
             | Change::NexthopDelete(_)
+            | Change::GroupAdd(_)
+            | Change::GroupDelete(_)
             | Change::RouteSet(..)
             | Change::RouteDelete(..)
             | Change::NeighbourSet(..)
@@ -105,6 +111,7 @@ impl Change {
             Change::LinkDelete(_)
                 | Change::AddressDelete(..)
                 | Change::NexthopDelete(_)
+                | Change::GroupDelete(_)
                 | Change::RouteDelete(..)
                 | Change::NeighbourDelete(..)
                 | Change::FdbDelete(..)

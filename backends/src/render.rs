@@ -10,7 +10,7 @@ use std::fmt;
 use crate::plan::{Change, Plan};
 use crate::ruleset::{Chain, ChainKind, Ruleset};
 use crate::state::{
-    Encapsulation, Fdb, FdbKey, Ipip, KernelState, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Nexthop,
+    Encapsulation, Fdb, FdbKey, Group, Ipip, KernelState, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Nexthop,
     PROTOCOL, PeerKey, Route, RouteKey, Tag, Via,
 };
 
@@ -33,6 +33,8 @@ impl fmt::Display for Change {
             Change::RulesetSet(None) => f.write_str("nft delete table inet towpath"),
             Change::NexthopAdd(nexthop) => write!(f, "ip nexthop add {nexthop}"),
             Change::NexthopDelete(nexthop) => write!(f, "ip nexthop delete {nexthop}"),
+            Change::GroupAdd(group) => write!(f, "ip nexthop add {group} proto {PROTOCOL}"),
+            Change::GroupDelete(group) => write!(f, "ip nexthop delete {group}"),
             Change::RouteSet(key, route) => write!(f, "ip route replace {}", RouteLine(key, route)),
             Change::RouteDelete(key, route) => write!(f, "ip route delete {}", RouteLine(key, route)),
             Change::NeighbourSet(key, entry) => write!(f, "ip neigh replace {}", NeighbourLine(key, entry)),
@@ -60,6 +62,9 @@ impl fmt::Display for KernelState {
         }
         for (nexthop, tag) in &self.nexthops {
             writeln!(f, "nexthop {nexthop}{}", Adopted(*tag))?;
+        }
+        for (group, tag) in &self.groups {
+            writeln!(f, "nexthop {group} proto {PROTOCOL}{}", Adopted(*tag))?;
         }
         for (key, route) in &self.routes {
             writeln!(f, "route {}{}", RouteLine(key, route), Adopted(route.tag))?;
@@ -144,6 +149,16 @@ impl fmt::Display for Nexthop {
     }
 }
 
+impl fmt::Display for Group {
+    /// What would be numbers of its members to `ip`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("group")?;
+        self.members().enumerate().try_for_each(|(place, Nexthop { link, gateway })| {
+            write!(f, "{}[via {gateway} dev {link}]", if place == 0 { ' ' } else { '/' })
+        })
+    }
+}
+
 impl fmt::Display for Ipip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rest = if self.plain { "ttl inherit tos 0 nopmtudisc" } else { "(with settings that are not ours)" };
@@ -158,6 +173,7 @@ impl fmt::Display for RouteLine<'_> {
         let RouteLine(RouteKey { destination, metric }, Route { via, .. }) = self;
         match via {
             Via::Object(nexthop) => write!(f, "{destination} nhid [{nexthop}]")?,
+            Via::Group(group) => write!(f, "{destination} nhid [{group}]")?,
             Via::Gateway(Nexthop { link, gateway }) => write!(f, "{destination} via {gateway} dev {link} onlink")?,
             Via::Device(link) => write!(f, "{destination} dev {link} scope link")?,
             Via::Encapsulated(Encapsulation { link, source, destination: outer }) => {

@@ -3,6 +3,7 @@
 //! Desired and observed states are this same type. Keys are names, prefixes and addresses, never interface indices or
 //! nexthop ids: those are the kernel's business and `kernel/` translates them at the edge.
 
+mod group;
 mod ipip;
 mod relay;
 mod wireguard;
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 
 use crate::ruleset::Ruleset;
 
+pub use group::Group;
 pub use ipip::{Encapsulation, Ipip};
 pub use relay::{Proxy, RelayKey};
 pub use wireguard::{Peer, PeerKey, Remote, WireGuard};
@@ -208,10 +210,12 @@ impl RouteKey {
 }
 
 /// Where a route leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Via {
     /// Through a next-hop object: the way for many peers (insertion does not depend on their number).
     Object(Nexthop),
+    /// Through several of them at a time.
+    Group(Group),
     /// A plain on-link gateway, for kernels before 5.3.
     Gateway(Nexthop),
     /// Out of a device, which finds the destination by itself: `ip route add … dev LINK scope link`.
@@ -227,10 +231,11 @@ pub enum Via {
 }
 
 impl Via {
-    /// The link that it leaves by.
+    /// The link that it leaves by; of several the first.
     pub fn link(&self) -> Option<LinkName> {
         match self {
             Via::Object(nexthop) | Via::Gateway(nexthop) => Some(nexthop.link),
+            Via::Group(group) => group.link(),
             Via::Device(link) => Some(*link),
             Via::Encapsulated(encapsulation) => Some(encapsulation.link),
             Via::Blackhole | Via::Unreachable | Via::Unknown => None,
@@ -239,7 +244,7 @@ impl Via {
 }
 
 /// A route of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Where it leads.
     pub via: Via,
@@ -292,6 +297,8 @@ pub struct KernelState {
     pub addresses: BTreeMap<(LinkName, IpNet), Tag>,
     /// `ip nexthop`
     pub nexthops: BTreeMap<Nexthop, Tag>,
+    /// `ip nexthop`, those with a `group`
+    pub groups: BTreeMap<Group, Tag>,
     /// `ip route`
     pub routes: BTreeMap<RouteKey, Route>,
     /// `ip neigh`
@@ -312,6 +319,7 @@ impl KernelState {
     /// Takes in what there is one of per peer.
     pub fn extend(&mut self, more: KernelState) {
         self.nexthops.extend(more.nexthops);
+        self.groups.extend(more.groups);
         self.routes.extend(more.routes);
         self.neighbours.extend(more.neighbours);
         self.fdb.extend(more.fdb);

@@ -1,19 +1,26 @@
-//! [`Desired`]: the whole desired state as a sum — the node's base and one contribution per standing lease — kept up to
-//! date one lease at a time.
+//! [`Desired`]: the whole desired state as a sum — the node's base, one contribution per standing lease and one per learnt prefix
+//! (`learnt_routes`) — kept up to date one of them at a time.
 //!
 //! Contributions are disjoint in their keys. Where two are not (two peers that publish one VTEP MAC), the elder's
 //! stands and the overlap is reported; while there is one, sums are made anew from scratch, so that nothing depends
-//! on the order of arrival. Only a next hop may be several leases': it says nothing of any of them.
+//! on the order of arrival. Only a next hop may be several's: it says nothing of any of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipam::{Lease, LeaseKey, LeaseTable};
+use ipnet::IpNet;
 
 use crate::cluster::{Cluster, Unusable};
 use crate::diff::diff;
+use crate::learnt::Learnt;
 use crate::plan::Plan;
-use crate::state::{KernelState, Nexthop};
+use crate::state::{Group, KernelState, Nexthop, RouteKey, Tag};
+use learnt_routes::LearntRoutes;
+use step::{Added, Step};
+
+mod learnt_routes;
+mod step;
 
 /// The desired state of the whole node, and which leases add nothing (or not all) to it, with the reason.
 #[derive(Clone, Debug)]
@@ -25,27 +32,49 @@ pub struct Desired {
     counted: BTreeMap<LeaseKey, Arc<Lease>>,
     unusable: BTreeMap<LeaseKey, Vec<Unusable>>,
     overlapping: BTreeSet<LeaseKey>,
-    /// How many leases beside the first use a next hop: a node that was set up anew, and its former lease.
+    routes: LearntRoutes,
+    /// How many beside the first use a next hop: a node that was set up anew, and its former lease; routes learnt of one router.
     shared: BTreeMap<Nexthop, usize>,
+    /// The same of groups.
+    shared_groups: BTreeMap<Group, usize>,
+}
+
+/// All that the sum is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'f> {
+    /// The leases.
+    pub table: &'f LeaseTable,
+    /// The routes that others announced.
+    pub learnt: &'f Learnt,
 }
 
 impl Desired {
-    /// The sum over the table.
+    /// The sum over the table, where nothing is learnt.
     pub fn new(cluster: Cluster, table: &LeaseTable) -> Desired {
+        Desired::of(cluster, Facts { table, learnt: &Learnt::default() })
+    }
+
+    /// The sum over all.
+    pub fn of(cluster: Cluster, facts: Facts<'_>) -> Desired {
         let mut desired = Desired {
             state: cluster.base(),
             cluster,
             counted: BTreeMap::new(),
             unusable: BTreeMap::new(),
             overlapping: BTreeSet::new(),
+            routes: LearntRoutes::default(),
             shared: BTreeMap::new(),
+            shared_groups: BTreeMap::new(),
         };
-        let mut elders_first: Vec<_> = table.leases().collect();
+        let mut elders_first: Vec<_> = facts.table.leases().collect();
         elders_first.sort_by_key(|lease| lease.seniority());
         for lease in elders_first {
-            desired.add(&lease.key, table);
+            desired.add(&lease.key, facts.table);
         }
-        desired.follow_nodes(table);
+        for prefix in facts.learnt.prefixes() {
+            desired.learn(prefix, facts);
+        }
+        desired.follow_nodes(facts.table);
         desired.pack();
         desired
     }
@@ -57,6 +86,7 @@ impl Desired {
         }
         packed(&mut self.counted);
         packed(&mut self.state.nexthops);
+        packed(&mut self.state.groups);
         packed(&mut self.state.routes);
         packed(&mut self.state.neighbours);
         packed(&mut self.state.fdb);
@@ -106,39 +136,49 @@ impl Desired {
         &self.overlapping
     }
 
-    /// Brings the sum up to date with the table for these leases and says what that changes in the kernel.
+    /// Brings the sum up to date with the table for these leases and says what that changes in the kernel, where nothing is learnt.
     pub fn update(&mut self, keys: &BTreeSet<LeaseKey>, table: &LeaseTable) -> Plan {
+        self.follow((keys, &BTreeSet::new()), Facts { table, learnt: &Learnt::default() })
+    }
+
+    /// Brings the sum up to date with the facts for these leases and learnt prefixes and says what that changes in the kernel.
+    pub fn follow(&mut self, touched: (&BTreeSet<LeaseKey>, &BTreeSet<IpNet>), facts: Facts<'_>) -> Plan {
         if !self.overlapping.is_empty() {
-            return self.renew(table);
+            return self.renew(facts);
         }
-        let mut before = KernelState::default();
-        let mut after = KernelState::default();
+        let (keys, table) = (touched.0, facts.table);
+        let prefixes = self.prefixes_of(touched, facts);
+        let mut step = Step::default();
+        for prefix in &prefixes {
+            let contribution = self.unlearn(*prefix);
+            step.removed(&contribution);
+            self.subtract(&contribution);
+        }
         for key in keys {
             self.unusable.remove(key);
             if let Some(lease) = self.counted.remove(key) {
                 let (contribution, _) = self.cluster.contribution(&lease);
+                step.removed(&contribution);
                 self.subtract(&contribution);
-                add(&mut before, &contribution);
             }
         }
         for key in keys {
-            if let Some(contribution) = self.add(key, table) {
-                add(&mut after, &contribution);
-            }
+            step.added(self.add(key, table));
+        }
+        for prefix in &prefixes {
+            step.added(self.learn(*prefix, facts));
+            self.routes.note_found(RouteKey::new(*prefix), &mut step.before);
         }
         if self.overlapping.is_empty() {
-            // Another lease's next hop stays, whoever of the two came first.
-            after.nexthops.extend(before.nexthops.iter().filter(|(key, _)| self.state.nexthops.contains_key(key)));
-            before.ruleset.clone_from(&self.state.ruleset);
+            step.end(&self.state, &self.routes);
+            step.before.ruleset.clone_from(&self.state.ruleset);
             self.follow_nodes(table);
-            after.ruleset.clone_from(&self.state.ruleset);
-            return diff(&before, &after);
+            step.after.ruleset.clone_from(&self.state.ruleset);
+            return diff(&step.before, &step.after);
         }
-        // The one that came now may be the elder: begin again, from what the kernel was told before. (A next hop that it has
-        // for another lease's sake may be made once more by this: that changes nothing.)
-        subtract(&mut self.state, &after);
-        add(&mut self.state, &before);
-        self.renew(table)
+        // The one that came now may be the elder: begin again, from what the kernel was told before.
+        step.undo(&mut self.state);
+        self.renew(facts)
     }
 
     /// The rules, where they name the other nodes' addresses.
@@ -149,15 +189,17 @@ impl Desired {
         }
     }
 
-    fn renew(&mut self, table: &LeaseTable) -> Plan {
-        let renewed = Desired::new(self.cluster.clone(), table);
+    fn renew(&mut self, facts: Facts<'_>) -> Plan {
+        let renewed = Desired::of(self.cluster.clone(), facts);
         let plan = diff(&self.state, &renewed.state);
+        let found = std::mem::take(&mut self.routes).found;
         *self = renewed;
+        self.routes.found = found;
         plan
     }
 
     /// Counts a lease in, if it stands and takes nobody's keys. Returns what it added.
-    fn add(&mut self, key: &LeaseKey, table: &LeaseTable) -> Option<KernelState> {
+    fn add(&mut self, key: &LeaseKey, table: &LeaseTable) -> Option<Added> {
         let lease = table.standing(key)?;
         let (contribution, unusable) = self.cluster.contribution(&lease);
         if !unusable.is_empty() {
@@ -167,32 +209,40 @@ impl Desired {
             self.overlapping.insert(key.clone());
             return None;
         }
-        self.count(&contribution);
         self.counted.insert(key.clone(), lease);
-        Some(contribution)
+        Some(self.count(contribution))
     }
 
-    fn count(&mut self, contribution: &KernelState) {
+    fn count(&mut self, contribution: KernelState) -> Added {
+        let mut there = KernelState::default();
         for nexthop in contribution.nexthops.keys().filter(|key| self.state.nexthops.contains_key(key)) {
             *self.shared.entry(*nexthop).or_default() += 1;
+            there.nexthops.insert(*nexthop, Tag::Ours);
         }
-        add(&mut self.state, contribution);
+        for group in contribution.groups.keys().filter(|key| self.state.groups.contains_key(key)) {
+            *self.shared_groups.entry(group.clone()).or_default() += 1;
+            there.groups.insert(group.clone(), Tag::Ours);
+        }
+        add(&mut self.state, &contribution);
+        Added { contribution, there }
     }
 
     fn subtract(&mut self, contribution: &KernelState) {
         let mut gone = contribution.clone();
-        gone.nexthops.retain(|nexthop, _| match self.shared.get_mut(nexthop) {
-            None => true,
-            Some(count) => {
-                *count -= 1;
-                if *count == 0 {
-                    self.shared.remove(nexthop);
-                }
-                false
-            }
-        });
+        gone.nexthops.retain(|nexthop, _| !one_less(&mut self.shared, nexthop));
+        gone.groups.retain(|group, _| !one_less(&mut self.shared_groups, group));
         subtract(&mut self.state, &gone);
     }
+}
+
+/// Whether others still use it.
+fn one_less<K: Ord>(shared: &mut BTreeMap<K, usize>, key: &K) -> bool {
+    let Some(count) = shared.get_mut(key) else { return false };
+    *count -= 1;
+    if *count == 0 {
+        shared.remove(key);
+    }
+    true
 }
 
 fn overlaps(state: &KernelState, contribution: &KernelState) -> bool {
@@ -204,8 +254,9 @@ fn overlaps(state: &KernelState, contribution: &KernelState) -> bool {
 }
 
 fn add(state: &mut KernelState, contribution: &KernelState) {
+    state.groups.extend(contribution.groups.iter().map(|(key, value)| (key.clone(), *value)));
     state.nexthops.extend(contribution.nexthops.iter().map(|(key, value)| (*key, *value)));
-    state.routes.extend(contribution.routes.iter().map(|(key, value)| (*key, *value)));
+    state.routes.extend(contribution.routes.iter().map(|(key, value)| (*key, value.clone())));
     state.neighbours.extend(contribution.neighbours.iter().map(|(key, value)| (*key, *value)));
     state.fdb.extend(contribution.fdb.iter().map(|(key, value)| (*key, *value)));
     state.peers.extend(contribution.peers.iter().map(|(key, value)| (*key, value.clone())));
@@ -213,6 +264,7 @@ fn add(state: &mut KernelState, contribution: &KernelState) {
 }
 
 fn subtract(state: &mut KernelState, contribution: &KernelState) {
+    state.groups.retain_not(&contribution.groups);
     state.nexthops.retain_not(&contribution.nexthops);
     state.routes.retain_not(&contribution.routes);
     state.neighbours.retain_not(&contribution.neighbours);

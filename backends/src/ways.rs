@@ -43,7 +43,9 @@ impl Backend {
                 format!("wireguard mode={} port={first} portv6={second}{key}", mode_name(settings.mode))
             }
             Backend::Udp(settings) => format!("udp port={}", settings.port),
-            Backend::Ipip(_) | Backend::HostGw | Backend::Extension(_) | Backend::Alloc => self.name().to_owned(),
+            Backend::Ipip(_) | Backend::HostGw | Backend::Bgp(_) | Backend::Extension(_) | Backend::Alloc => {
+                self.name().to_owned()
+            }
         };
         #[allow(clippy::expect_used, reason = "a name of ours and two numbers are short words of ASCII")]
         Carrier::new(&name).expect("words")
@@ -88,7 +90,12 @@ impl Backend {
         match self {
             Backend::Vxlan(settings) => settings.renamed(separator).map(Backend::Vxlan),
             Backend::WireGuard(settings) => settings.renamed(separator).map(Backend::WireGuard),
-            Backend::Udp(_) | Backend::Ipip(_) | Backend::HostGw | Backend::Extension(_) | Backend::Alloc => None,
+            Backend::Udp(_)
+            | Backend::Ipip(_)
+            | Backend::HostGw
+            | Backend::Bgp(_)
+            | Backend::Extension(_)
+            | Backend::Alloc => None,
         }
     }
 
@@ -111,6 +118,8 @@ impl Backend {
             (Backend::Vxlan(one), Backend::Vxlan(two)) => (one.vni(), one.port) == (two.vni(), two.port),
             (Backend::WireGuard(one), Backend::WireGuard(two)) => one.collides(two),
             (Backend::Udp(_), Backend::Udp(_)) => true,
+            // A lease does not say whether its node's routes are learnt, so nobody could tell when to send by which.
+            (Backend::Bgp(_), _) | (_, Backend::Bgp(_)) => true,
             (one, two) => one == two,
         }
     }

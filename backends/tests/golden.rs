@@ -9,13 +9,15 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 
+use backends::bgp::{BgpSettings, Encapsulation};
 use backends::cluster::{OwnSubnetRoute, RouteStyle, UnclaimedAddresses};
 use backends::diff::diff;
 use backends::extension::ExtensionSettings;
 use backends::ipip::IpipSettings;
+use backends::learnt::{Learnt, NextHop};
 use backends::masquerade::{Exceptions, Firewall, Forward, Masquerade, TowardsNodes};
 use backends::rollout::Position;
-use backends::sum::Desired;
+use backends::sum::{Desired, Facts};
 use backends::udp::UdpSettings;
 use backends::vxlan::VxlanSettings;
 use backends::ways::Ways;
@@ -25,6 +27,7 @@ use ipam::table::Record;
 use ipam::{Carrier, Endpoint, Family, Lease, LeaseTable, SecretKey, Stack};
 use ipnet::IpNet;
 use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Deserialize)]
 struct Situation {
@@ -39,6 +42,10 @@ struct Situation {
     mode: String,
     #[serde(default)]
     direct_routing: bool,
+    #[serde(default)]
+    encapsulation: String,
+    #[serde(default)]
+    learnt: BTreeMap<IpNet, BTreeSet<NextHop>>,
     #[serde(default)]
     on_link: Vec<IpNet>,
     #[serde(default)]
@@ -85,6 +92,16 @@ impl Situation {
                 settings.keepalive_secs = 25;
                 settings.preshared = Some(SecretKey::new([7; 32]));
                 Backend::WireGuard(settings)
+            }
+            "bgp" => {
+                let vxlan = || VxlanSettings::new(self.vni, &self.networks).expect("a VNI");
+                let encapsulation = match self.encapsulation.as_str() {
+                    "vxlan" => Encapsulation::Vxlan(vxlan()),
+                    "cross-subnet" => Encapsulation::CrossSubnet(vxlan()),
+                    "ipip" => Encapsulation::Ipip(IpipSettings::new(&self.networks)),
+                    _ => Encapsulation::Never,
+                };
+                Backend::Bgp(BgpSettings { encapsulation })
             }
             "ipip" => {
                 let mut settings = IpipSettings::new(&self.networks);
@@ -144,6 +161,14 @@ impl Situation {
         Cluster { own: seen(&target).own, ways: Some(Box::new(Ways::new(position, target, older))), ..cluster.clone() }
     }
 
+    fn learnt(&self) -> Learnt {
+        let mut learnt = Learnt::default();
+        for (prefix, hops) in &self.learnt {
+            assert!(learnt.set(*prefix, hops));
+        }
+        learnt
+    }
+
     fn table(&self) -> LeaseTable {
         let mut table = LeaseTable::default();
         let leases = self.peers.iter().chain([&self.own]).cloned();
@@ -155,14 +180,21 @@ impl Situation {
 
 fn text(situation: &Situation) -> String {
     let table = situation.table();
-    let desired = Desired::new(situation.cluster(), &table);
+    let desired = Desired::of(situation.cluster(), Facts { table: &table, learnt: &situation.learnt() });
     let mut text = format!("pods' MTU {}\n{}", situation.cluster().pod_mtu(), desired.state());
     for lease in table.leases() {
         if let Some(fault) = desired.fault(&lease.key) {
             writeln!(text, "fault of {}: {fault}", lease.node).expect("a string");
         }
     }
+    for (_, reason) in desired.refused() {
+        writeln!(text, "refused: {reason}").expect("a string");
+    }
     text
+}
+
+fn facts<'f>(table: &'f LeaseTable, learnt: &'f Learnt) -> Facts<'f> {
+    Facts { table, learnt }
 }
 
 #[test]
@@ -188,24 +220,32 @@ fn a_second_look_changes_nothing_and_peers_come_in_any_order() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     for folder in std::fs::read_dir(root).expect("golden folders") {
         let situation = Situation::read(&folder.expect("an entry").path());
-        let whole = Desired::new(situation.cluster(), &situation.table());
+        let learnt = situation.learnt();
+        let prefixes: BTreeSet<IpNet> = learnt.prefixes().collect();
+        let whole = Desired::of(situation.cluster(), facts(&situation.table(), &learnt));
         assert!(diff(whole.state(), whole.state()).is_empty());
         for turn in 0..situation.peers.len() {
             let mut table = LeaseTable::default();
             let mut stepwise = Desired::new(situation.cluster(), &table);
             table.set_own(Some(situation.own.key.clone()));
+            // Routes come before or after the leases.
+            if turn == 0 {
+                stepwise.follow((&BTreeSet::new(), &prefixes), facts(&table, &learnt));
+            }
             let mut peers = situation.peers.clone();
             peers.rotate_left(turn);
             for lease in peers.into_iter().chain([situation.own.clone()]) {
                 let touched = table.apply(Record::Lease(lease));
-                stepwise.update(&touched, &table);
+                stepwise.follow((&touched, &BTreeSet::new()), facts(&table, &learnt));
             }
+            stepwise.follow((&BTreeSet::new(), &prefixes), facts(&table, &learnt));
             assert_eq!(stepwise.state(), whole.state());
             // And all of them leave again.
             for lease in &situation.peers {
                 let touched = table.apply(Record::Gone(lease.key.clone()));
-                stepwise.update(&touched, &table);
+                stepwise.follow((&touched, &BTreeSet::new()), facts(&table, &learnt));
             }
+            stepwise.follow((&BTreeSet::new(), &prefixes), Facts { table: &table, learnt: &Learnt::default() });
             let mut alone = situation.cluster().base();
             // Who left is not named in the rules any more, and nobody else was.
             alone.ruleset.clone_from(&Desired::new(situation.cluster(), &table).state().ruleset);

@@ -227,7 +227,7 @@ fn network(node: &Node, trouble: Option<TroubleStatus>) -> Option<NetworkStatus>
         Backend::Vxlan(vxlan) => (Some(vxlan.vni()), Some(vxlan.port)),
         Backend::Udp(udp) => (None, Some(udp.port)),
         Backend::WireGuard(wireguard) => (None, Some(wireguard.ports[0])),
-        Backend::Ipip(_) | Backend::HostGw | Backend::Extension(_) | Backend::Alloc => (None, None),
+        Backend::Ipip(_) | Backend::HostGw | Backend::Bgp(_) | Backend::Extension(_) | Backend::Alloc => (None, None),
     };
     Some(NetworkStatus { cidrs: listed(&network.networks), backend: network.backend.name(), vni, port, trouble })
 }
@@ -275,7 +275,10 @@ impl SubnetStatus {
     fn new(endpoint: &Endpoint) -> SubnetStatus {
         let (vni, mac) = match endpoint.data {
             BackendData::Vxlan { vni, mac } => (Some(vni), Some(mac)),
-            BackendData::WireGuard { .. } | BackendData::Extension { .. } | BackendData::Other(_) => (None, None),
+            BackendData::WireGuard { .. }
+            | BackendData::Extension { .. }
+            | BackendData::Bgp { .. }
+            | BackendData::Other(_) => (None, None),
         };
         let backend = endpoint.data.backend_type().to_owned();
         SubnetStatus { subnet: endpoint.subnet, public: endpoint.public, backend, vni, mac }

@@ -60,6 +60,11 @@ pub enum BackendData {
         /// For its peers' SubnetAddCommand, on standard input.
         output: Box<str>,
     },
+    /// bgp: who the node is to other speakers.
+    Bgp {
+        /// Its AS, where it is not the one that the configuration says.
+        asn: Option<u32>,
+    },
     /// A backend of this name that we do not speak (or that needs no data). Such a peer gets no path from us.
     Other(Box<str>),
 }
@@ -71,6 +76,7 @@ impl BackendData {
             BackendData::Vxlan { .. } => "vxlan",
             BackendData::WireGuard { .. } => "wireguard",
             BackendData::Extension { .. } => "extension",
+            BackendData::Bgp { .. } => "bgp",
             BackendData::Other(name) => name,
         }
     }

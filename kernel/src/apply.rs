@@ -129,6 +129,7 @@ fn link_of(change: &Change) -> Option<LinkName> {
         | Change::AddressAdd(name, _)
         | Change::AddressDelete(name, _) => Some(*name),
         Change::NexthopAdd(nexthop) | Change::NexthopDelete(nexthop) => Some(nexthop.link),
+        Change::GroupAdd(group) | Change::GroupDelete(group) => group.link(),
         Change::RouteSet(_, route) | Change::RouteDelete(_, route) => route.via.link(),
         Change::NeighbourSet(key, _) | Change::NeighbourDelete(key, _) => Some(key.link),
         Change::FdbSet(key, _) | Change::FdbDelete(key, _) => Some(key.link),

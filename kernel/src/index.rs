@@ -3,10 +3,10 @@
 //! It is a cache: [`crate::observe`] fills it anew each time, [`crate::apply`] keeps it right for what it does itself and
 //! asks for a new one when the kernel does not know a number.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use backends::LinkName;
-use backends::state::{FdbKey, Nexthop};
+use backends::state::{FdbKey, Group, Nexthop};
 
 /// Where ids of ours lie, whatever instance's: 30 bits above this one. The kernel and other programs count from 1.
 const FIRST_ID: u32 = 1 << 30;
@@ -21,6 +21,8 @@ pub(crate) struct Index {
     links: HashMap<LinkName, u32>,
     /// The id of each next hop of ours.
     ids: HashMap<Nexthop, u32>,
+    /// The ids of each group of ours: the first is used, the others say the same and go when it goes.
+    groups: BTreeMap<Group, Vec<u32>>,
     /// Every id in use, whosever it is.
     taken: BTreeSet<u32>,
     /// Further objects of ours that say the same as one in `ids`: they go when that goes.
@@ -90,11 +92,46 @@ impl Index {
         if let Some(id) = self.id(nexthop) {
             return Some(id);
         }
-        let turns = (0..IDS).map(|turn| (self.next + turn) % IDS);
-        self.next = turns.into_iter().find(|turn| !self.taken.contains(&(self.first + turn)))?;
-        let id = self.first + self.next;
+        let id = self.free()?;
         self.note_object(id, Some(nexthop));
         Some(id)
+    }
+
+    /// A number that nobody has.
+    fn free(&mut self) -> Option<u32> {
+        let turns = (0..IDS).map(|turn| (self.next + turn) % IDS);
+        self.next = turns.into_iter().find(|turn| !self.taken.contains(&(self.first + turn)))?;
+        Some(self.first + self.next)
+    }
+
+    /// Notes a group that exists and is ours.
+    pub(crate) fn note_group(&mut self, id: u32, group: Group) {
+        self.taken.insert(id);
+        self.groups.entry(group).or_default().push(id);
+    }
+
+    /// The id of a group of ours.
+    pub(crate) fn group(&self, group: &Group) -> Option<u32> {
+        self.groups.get(group)?.first().copied()
+    }
+
+    /// The id of a group: the one that it has, or a free one that is its own from now on; `None` when all are taken.
+    pub(crate) fn group_or_new(&mut self, group: &Group) -> Option<u32> {
+        if let Some(id) = self.group(group) {
+            return Some(id);
+        }
+        let id = self.free()?;
+        self.note_group(id, group.clone());
+        Some(id)
+    }
+
+    /// Forgets a group; gives all ids that it had.
+    pub(crate) fn forget_group(&mut self, group: &Group) -> Vec<u32> {
+        let ids = self.groups.remove(group).unwrap_or_default();
+        for id in &ids {
+            self.taken.remove(id);
+        }
+        ids
     }
 
     /// Forgets a next hop; gives all ids that it had.

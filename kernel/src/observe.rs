@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use backends::instance::ALIAS_PREFIX;
 use backends::state::{
-    Fdb, FdbKey, KernelState, Link, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Scope, Tag, Via,
+    Fdb, FdbKey, Group, KernelState, Link, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Scope, Tag, Via,
 };
 use backends::{LinkName, PROTOCOL};
 use ipam::{Family, Mac};
@@ -31,6 +31,8 @@ pub(crate) struct Links {
     seen: Vec<Seen>,
     /// The next hops of ours by id: what routes name them by.
     objects: HashMap<u32, Nexthop>,
+    /// The groups of ours by id.
+    groups: HashMap<u32, Group>,
     /// Links with the alias of another instance: nothing on them is ours.
     others: Vec<u32>,
 }
@@ -126,10 +128,14 @@ impl Hand {
         let mut index = Index::of(&scope.alias);
         let mut links = survey_links(&mut self.socket, scope, (&mut index, &mut state.links))?;
         if self.nexthop_objects() {
-            let mut nexthops = Vec::new();
+            let (mut nexthops, mut groups) = (Vec::new(), Vec::new());
             let mut name = None;
             for entry in list(&mut self.socket, (nexthop::GET, "listing next-hop objects"), nexthop::all)? {
                 let Some(entry) = nexthop::Entry::read(&entry) else { continue };
+                if !entry.members.is_empty() && entry.protocol == PROTOCOL && index.is_own_id(entry.id) {
+                    groups.push(entry);
+                    continue;
+                }
                 let ours = owned_nexthop(&entry, &links, &index).and_then(|(link, gateway, tag)| {
                     // Thousands of them lie on one link.
                     let (_, link) = name.filter(|(known, _)| *known == link).or_else(|| {
@@ -143,6 +149,18 @@ impl Hand {
                 nexthops.extend(ours);
             }
             state.nexthops = nexthops.into_iter().collect();
+            // Their members may be listed behind them.
+            for entry in groups {
+                let members = entry.members.iter().filter_map(|member| links.objects.get(member).copied()).collect();
+                match Group::new(members) {
+                    Some(group) => {
+                        index.note_group(entry.id, group.clone());
+                        state.groups.insert(group.clone(), Tag::Ours);
+                        links.groups.insert(entry.id, group);
+                    }
+                    None => index.note_object(entry.id, None),
+                }
+            }
         }
         self.index = index;
         self.instance = Some(scope.alias.clone());
@@ -248,7 +266,7 @@ fn survey_links(
         let link = Link { kind, mac, mtu: entry.mtu, up: entry.up, link_local: entry.link_local, tag };
         states.insert(name, link);
     }
-    Ok(Links { seen, objects: HashMap::new(), others })
+    Ok(Links { seen, objects: HashMap::new(), groups: HashMap::new(), others })
 }
 
 /// Whose a link is: ours by its alias, whatever its name; to be adopted by its name; or nobody's.
@@ -272,7 +290,7 @@ fn owned_nexthop(entry: &nexthop::Entry, links: &Links, index: &Index) -> Option
 fn owned_route(entry: &route::Entry, scope: &Scope, (links, index): (&Links, &Index)) -> Option<(RouteKey, Route)> {
     let tagged = entry.protocol == PROTOCOL;
     let inside = || scope.networks.iter().any(|net| net.contains(&entry.key.destination));
-    if let Some(via) = entry.nowhere {
+    if let Some(via) = entry.nowhere.clone() {
         // It has no device (IPv6 says `lo`): the network tells whose it is.
         let ours = tagged && inside();
         return ours.then_some((entry.key, Route { via, tag: Tag::Ours }));
@@ -288,7 +306,10 @@ fn owned_route(entry: &route::Entry, scope: &Scope, (links, index): (&Links, &In
                 let tag = seen.map_or(tagged.then_some(Tag::Ours), |seen| seen.owner(tagged));
                 (tag?, Via::Object(*nexthop))
             }
-            None => (links.at(entry.link?)?.owner(tagged)?, Via::Unknown),
+            None => match links.groups.get(&id) {
+                Some(group) => (tagged.then_some(Tag::Ours)?, Via::Group(group.clone())),
+                None => (links.at(entry.link?)?.owner(tagged)?, Via::Unknown),
+            },
         },
         None => {
             let index_of_link = entry.link?;

@@ -38,7 +38,7 @@ fn device(key: PublicKey, port: u16) -> KernelState {
     state.links.insert(name(DEVICE), link);
     state.addresses.insert((name(DEVICE), net("10.1.0.0/32")), Tag::Ours);
     let unreachable = Route { via: Via::Unreachable, tag: Tag::Ours };
-    state.routes.insert(RouteKey::new(net("10.0.0.0/8")), unreachable);
+    state.routes.insert(RouteKey::new(net("10.0.0.0/8")), unreachable.clone());
     state.routes.insert(RouteKey::new(net("fd00::/16")), unreachable);
     state
 }

@@ -89,6 +89,8 @@ impl MemoryKernel {
             Change::RulesetSet(ruleset) => state.ruleset = ruleset,
             Change::NexthopAdd(nexthop) => drop(state.nexthops.insert(nexthop, Tag::Ours)),
             Change::NexthopDelete(nexthop) => drop(state.nexthops.remove(&nexthop)),
+            Change::GroupAdd(group) => drop(state.groups.insert(group, Tag::Ours)),
+            Change::GroupDelete(group) => drop(state.groups.remove(&group)),
             Change::RouteSet(key, route) => drop(state.routes.insert(key, route)),
             Change::RouteDelete(key, _) => drop(state.routes.remove(&key)),
             Change::NeighbourSet(key, neighbour) => drop(state.neighbours.insert(key, neighbour)),

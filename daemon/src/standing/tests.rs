@@ -58,7 +58,7 @@ fn published(node: &Node, family: Family) -> Option<Mac> {
     let Wish::Hold(claim) = node.wish() else { return None };
     match claim.published.get(family)?.data {
         BackendData::Vxlan { mac, .. } => Some(mac),
-        BackendData::WireGuard { .. } | BackendData::Extension { .. } | BackendData::Other(_) => None,
+        _ => None,
     }
 }
 

@@ -128,6 +128,13 @@ pub fn read(backend_type: &str, data: Option<&Value>) -> Result<BackendData, Str
             let output = data.and_then(Value::as_str).unwrap_or_default();
             Ok(BackendData::Extension { output: output.into() })
         }
+        "bgp" => match member("AS") {
+            None | Some(Value::Null) => Ok(BackendData::Bgp { asn: None }),
+            Some(asn) => {
+                let asn = asn.as_u64().and_then(|asn| u32::try_from(asn).ok()).filter(|asn| *asn != 0);
+                Ok(BackendData::Bgp { asn: Some(asn.ok_or("its AS is not a number from 1 to 4294967295")?) })
+            }
+        },
         other => Ok(BackendData::Other(cut(other).into())),
     }
 }
@@ -164,7 +171,8 @@ pub fn written(data: &BackendData) -> Option<Value> {
         BackendData::Vxlan { vni, mac } => Some(json!({ "VNI": vni, "VtepMAC": mac.to_string() })),
         BackendData::WireGuard { key, port } => Some(json!({ "PublicKey": key.to_string(), "Port": port })),
         BackendData::Extension { output } if !output.is_empty() => Some(json!(output)),
-        BackendData::Extension { .. } | BackendData::Other(_) => None,
+        BackendData::Bgp { asn: Some(asn) } => Some(json!({ "AS": asn })),
+        BackendData::Bgp { asn: None } | BackendData::Extension { .. } | BackendData::Other(_) => None,
     }
 }
 

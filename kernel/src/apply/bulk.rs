@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use backends::PROTOCOL;
 use backends::plan::Change;
-use backends::state::{Encapsulation, KernelState, LinkName, Nexthop, Route, RouteKey, Scope, Tag, Via};
+use backends::state::{Encapsulation, Group, KernelState, LinkName, Nexthop, Route, RouteKey, Scope, Tag, Via};
 use ipam::Family;
 use ipnet::IpNet;
 
@@ -88,7 +88,8 @@ impl Course<'_> {
             match (meaning(&self.changes[refused.key], &refused.refusal), &self.changes[refused.key]) {
                 (Meaning::Done, _) => {}
                 // Its number is new or known to be right now, so what is there is it.
-                (Meaning::Stale, Change::NexthopAdd(_)) if refused.refusal.errno == libc::EEXIST => {}
+                (Meaning::Stale, Change::NexthopAdd(_) | Change::GroupAdd(_))
+                    if refused.refusal.errno == libc::EEXIST => {}
                 (Meaning::Taken, _) => taken.push(refused.key),
                 (Meaning::Stale | Meaning::Failed, _) => self.refuse(refused),
             }
@@ -145,6 +146,7 @@ fn meaning(change: &Change, refusal: &Refusal) -> Meaning {
     match change {
         Change::AddressDelete(..)
         | Change::NexthopDelete(_)
+        | Change::GroupDelete(_)
         | Change::RouteDelete(..)
         | Change::NeighbourDelete(..)
         | Change::FdbDelete(..) => match errno {
@@ -153,10 +155,12 @@ fn meaning(change: &Change, refusal: &Refusal) -> Meaning {
         },
         // It was to be deleted first and is not there.
         Change::FdbSet(..) if errno == libc::ENOENT => Meaning::Done,
-        Change::NexthopAdd(_) if errno == libc::EEXIST => Meaning::Stale,
+        Change::NexthopAdd(_) | Change::GroupAdd(_) if errno == libc::EEXIST => Meaning::Stale,
         Change::RouteSet(..) if errno == libc::EEXIST => Meaning::Taken,
         // "Invalid device index", "Nexthop id does not exist", "Nexthop has invalid gateway or device mismatch"
-        Change::NexthopAdd(_) | Change::RouteSet(_, Route { via: Via::Object(_) | Via::Gateway(_), .. })
+        Change::NexthopAdd(_)
+        | Change::GroupAdd(_)
+        | Change::RouteSet(_, Route { via: Via::Object(_) | Via::Group(_) | Via::Gateway(_), .. })
             if errno == libc::EINVAL =>
         {
             Meaning::Stale
@@ -239,8 +243,14 @@ impl Writer<'_> {
                     self.push(at, (nexthop::DELETE, 0), |body| nexthop::delete(body, id));
                 }
             }
+            Change::GroupAdd(group) => self.add_group(at, group)?,
+            Change::GroupDelete(group) => {
+                for id in self.index.forget_group(group) {
+                    self.push(at, (nexthop::DELETE, 0), |body| nexthop::delete(body, id));
+                }
+            }
             Change::RouteSet(key, route) => {
-                let target = self.target(route.via)?;
+                let target = self.target(&route.via)?;
                 // What was ours goes from one way to another in one step, with nothing in between.
                 let flags = if self.go == Go::InPlace || self.held.contains(key) { REPLACE } else { MAKE };
                 let set = |body: &mut Body<'_>| route::set(body, *key, target);
@@ -285,6 +295,14 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn add_group(&mut self, at: usize, group: &Group) -> std::result::Result<(), Refusal> {
+        let id = |member: &Nexthop| self.index.id(*member).ok_or_else(|| no_object(*member));
+        let members = group.members().map(id).collect::<std::result::Result<Vec<u32>, _>>()?;
+        let id = self.index.group_or_new(group).ok_or_else(no_id)?;
+        self.push(at, (nexthop::NEW, MAKE), |body| nexthop::make_group(body, id, &members));
+        Ok(())
+    }
+
     /// Whatever names a gateway. IPv6 takes none as on-link that its table has behind another link
     /// (`ip6_route_check_nh_onlink`), as it has a tunnel's while its peer is reached directly. So that the next hop can be there
     /// before the route changes to it, at the second go the gateway has a route of its own for as long as this takes.
@@ -301,9 +319,10 @@ impl Writer<'_> {
         }
     }
 
-    fn target(&self, via: Via) -> std::result::Result<Target, Refusal> {
-        match via {
+    fn target(&self, via: &Via) -> std::result::Result<Target, Refusal> {
+        match *via {
             Via::Object(nexthop) => self.index.id(nexthop).map(Target::Object).ok_or_else(|| no_object(nexthop)),
+            Via::Group(ref group) => self.index.group(group).map(Target::Object).ok_or_else(|| no_group(group)),
             Via::Gateway(nexthop) => Ok(Target::Gateway(self.link(nexthop.link)?, nexthop.gateway)),
             Via::Device(link) => Ok(Target::Device(self.link(link)?)),
             Via::Encapsulated(Encapsulation { link, source, destination }) => {
@@ -321,16 +340,17 @@ impl Writer<'_> {
     /// One with our tag is deleted by it; the kernel looks (`fib_table_delete`, `ip6_route_del`). One to be adopted has
     /// to lead where it was seen.
     fn delete_route(&mut self, at: usize, key: RouteKey, route: &Route) -> std::result::Result<(), Refusal> {
-        let only = match (route.tag, route.via) {
+        let only = match (route.tag, &route.via) {
             (Tag::Ours, _) => Only { protocol: PROTOCOL, ..Only::default() },
             (Tag::Adopted, Via::Object(nexthop)) => {
-                Only { object: Some(self.index.id(nexthop).ok_or_else(|| no_object(nexthop))?), ..Only::default() }
+                Only { object: Some(self.index.id(*nexthop).ok_or_else(|| no_object(*nexthop))?), ..Only::default() }
             }
             (
                 Tag::Adopted,
                 Via::Gateway(Nexthop { link, .. }) | Via::Device(link) | Via::Encapsulated(Encapsulation { link, .. }),
-            ) => Only { link: Some(self.link(link)?), ..Only::default() },
-            (Tag::Adopted, Via::Blackhole | Via::Unreachable | Via::Unknown) => {
+            ) => Only { link: Some(self.link(*link)?), ..Only::default() },
+            // Flannel has no groups.
+            (Tag::Adopted, Via::Group(_) | Via::Blackhole | Via::Unreachable | Via::Unknown) => {
                 for link in self.scope.links.iter().filter_map(|name| self.index.link(*name)).collect::<Vec<_>>() {
                     let only = Only { link: Some(link), ..Only::default() };
                     self.push(at, (route::DELETE, 0), |body| route::delete(body, key, only));
@@ -357,6 +377,10 @@ fn no_id() -> Refusal {
     let words =
         "all next-hop ids of this instance are in use; see `ip nexthop show proto 84`, and delete what nobody uses";
     Refusal { errno: libc::ENOSPC, words: Some(words.to_owned()) }
+}
+
+fn no_group(group: &Group) -> Refusal {
+    Refusal { errno: libc::ENODEV, words: Some(format!("there is no next-hop object {group}")) }
 }
 
 fn no_object(Nexthop { link, gateway }: Nexthop) -> Refusal {

@@ -37,8 +37,10 @@ const ENCAP_IP6: u16 = 4;
 const OUTER_DESTINATION: u16 = 2;
 const OUTER_SOURCE: u16 = 3;
 const PADDING: u16 = 7;
-/// What a route of ours never has: sources, several next hops, metrics.
-const EXTRAS: [u16; 3] = [libc::RTA_PREFSRC, libc::RTA_MULTIPATH, libc::RTA_METRICS];
+/// What a route of ours never has: sources, metrics; and without an object several next hops or one of the other family, which
+/// of one with an object the kernel repeats (`nexthop_compat_mode`).
+const EXTRAS: [u16; 2] = [libc::RTA_PREFSRC, libc::RTA_METRICS];
+const REPEATED: [u16; 2] = [libc::RTA_MULTIPATH, VIA];
 
 /// Where a route leads, in the kernel's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub enum Target {
 const DETOURS: [u16; 3] = [VIA, libc::RTA_MULTIPATH, ENCAPSULATION];
 
 /// A route as the kernel lists it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Destination and metric.
     pub key: RouteKey,
@@ -102,6 +104,7 @@ impl Entry {
             _ => return None,
         };
         let (mut table, mut metric, mut extras, mut detour) = (u32::from(table), 0, false, false);
+        let mut repeated = false;
         let (mut object, mut link, mut gateway) = (None, None, None);
         let (mut outer, mut outer_kind) = (None, None);
         for attribute in message.attributes(12) {
@@ -117,13 +120,14 @@ impl Entry {
                     if kind == ENCAPSULATION {
                         outer = Some(attribute.nested());
                     }
-                    extras |= kind == VIA || EXTRAS.contains(&kind);
+                    extras |= EXTRAS.contains(&kind);
+                    repeated |= REPEATED.contains(&kind);
                     detour |= DETOURS.contains(&kind);
                 }
             }
         }
         let outer = outer.map(|outer| outer_header(outer).filter(|_| outer_kind == Some(ENCAP_IP6)));
-        extras |= outer == Some(None);
+        extras |= outer == Some(None) || (repeated && object.is_none());
         let unicast = kind == libc::RTN_UNICAST;
         let entry = Entry {
             key: RouteKey { destination: IpNet::new(destination, length).ok()?.trunc(), metric },

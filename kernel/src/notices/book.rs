@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
-use backends::state::{Fdb, FdbKey, Link, Neighbour, NeighbourKey, Nexthop, Route, Tag, Via};
+use backends::state::{Fdb, FdbKey, Group, Link, Neighbour, NeighbourKey, Nexthop, Route, Tag, Via};
 use backends::{LinkName, PROTOCOL};
 use ipam::Mac;
 use ipnet::IpNet;
@@ -26,6 +26,8 @@ pub(super) struct Book {
     links: HashMap<u32, Known>,
     /// Next-hop objects with our tag, by id. Ids follow each other, so a tree's nodes fill and a hash table's do not.
     nexthops: BTreeMap<u32, Nexthop>,
+    /// Groups of them.
+    groups: BTreeMap<u32, Group>,
 }
 
 /// A link.
@@ -51,13 +53,20 @@ impl Known {
 
 impl Book {
     pub(super) fn new(alias: &str, own_port: u32) -> Book {
-        Book { alias: alias.to_owned(), own_port, links: HashMap::new(), nexthops: BTreeMap::new() }
+        Book {
+            alias: alias.to_owned(),
+            own_port,
+            links: HashMap::new(),
+            nexthops: BTreeMap::new(),
+            groups: BTreeMap::new(),
+        }
     }
 
     /// Learns everything anew.
     pub(super) fn load(&mut self, asking: &mut Socket) -> Result<()> {
         self.links.clear();
         self.nexthops.clear();
+        self.groups.clear();
         let doing = "learning the names of links and next hops";
         let mut unheard = Vec::new();
         // Links twice: one may lie on another that is listed behind it.
@@ -70,11 +79,14 @@ impl Book {
         for message in asking.dump(&Request { kind: address::GET, flags: 0, doing }, all)? {
             self.address(&message, &mut unheard);
         }
-        match asking.dump(&Request { kind: nexthop::GET, flags: 0, doing }, nexthop::all) {
-            Ok(messages) => messages.for_each(|message| self.nexthop(&message, &mut unheard)),
-            // Linux before 5.3.
-            Err(Error::Refused { refusal, .. }) if refusal.is_unsupported() => {}
-            Err(error) => return Err(error),
+        // Twice as well: a group may be listed before its members.
+        for _ in 0..2 {
+            match asking.dump(&Request { kind: nexthop::GET, flags: 0, doing }, nexthop::all) {
+                Ok(messages) => messages.for_each(|message| self.nexthop(&message, &mut unheard)),
+                // Linux before 5.3.
+                Err(Error::Refused { refusal, .. }) if refusal.is_unsupported() => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -158,6 +170,7 @@ impl Book {
     fn nexthop(&mut self, message: &Message<'_>, seen: &mut Vec<Notice>) {
         let Some(entry) = nexthop::Entry::read(&as_listed(message)) else { return };
         let there = message.header.kind == nexthop::NEW && entry.protocol == PROTOCOL;
+        self.group(&entry, there, seen);
         let link = entry.link.and_then(|index| self.links.get(&index));
         let after = link.zip(entry.gateway).map(|(link, gateway)| Nexthop { link: link.name, gateway });
         let after = after.filter(|_| there);
@@ -166,6 +179,17 @@ impl Book {
         let gone = before.filter(|before| after != Some(*before));
         seen.extend(gone.map(|nexthop| Notice::Nexthop { nexthop, now: None }));
         seen.extend(after.map(|nexthop| Notice::Nexthop { nexthop, now: Some(Tag::Ours) }));
+    }
+
+    /// Of a group whose member goes the kernel says what is left of it.
+    fn group(&mut self, entry: &nexthop::Entry, there: bool, seen: &mut Vec<Notice>) {
+        let members = entry.members.iter().filter_map(|member| self.nexthops.get(member).copied()).collect();
+        let after = Group::new(members).filter(|_| there);
+        let before = self.groups.remove(&entry.id);
+        self.groups.extend(after.clone().map(|group| (entry.id, group)));
+        let gone = before.filter(|before| after.as_ref() != Some(before));
+        seen.extend(gone.map(|group| Notice::Group { group, now: None }));
+        seen.extend(after.map(|group| Notice::Group { group, now: Some(Tag::Ours) }));
     }
 
     fn route(&mut self, message: &Message<'_>, seen: &mut Vec<Notice>) {
@@ -197,12 +221,15 @@ impl Book {
     }
 
     fn via(&self, entry: &route::Entry) -> Via {
-        if let Some(via) = entry.nowhere {
+        if let Some(via) = entry.nowhere.clone() {
             return via;
         }
         let link = entry.link.and_then(|index| self.links.get(&index));
         let via = match entry.object {
-            Some(id) => self.nexthops.get(&id).map(|nexthop| Via::Object(*nexthop)),
+            Some(id) => {
+                let group = || self.groups.get(&id).cloned().map(Via::Group);
+                self.nexthops.get(&id).map(|nexthop| Via::Object(*nexthop)).or_else(group)
+            }
             None => link.map(|known| entry.without_object(known.name)),
         };
         via.filter(|_| entry.plain).unwrap_or(Via::Unknown)

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use backends::LinkName;
 use backends::ruleset::Ruleset;
 use backends::state::{
-    Fdb, FdbKey, KernelState, Link, LinkKind, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Tag,
+    Fdb, FdbKey, Group, KernelState, Link, LinkKind, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Tag,
 };
 use ipnet::IpNet;
 
@@ -34,6 +34,13 @@ pub enum Notice {
     Nexthop {
         /// Which.
         nexthop: Nexthop,
+        /// Whether it is there.
+        now: Option<Tag>,
+    },
+    /// A group of them with our tag.
+    Group {
+        /// Which.
+        group: Group,
         /// Whether it is there.
         now: Option<Tag>,
     },
@@ -93,6 +100,10 @@ impl Notice {
             // One of ours on the uplink is missed; one there that is not desired is another instance's.
             Notice::Nexthop { nexthop, now } => match (desired.nexthops.get(nexthop), now) {
                 (None, Some(_)) => !ours(&nexthop.link),
+                (desired, now) => desired == now.as_ref(),
+            },
+            Notice::Group { group, now } => match (desired.groups.get(group), now) {
+                (None, Some(_)) => !group.members().any(|member| ours(&member.link)),
                 (desired, now) => desired == now.as_ref(),
             },
             Notice::Route { key, now } => match (desired.routes.get(key), now) {

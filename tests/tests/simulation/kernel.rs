@@ -119,12 +119,13 @@ impl ModelKernel {
                 ours.nexthops.remove(nexthop);
                 ours.routes.retain(|_, route| route.via != Via::Object(*nexthop));
             }
+            Change::GroupAdd(_) | Change::GroupDelete(_) => return Err("nobody learns routes here".into()),
             Change::RouteSet(key, route) => {
                 if matches!(route.via, Via::Object(nexthop) if !ours.nexthops.contains_key(&nexthop)) {
                     return Err("no such nexthop".into());
                 }
                 route.via.link().map_or(Ok(()), |link| self.up(link))?;
-                self.ours.routes.insert(*key, *route);
+                self.ours.routes.insert(*key, route.clone());
             }
             Change::RouteDelete(key, _) => {
                 ours.routes.remove(key);

@@ -27,7 +27,7 @@ pub fn check(machines: &[Machine]) -> Result<(), String> {
                 let Some(route) = from.kernel.ours.routes.get(&RouteKey::new(*subnet)) else {
                     return Err(format!("{} has no route to {subnet} of {}", from.name, to.name));
                 };
-                arrives(&from.kernel.ours, route.via, &to.kernel.ours)
+                arrives(&from.kernel.ours, &route.via, &to.kernel.ours)
                     .map_err(|reason| format!("{} to {}: {reason}", from.name, to.name))?;
             }
         }
@@ -36,7 +36,7 @@ pub fn check(machines: &[Machine]) -> Result<(), String> {
 }
 
 /// Whether a packet that leaves by this route is taken by the other kernel.
-fn arrives(from: &KernelState, via: Via, to: &KernelState) -> Result<(), String> {
+fn arrives(from: &KernelState, via: &Via, to: &KernelState) -> Result<(), String> {
     let (Via::Object(nexthop) | Via::Gateway(nexthop)) = via else { return Err(format!("{via:?}")) };
     let Some(link) = from.links.get(&nexthop.link) else {
         // The uplink: as it is, which every node takes that is not strict about where it comes from.

@@ -235,7 +235,8 @@ fn written(data: &BackendData) -> String {
         BackendData::WireGuard { key, port: None } => format!(r#"{{"PublicKey":"{key}"}}"#),
         // A JSON text: quoted, and with what must be escaped.
         BackendData::Extension { output } if !output.is_empty() => Value::from(output.as_ref()).to_string(),
-        BackendData::Extension { .. } | BackendData::Other(_) => "null".to_owned(),
+        BackendData::Bgp { asn: Some(asn) } => format!(r#"{{"AS":{asn}}}"#),
+        BackendData::Bgp { asn: None } | BackendData::Extension { .. } | BackendData::Other(_) => "null".to_owned(),
     }
 }
 

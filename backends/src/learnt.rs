@@ -1,0 +1,227 @@
+//! [`Learnt`]: the routes that others announced, and what each means for the kernel: one contribution a prefix.
+//!
+//! Routes come from outside, so they are looked at: what would take the node's own pods, its own network or its default route away is
+//! refused with a sentence, unless it was asked for. Who announced them, and which path is best, is the speaker's business.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use ipam::{Family, LeaseTable};
+use ipnet::IpNet;
+
+use crate::bgp::{self, Resolved};
+use crate::cluster::{Backend, Cluster, RouteStyle};
+use crate::state::{Group, KernelState, LinkName, Nexthop, Route, RouteKey, Tag, Via};
+
+/// Where packets are handed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+pub struct NextHop {
+    /// The router; of either family, whatever the prefix's (RFC 8950).
+    pub address: IpAddr,
+    /// The link that it is on, where the address alone does not say it (link-local ones).
+    pub link: Option<LinkName>,
+}
+
+/// All routes that others announced.
+#[derive(Clone, Debug, Default)]
+pub struct Learnt {
+    routes: BTreeMap<IpNet, Arc<[NextHop]>>,
+    /// Prefixes that are taken though they take something of the node's own away (`AllowRoutes`).
+    pub allowed: Vec<IpNet>,
+    /// Families of which not all was told yet since this daemon started: what the kernel still has of them stays.
+    pub unsettled: BTreeSet<Family>,
+}
+
+/// Why a prefix is not in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unwanted {
+    /// The backend brings it, by leases.
+    OfBackend,
+    /// It cannot or shall not be: one sentence.
+    Refused(String),
+}
+
+impl Learnt {
+    /// Takes what is true of a prefix now; without next hops it is gone. Whether that is anything new.
+    pub fn set(&mut self, prefix: IpNet, hops: &BTreeSet<NextHop>) -> bool {
+        if hops.is_empty() {
+            return self.routes.remove(&prefix).is_some();
+        }
+        let same = self.routes.get(&prefix).is_some_and(|known| known.iter().eq(hops));
+        if !same {
+            self.routes.insert(prefix, hops.iter().copied().collect());
+        }
+        !same
+    }
+
+    /// Forgets all: there is no BGP any more. What there was.
+    pub fn clear(&mut self) -> BTreeSet<IpNet> {
+        std::mem::take(&mut self.routes).into_keys().collect()
+    }
+
+    /// Prefixes that were announced.
+    pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
+        self.routes.keys().copied()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether nothing was announced.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// Whether more may still be told of a prefix's family.
+    pub(crate) fn waits(&self, prefix: &IpNet) -> bool {
+        self.unsettled.contains(&Family::of_net(prefix))
+    }
+
+    /// Those within a prefix.
+    pub(crate) fn within(&self, net: IpNet) -> impl Iterator<Item = IpNet> {
+        // They are in the order of their addresses, and of equal ones the shorter comes first.
+        let from = self.routes.range((Bound::Included(net), Bound::Unbounded));
+        from.map(|(prefix, _)| *prefix).take_while(move |prefix| net.contains(&prefix.addr()))
+    }
+
+    /// What one prefix adds.
+    ///
+    /// # Errors
+    /// [`Unwanted`]: why it adds nothing.
+    pub(crate) fn contribution(
+        &self,
+        cluster: &Cluster,
+        (prefix, table): (IpNet, &LeaseTable),
+    ) -> Option<Result<KernelState, Unwanted>> {
+        let hops = self.routes.get(&prefix)?;
+        Some(match self.refusal(cluster, prefix) {
+            Some(unwanted) => Err(unwanted),
+            None => via(cluster, (prefix, hops), table).map(|via| state_of(prefix, via)).map_err(Unwanted::Refused),
+        })
+    }
+
+    /// Why a prefix may not be taken, wherever it leads.
+    fn refusal(&self, cluster: &Cluster, prefix: IpNet) -> Option<Unwanted> {
+        let of_pods = cluster.networks.values().any(|network| network.contains(&prefix));
+        if of_pods && !matches!(cluster.backend, Backend::Bgp(_)) {
+            return Some(Unwanted::OfBackend);
+        }
+        let refused = |why: String| Some(Unwanted::Refused(why));
+        if let Some(kind) = never_routed(&prefix) {
+            return refused(format!("{prefix} is announced to this node, and is {kind}, which nobody routes"));
+        }
+        let own = cluster.own.subnets();
+        if own.values().any(|own| own.contains(&prefix)) {
+            return refused(format!("{prefix} is announced to this node, and is of its own pods"));
+        }
+        if self.allowed.contains(&prefix) {
+            return None;
+        }
+        let fix = format!("if that is wanted, add \"{prefix}\" to AllowRoutes");
+        if prefix.prefix_len() == 0 {
+            return refused(format!("a default route {prefix} is announced to this node, and is not taken; {fix}"));
+        }
+        if let Some(own) = own.values().find(|own| prefix.contains(*own)) {
+            return refused(format!("{prefix} is announced to this node, and its own pods' {own} lie in it; {fix}"));
+        }
+        let local = cluster.uplink.local.values();
+        let mut networks = local.filter_map(|address| cluster.uplink.on_link.network_of(*address));
+        let network = networks.find(|network| network.contains(&prefix) || prefix.contains(network))?;
+        let link = cluster.uplink.link;
+        refused(format!(
+            "{prefix} is announced to this node, and would stand for {network}, the network of {link}; {fix}"
+        ))
+    }
+}
+
+/// Where a prefix leads, by all of its next hops that can be used.
+fn via(cluster: &Cluster, (prefix, hops): (IpNet, &[NextHop]), table: &LeaseTable) -> Result<Via, String> {
+    let (mut nexthops, mut failed) = (BTreeSet::new(), None);
+    for hop in hops {
+        match resolve(cluster, (prefix, hop), table) {
+            Ok(Resolved::Nexthop(nexthop)) => {
+                nexthops.insert(nexthop);
+            }
+            // Such a one cannot stand among others.
+            Ok(Resolved::Alone(via)) => return Ok(via),
+            Err(reason) => failed = failed.or(Some(reason)),
+        }
+    }
+    let (first, several) = (nexthops.first().copied(), nexthops.len() > 1);
+    let via = match cluster.routes {
+        RouteStyle::Objects if several => Group::new(nexthops).map(Via::Group),
+        RouteStyle::Objects => first.map(Via::Object),
+        // Of several, one: before Linux 5.3 there are no groups.
+        RouteStyle::Gateways => first.map(Via::Gateway),
+    };
+    via.ok_or_else(|| failed.unwrap_or_else(|| format!("{prefix} has no next hop")))
+}
+
+/// A next hop as the kernel is told it: through a tunnel, if it is a node's whose pods are reached by one, else on the link.
+fn resolve(cluster: &Cluster, (prefix, hop): (IpNet, &NextHop), table: &LeaseTable) -> Result<Resolved, String> {
+    let NextHop { address, link } = *hop;
+    let family = Family::of_net(&prefix);
+    if family == Family::V6 && address.is_ipv4() {
+        return Err(format!("{prefix} is announced with the next hop {address}: IPv6 has no way by an IPv4 router"));
+    }
+    if let Some(link) = link {
+        return Ok(Resolved::Nexthop(Nexthop { link, gateway: address }));
+    }
+    let uplink = &cluster.uplink;
+    if uplink.local.values().chain(uplink.public.values()).any(|own| *own == address) {
+        return Err(format!("{prefix} is announced with this node's own address {address} as the next hop"));
+    }
+    if let Backend::Bgp(settings) = &cluster.backend {
+        let lease = table.lease_of(prefix.network());
+        let endpoint = lease.and_then(|lease| lease.endpoints.get(family)).filter(|it| it.public == address);
+        if let Some(resolved) = endpoint.and_then(|it| bgp::through_tunnel(cluster, settings, it)) {
+            return Ok(resolved);
+        }
+    }
+    if uplink.on_link.has(address) {
+        return Ok(Resolved::Nexthop(Nexthop { link: uplink.link, gateway: address }));
+    }
+    Err(format!(
+        "{prefix} is announced with the next hop {address}, which is not on the link of {} (see `ip route get {address}`); \
+         let its routers announce it with their own address, or set Encapsulation to cross-subnet if it is a node",
+        uplink.link
+    ))
+}
+
+/// The whole contribution of a prefix that leads there.
+pub(crate) fn state_of(prefix: IpNet, via: Via) -> KernelState {
+    let mut state = KernelState::default();
+    match &via {
+        Via::Object(nexthop) => {
+            state.nexthops.insert(*nexthop, Tag::Ours);
+        }
+        Via::Group(group) => {
+            state.nexthops.extend(group.members().map(|nexthop| (*nexthop, Tag::Ours)));
+            state.groups.insert(group.clone(), Tag::Ours);
+        }
+        _ => {}
+    }
+    state.routes.insert(RouteKey::new(prefix), Route { via, tag: Tag::Ours });
+    state
+}
+
+/// What nobody routes (RFC 6890), in words.
+fn never_routed(prefix: &IpNet) -> Option<&'static str> {
+    let v4 = |a, b, length| IpNet::new(IpAddr::V4(Ipv4Addr::new(a, b, 0, 0)), length);
+    let v6 = |a, length| IpNet::new(IpAddr::V6(Ipv6Addr::new(a, 0, 0, 0, 0, 0, 0, 0)), length);
+    let loopback = IpNet::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 128);
+    let list = [
+        (v4(127, 0, 8), "a loopback address"),
+        (v4(169, 254, 16), "link-local"),
+        (v4(224, 0, 4), "multicast"),
+        (loopback, "a loopback address"),
+        (v6(0xfe80, 10), "link-local"),
+        (v6(0xff00, 8), "multicast"),
+    ];
+    let inside = |net: &Result<IpNet, _>| net.as_ref().is_ok_and(|net: &IpNet| net.contains(prefix));
+    list.iter().find(|(net, _)| inside(net)).map(|(_, kind)| *kind)
+}
