@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use serde::Serialize;
 
+use crate::bgp::Bgp;
 use crate::cluster::Choice;
 use crate::install::manifest::VxlanOptions;
 
@@ -17,6 +18,7 @@ Examples:
   towpathctl plan                 what would change, as ip and nft commands
   towpathctl explain 10.244.3.7   whose address it is and the way there
   towpathctl rollout status       how far a change of the backend is
+  towpathctl bgp peers            BGP peers, and why one is not up
   towpathctl cleanup --dry-run    what towpathd left on this node
 
 Of a cluster, from where kubectl works (also as `kubectl towpath …`):
@@ -68,6 +70,12 @@ pub enum Command {
         /// What of it.
         #[command(subcommand)]
         question: Rollout,
+    },
+    /// Show BGP peers and routes, try policies, leave the peers before maintenance
+    Bgp {
+        /// What of it.
+        #[command(subcommand)]
+        question: Bgp,
     },
     /// Remove all that towpathd left on this node; works without it
     Cleanup(Cleanup),

@@ -1,5 +1,5 @@
-//! One question to the daemon, one answer: a line of JSON each way over its status socket. What the answer says is the
-//! daemon's; here it is only carried.
+//! One question to the daemon, one answer: a line of JSON over its status socket, and one or more back. What the answer says is
+//! the daemon's; here it is only carried.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::IpAddr;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use towpathd::bgp::asked::Asked;
 
 use crate::arguments::Output;
 
@@ -17,13 +18,29 @@ pub struct Question {
     ask: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bgp: Option<serde_json::Value>,
+    /// How long the next line may take; for ever where things are told as they happen.
+    #[serde(skip)]
+    patience: Option<Duration>,
     output: Output,
 }
 
 impl Question {
     /// A question of this name.
     pub fn new(ask: &'static str, output: Output) -> Question {
-        Question { ask, address: None, output }
+        Question { ask, address: None, bgp: None, patience: Some(PATIENCE), output }
+    }
+
+    /// The same about this of BGP.
+    pub fn of_bgp(self, asked: &Asked) -> serde_json::Result<Question> {
+        let patience = match asked {
+            Asked::Monitor => None,
+            // Peers are given some seconds to find other ways.
+            Asked::Drain { .. } => Some(LONG_PATIENCE),
+            _ => self.patience,
+        };
+        Ok(Question { bgp: Some(serde_json::to_value(asked)?), patience, ..self })
     }
 
     /// The same about an address.
@@ -32,7 +49,16 @@ impl Question {
     }
 }
 
-/// What is answered.
+/// Whether the rest is to be heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It is.
+    Some,
+    /// It is not.
+    Enough,
+}
+
+/// What is answered, or a piece of it.
 #[derive(Debug, Deserialize)]
 pub struct Reply {
     /// What to print.
@@ -90,26 +116,51 @@ pub enum ClientError {
 /// Longer than the daemon takes to give up by itself.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Asks and waits for the answer.
+/// The same where the daemon itself waits for others.
+const LONG_PATIENCE: Duration = Duration::from_secs(70);
+
+/// Asks and waits for the answer, however many pieces it has.
 pub fn ask(socket: &Path, question: &Question) -> Result<Reply, ClientError> {
+    let mut whole = Reply { text: String::new(), exit: 0 };
+    hear(socket, question, |piece| {
+        whole.text.push_str(&piece.text);
+        whole.exit = piece.exit;
+        Heard::Some
+    })?;
+    Ok(whole)
+}
+
+/// Asks, and hands on what is answered, piece by piece.
+pub fn hear(socket: &Path, question: &Question, mut each: impl FnMut(&Reply) -> Heard) -> Result<(), ClientError> {
     let owned = || socket.to_owned();
-    let line = exchange(socket, question).map_err(|source| match source.kind() {
+    let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::Nobody { socket: owned() },
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent { socket: owned() },
         io::ErrorKind::PermissionDenied => ClientError::Forbidden { socket: owned() },
         _ => ClientError::Failed { socket: owned(), source },
-    })?;
-    serde_json::from_str(&line).map_err(|source| ClientError::Garbled { socket: owned(), source })
+    };
+    let mut answer = BufReader::new(send(socket, question).map_err(failed)?);
+    let mut line = String::new();
+    // Nothing at all is no answer; nothing more is its end.
+    for piece in 0_u64.. {
+        line.clear();
+        if answer.read_line(&mut line).map_err(failed)? == 0 && piece > 0 {
+            break;
+        }
+        let reply = serde_json::from_str(&line).map_err(|source| ClientError::Garbled { socket: owned(), source })?;
+        if each(&reply) == Heard::Enough {
+            break;
+        }
+    }
+    Ok(())
 }
 
-fn exchange(socket: &Path, question: &Question) -> io::Result<String> {
+fn send(socket: &Path, question: &Question) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(question.patience)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all((serde_json::to_string(question)? + "\n").as_bytes())?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
-    Ok(line)
+    Ok(stream)
 }
 
 #[cfg(test)]
@@ -147,6 +198,26 @@ mod tests {
         assert_eq!((reply.text.as_str(), reply.exit), ("nothing to do\n", 0));
         assert_eq!(daemon.join().unwrap(), "{\"ask\":\"explain\",\"address\":\"fd00::7\",\"output\":\"json\"}\n");
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn an_answer_in_pieces_is_heard_to_its_end_or_as_far_as_one_likes() {
+        for (enough, expected) in [(9, "abc"), (2, "ab")] {
+            let path = socket(&format!("pieces-{enough}"));
+            let says = "{\"text\":\"a\",\"exit\":0}\n{\"text\":\"b\",\"exit\":0}\n{\"text\":\"c\",\"exit\":1}\n";
+            let daemon = daemon(&path, says);
+            let question = Question::new("bgp", Output::Text).of_bgp(&Asked::Monitor).unwrap();
+            let mut heard = String::new();
+            hear(&path, &question, |reply| {
+                heard += &reply.text;
+                if heard.len() == enough { Heard::Enough } else { Heard::Some }
+            })
+            .unwrap();
+            assert_eq!(heard, expected);
+            let asked = daemon.join().unwrap();
+            assert_eq!(asked, "{\"ask\":\"bgp\",\"bgp\":\"monitor\",\"output\":\"text\"}\n");
+            std::fs::remove_file(path).unwrap();
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod bgp;
 mod cleanup;
 mod client;
 mod cluster;
@@ -20,7 +21,7 @@ use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches};
 
 use arguments::{Arguments, Command, Rollout};
-use client::Question;
+use client::{Heard, Question};
 use consent::Consent;
 
 fn main() -> ExitCode {
@@ -57,6 +58,18 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     match &arguments.command {
         Command::Status(form) => ask(&Question::new("status", form.output)),
         Command::Rollout { question: Rollout::Status(form) } => ask(&Question::new("rollout", form.output)),
+        Command::Bgp { question } => {
+            if let Some((text, exit)) = question.offline()? {
+                print(&text).context("standard output")?;
+                return Ok(exit);
+            }
+            let unasked = matches!(question, bgp::Bgp::Drain { yes: false, .. });
+            if unasked && consent::ask(bgp::LEAVE)? == Consent::Refused {
+                return Ok(1);
+            }
+            let (asked, output) = question.asked();
+            ask(&Question::new("bgp", output).of_bgp(&asked)?)
+        }
         Command::Plan(form) => ask(&Question::new("plan", form.output)),
         Command::Explain { address, form } => ask(&Question::new("explain", form.output).about(*address)),
         Command::Release { yes } => {
@@ -89,20 +102,35 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 
 /// Prints what the daemon answers.
 fn relay(arguments: &Arguments, question: &Question) -> anyhow::Result<u8> {
-    let reply = client::ask(&arguments.socket, question)?;
-    if reply.exit == 2 {
-        eprint!("towpathctl: {}", reply.text);
-    } else {
-        print(&reply.text).context("standard output")?;
-    }
-    Ok(reply.exit)
+    let (mut exit, mut printed) = (0, Ok(()));
+    client::hear(&arguments.socket, question, |reply| {
+        exit = reply.exit;
+        if reply.exit == 2 {
+            eprint!("towpathctl: {}", reply.text);
+            return Heard::Some;
+        }
+        match write(&reply.text) {
+            Ok(()) => Heard::Some,
+            Err(error) => {
+                printed = seen_enough(error);
+                Heard::Enough
+            }
+        }
+    })?;
+    printed.context("standard output")?;
+    Ok(exit)
 }
 
 /// To standard output. Whoever reads it may have seen enough (`| head`): that is no error.
 fn print(text: &str) -> io::Result<()> {
+    write(text).or_else(seen_enough)
+}
+
+fn seen_enough(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
+}
+
+fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
-    }
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }

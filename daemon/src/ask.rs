@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::explain::Explanation;
 use crate::metrics::Figures;
+use crate::netconf::policy::Policies;
 use crate::reconcile::{Kernel, Reconciler};
 use crate::status::{Readiness, RolloutStatus, Status};
 use crate::store::talk::Counted;
@@ -44,6 +45,8 @@ pub enum Question {
     Explain(IpAddr),
     /// How far a change of the backend is.
     Rollout,
+    /// The BGP policies of the network.
+    Policies,
     /// Whether this node is ready for pods.
     Ready,
     /// Figures for Prometheus.
@@ -65,6 +68,8 @@ pub enum Answer {
     Explanation(Result<Box<Explanation>, String>),
     /// To [`Question::Rollout`].
     Rollout(Box<RolloutStatus>),
+    /// To [`Question::Policies`]; nothing while no network is known.
+    Policies(Option<Policies>),
     /// To [`Question::Ready`].
     Ready(Readiness),
     /// To [`Question::Metrics`].
@@ -95,6 +100,7 @@ pub fn answer(question: Question, reconciler: &mut Reconciler, kernel: &mut impl
         Question::Plan => Answer::Plan(plan(reconciler, kernel, &clock())),
         Question::Explain(address) => Answer::Explanation(Explanation::new(address, reconciler, kernel).map(Box::new)),
         Question::Rollout => Answer::Rollout(Box::new(RolloutStatus::new(reconciler, &clock()))),
+        Question::Policies => Answer::Policies(reconciler.node.network().map(|network| network.policies.clone())),
         Question::Ready => Answer::Ready(Readiness::of(reconciler, &clock())),
         Question::Metrics => {
             let mut figures = Figures::new(reconciler, &clock());

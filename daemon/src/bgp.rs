@@ -2,9 +2,11 @@
 //!
 //! Does not decide which peers there are or what is announced (the node does), nor what learnt routes mean for the kernel (`backends`).
 
+pub mod asked;
 pub mod learnt;
 pub mod liveness;
 pub mod question;
+pub mod text;
 pub mod trial;
 pub mod views;
 pub mod wish;

@@ -45,6 +45,7 @@ use crate::node::Node;
 use crate::occurrences::Occurrences;
 use crate::outlets::Outlets;
 use crate::reconcile::Reconciler;
+use crate::status_socket::Ears;
 use crate::store::talk::{self, NodeEnd};
 use crate::store::{Event, Store, Wish};
 use crate::table_choice::Chosen;
@@ -352,10 +353,11 @@ fn serve(settings: &Settings, ask: &mpsc::Sender<Ask>) {
             tracing::info!("the plugin deletes pods' links itself, the slower way: {error}");
         }
     });
-    let (path, ask) = (settings.status_socket.clone(), ask.clone());
+    let path = settings.status_socket.clone();
+    let ears = Ears { asks: ask.clone(), speaker: None };
     tokio::spawn(async move {
         let mut said = None;
-        while let Err(error) = status_socket::serve(&path, ask.clone()).await {
+        while let Err(error) = status_socket::serve(&path, ears.clone()).await {
             complain(&mut said, format!("towpathctl cannot be answered: {error}"));
             sleep(SERVE_AGAIN).await;
         }

@@ -5,6 +5,7 @@
 
 mod place;
 mod reply;
+mod speaker;
 
 use std::io;
 use std::path::Path;
@@ -17,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::ask::Ask;
+use crate::bgp::question::Question;
 use crate::seats::Seats;
 pub use place::SocketError;
 use reply::{Reply, Request};
@@ -33,26 +35,35 @@ const LONGEST_REQUEST: u64 = 4096;
 /// How long a client may take to ask, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Those who are asked.
+#[derive(Clone, Debug)]
+pub struct Ears {
+    /// The run loop.
+    pub asks: mpsc::Sender<Ask>,
+    /// The BGP speaker, where there is one.
+    pub speaker: Option<mpsc::Sender<Question>>,
+}
+
 /// Serves for as long as the process runs.
 ///
 /// # Errors
 /// [`SocketError`] at once when the socket cannot be made, or another daemon has it. The daemon does well without.
-pub async fn serve(path: &Path, asks: mpsc::Sender<Ask>) -> Result<(), SocketError> {
+pub async fn serve(path: &Path, ears: Ears) -> Result<(), SocketError> {
     let listener = place::listen(path).await?;
-    accept(&listener, &asks).await;
+    accept(&listener, &ears).await;
     Ok(())
 }
 
 /// Answers each client in a task of its own.
-async fn accept(listener: &UnixListener, asks: &mpsc::Sender<Ask>) {
+async fn accept(listener: &UnixListener, ears: &Ears) {
     let (seats, answers) = (Seats::new(CLIENTS), Arc::new(Semaphore::new(ANSWERS)));
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                let (mut seat, asks, answers) = (seats.take(), asks.clone(), Arc::clone(&answers));
+                let (mut seat, ears, answers) = (seats.take(), ears.clone(), Arc::clone(&answers));
                 tokio::spawn(async move {
                     let ended = tokio::select! {
-                        ended = talk(client, &asks, &answers) => ended,
+                        ended = talk(client, &ears, &answers) => ended,
                         () = seat.lost() => Err(io::Error::other("others came")),
                     };
                     if let Err(error) = ended {
@@ -70,26 +81,34 @@ async fn accept(listener: &UnixListener, asks: &mpsc::Sender<Ask>) {
 }
 
 /// One request, one reply.
-async fn talk(mut client: UnixStream, asks: &mpsc::Sender<Ask>, answers: &Semaphore) -> io::Result<()> {
+async fn talk(mut client: UnixStream, ears: &Ears, answers: &Semaphore) -> io::Result<()> {
     let line = timeout(PATIENCE, read_line(&mut client)).await;
+    let request = line.as_ref().ok().and_then(|line| Request::parse(line.as_ref().ok()?).ok());
+    if let Some((asked, output)) = request.as_ref().and_then(Request::of_bgp) {
+        return speaker::answer(&mut client, asked, (ears, output)).await;
+    }
     // It fails only for a semaphore that was closed, and nobody closes this one.
     let _turn = answers.acquire().await.map_err(io::Error::other)?;
     let reply = match line {
         Ok(Ok(line)) => match Request::parse(&line) {
-            Ok(request) => request.answer(asks).await,
+            Ok(request) => request.answer(&ears.asks).await,
             Err(reason) => Reply::error(reason),
         },
         Ok(Err(error)) => return Err(error),
         Err(_) => Reply::error(format!("no request came within {} s", PATIENCE.as_secs())),
     };
-    let line = serde_json::to_string(&reply)? + "\n";
-    drop(reply);
-    let taken = timeout(PATIENCE, client.write_all(line.as_bytes())).await;
-    drop(line);
+    let taken = say(&mut client, reply).await;
     // With ten thousand peers an answer took ten megabytes on its way.
     kernel::memory::give_back();
-    taken??;
+    taken?;
     client.shutdown().await
+}
+
+/// One line of an answer.
+async fn say(client: &mut UnixStream, reply: Reply) -> io::Result<()> {
+    let line = serde_json::to_string(&reply)? + "\n";
+    drop(reply);
+    timeout(PATIENCE, client.write_all(line.as_bytes())).await?
 }
 
 /// The first line, or as much of it as there may be: what is longer does not parse.

@@ -39,7 +39,8 @@ const DIRECTIONS: [(&str, &[&str]); 9] = [
     ("backends", &["ipam"]),
     ("kernel", &["ipam", "backends"]),
     ("towpath", &["ipam", "backends", "kernel"]),
-    ("towpathctl", &["ipam", "backends", "kernel", "towpath"]),
+    // It tries policies of a file with the daemon's own reader of it.
+    ("towpathctl", &["ipam", "backends", "bgp", "kernel", "towpath", "towpathd"]),
     // The daemon repairs the plugin's directory, with the plugin's library.
     ("towpath-image", &[]),
     ("towpathd", &["ipam", "backends", "bgp", "kernel", "towpath"]),

@@ -1,12 +1,13 @@
 //! What is told of the speaker to people and programs: plain values, serialised as they stand (`-o json`).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// A peer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PeerView {
     /// What it is called.
     pub name: String,
@@ -34,6 +35,18 @@ pub struct PeerView {
     pub traffic: TrafficView,
     /// Why the last session ended or the last attempt failed, or what is the matter now: one sentence.
     pub trouble: Option<String>,
+    /// What else somebody should know of it, though its session may be up: one sentence each.
+    pub notes: Vec<String>,
+    /// The last NOTIFICATION of ours.
+    pub last_said: Option<String>,
+    /// The last of the peer's.
+    pub last_heard: Option<String>,
+    /// Messages that came, by what they are: `update`.
+    pub messages_in: BTreeMap<String, u64>,
+    /// Messages that went.
+    pub messages_out: BTreeMap<String, u64>,
+    /// What both agreed upon, one sentence each.
+    pub agreed: Vec<String>,
     /// What it can, as its OPEN said.
     pub capabilities: Vec<String>,
     /// The families that are spoken.
@@ -93,6 +106,7 @@ pub struct PathView {
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
 pub enum Happening {
     /// A session came up.
     Up {

@@ -8,12 +8,15 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::ask::{Answer, Ask, Question, ask};
+use crate::bgp::asked::Asked;
 
 /// `{"ask":"explain","address":"10.244.3.7","output":"json"}`
 #[derive(Debug, Deserialize)]
 pub struct Request {
     ask: String,
     address: Option<String>,
+    /// What exactly, of `bgp`.
+    bgp: Option<Asked>,
     #[serde(default)]
     output: Output,
 }
@@ -42,6 +45,12 @@ impl Request {
     /// Takes a line.
     pub fn parse(line: &[u8]) -> Result<Request, String> {
         serde_json::from_slice(line).map_err(|error| format!("the request is not understood: {error}"))
+    }
+
+    /// What is asked of BGP, and how it shall look; `None` when something else is asked.
+    pub fn of_bgp(&self) -> Option<(&Asked, Output)> {
+        let asked = self.bgp.as_ref().filter(|_| self.ask == "bgp")?;
+        Some((asked, self.output))
     }
 
     /// Asks the run loop.
@@ -74,8 +83,9 @@ impl Request {
                 Err(_) => Err(format!("`{address}` is not an IP address")),
             },
             ("explain", None) => Err("`explain` needs an `address`".to_owned()),
+            ("bgp", _) => Err("`bgp` needs a `bgp` that says what of it".to_owned()),
             (other, _) => {
-                let known = "`status`, `plan`, `explain`, `rollout`, `release` and `rotate-keys`";
+                let known = "`status`, `plan`, `explain`, `rollout`, `bgp`, `release` and `rotate-keys`";
                 Err(format!("`{other}` is not something to ask: there are {known}"))
             }
         }
@@ -83,6 +93,11 @@ impl Request {
 }
 
 impl Reply {
+    /// A piece of an answer that goes on.
+    pub fn piece(text: String) -> Reply {
+        Reply { text, exit: 0 }
+    }
+
     /// The question was not answered.
     pub fn error(reason: impl Display) -> Reply {
         Reply { text: format!("{reason}\n"), exit: 2 }
@@ -110,11 +125,14 @@ impl Reply {
             Answer::Release(sentence) => {
                 Reply::of(&format!("{sentence}\n"), &json!({ "release": sentence }), output, 0)
             }
-            Answer::Ready(_) | Answer::Metrics(_) => Reply::error("towpathd answered another question"),
+            Answer::Ready(_) | Answer::Metrics(_) | Answer::Policies(_) => {
+                Reply::error("towpathd answered another question")
+            }
         }
     }
 
-    fn of(text: &impl Display, value: &impl Serialize, output: Output, exit: u8) -> Reply {
+    /// A text, or the same as JSON.
+    pub fn of(text: &impl Display, value: &impl Serialize, output: Output, exit: u8) -> Reply {
         match output {
             Output::Text => Reply { text: text.to_string(), exit },
             Output::Json => match serde_json::to_string_pretty(value) {

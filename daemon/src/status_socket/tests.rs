@@ -36,7 +36,7 @@ impl Drop for Directory {
 async fn serving(path: &Path) {
     let (sender, mut asks) = mpsc::channel::<Ask>(4);
     let listener = place::listen(path).await.unwrap();
-    tokio::spawn(async move { accept(&listener, &sender).await });
+    tokio::spawn(async move { accept(&listener, &Ears { asks: sender, speaker: None }).await });
     tokio::spawn(async move {
         let (mut reconciler, mut kernel) = settled();
         kernel.state.routes.remove(&route(2));
@@ -94,7 +94,7 @@ async fn garbage_is_answered_with_what_is_wrong_and_harms_nobody() {
         (b"{\"ask\":1}\n", "the request is not understood"),
         (
             b"{\"ask\":\"reboot\"}\n",
-            "`reboot` is not something to ask: there are `status`, `plan`, `explain`, `rollout`, `release` and `rotate-keys`",
+            "`reboot` is not something to ask: there are `status`, `plan`, `explain`, `rollout`, `bgp`, `release` and `rotate-keys`",
         ),
         (b"{\"ask\":\"explain\"}\n", "`explain` needs an `address`"),
         (b"{\"ask\":\"explain\",\"address\":\"10.244.3\"}\n", "`10.244.3` is not an IP address"),
@@ -158,7 +158,7 @@ async fn a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not() {
     assert!(path.exists(), "a dead daemon's");
     serving(&path).await;
     let (sender, _asks) = mpsc::channel::<Ask>(1);
-    let error = serve(&path, sender).await.unwrap_err();
+    let error = serve(&path, Ears { asks: sender, speaker: None }).await.unwrap_err();
     assert!(matches!(error, SocketError::Taken { .. }), "{error}");
     assert!(error.to_string().contains("--status-socket"), "{error}");
     let (_, exit) = say(&path, b"{\"ask\":\"status\"}\n").await;
@@ -198,7 +198,7 @@ async fn a_run_loop_that_has_ended_is_said_to_have() {
     let (sender, asks) = mpsc::channel::<Ask>(1);
     drop(asks);
     let listener = place::listen(&directory.socket()).await.unwrap();
-    tokio::spawn(async move { accept(&listener, &sender).await });
+    tokio::spawn(async move { accept(&listener, &Ears { asks: sender, speaker: None }).await });
     let (text, exit) = say(&directory.socket(), b"{\"ask\":\"plan\"}\n").await;
     assert_eq!((text.as_str(), exit), ("towpathd is stopping and answers no more\n", 2));
 }

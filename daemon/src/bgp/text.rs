@@ -1,0 +1,194 @@
+//! What is told of the speaker, for people: plain columns, without colours.
+
+use std::fmt::{self, Write as _};
+
+use super::views::{Happening, PathView, PeerView, RouteView};
+
+/// Rows in columns as wide as what stands in them; the last column is not filled up. A row that is one cell is a note and stands as it is.
+fn columns(rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows.iter().filter(|row| row.len() > 1) {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let filled = |(cell, width): (&String, &usize)| match row.len() {
+            1 => cell.clone(),
+            _ => format!("{cell:width$}"),
+        };
+        let line: Vec<String> = row.iter().zip(&widths).map(filled).collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+/// A span as people say it: `5s`, `3m 20s`, `2h 5m`, `4d 2h`.
+fn span(secs: u64) -> String {
+    match secs {
+        0..60 => format!("{secs}s"),
+        60..3600 => format!("{}m {}s", secs / 60, secs % 60),
+        3600..86_400 => format!("{}h {}m", secs / 3600, secs % 3600 / 60),
+        _ => format!("{}d {}h", secs / 86_400, secs % 86_400 / 3600),
+    }
+}
+
+fn place(peer: &PeerView) -> String {
+    match (peer.address, &peer.link) {
+        (Some(address), Some(link)) => format!("{address}%{link}"),
+        (Some(address), None) => address.to_string(),
+        (None, Some(link)) => format!("link {link}"),
+        (None, None) => "not known yet".to_owned(),
+    }
+}
+
+fn number(asn: Option<u32>) -> String {
+    asn.map_or_else(|| "any".to_owned(), |asn| asn.to_string())
+}
+
+/// All peers, a row each, and below it what is the matter with it.
+pub fn peers(peers: &[PeerView]) -> String {
+    if peers.is_empty() {
+        return "no BGP peers: the network's configuration names none, and no other node is one (docs/bgp.md)\n"
+            .to_owned();
+    }
+    let mut rows = vec![row(["PEER", "AS", "STATE", "SINCE", "IN", "OUT", "ADDRESS"])];
+    for peer in peers {
+        let state = if peer.stale { format!("{}, routes kept", peer.state) } else { peer.state.clone() };
+        rows.push(vec![
+            peer.name.clone(),
+            number(peer.asn),
+            state,
+            span(peer.since_secs),
+            peer.prefixes_in.to_string(),
+            peer.prefixes_out.to_string(),
+            place(peer),
+        ]);
+        rows.extend(matters(peer).into_iter().map(|matter| vec![format!("  {matter}")]));
+    }
+    columns(&rows)
+}
+
+/// What somebody should look at: of a session that is up, what ended the one before is history.
+fn matters(peer: &PeerView) -> Vec<String> {
+    let trouble = peer.trouble.iter().filter(|_| peer.state != "Established").cloned();
+    trouble.chain(peer.notes.iter().cloned()).collect()
+}
+
+/// Everything about one peer.
+pub fn peer(peer: &PeerView) -> String {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut line = |heading: &str, text: String| rows.push(vec![heading.to_owned(), text]);
+    line("peer", format!("{}, AS {}, {}", peer.name, number(peer.asn), place(peer)));
+    line("from", format!("{}{}", peer.origin, if peer.required { ", required: not ready without it" } else { "" }));
+    line("state", format!("{} for {}, flaps {}", peer.state, span(peer.since_secs), peer.flaps));
+    for matter in matters(peer) {
+        line("", matter);
+    }
+    if peer.stale {
+        line("", "it is away, and its routes are kept until it is back or its time is over (RFC 4724)".to_owned());
+    }
+    if let Some(trouble) = peer.trouble.as_ref().filter(|_| peer.state == "Established") {
+        line("before", trouble.clone());
+    }
+    line("last error", format!("of ours: {}", peer.last_said.as_deref().unwrap_or("none")));
+    line("", format!("of the peer's: {}", peer.last_heard.as_deref().unwrap_or("none")));
+    line("routes", format!("in {}, out {}, {} bytes wait", peer.prefixes_in, peer.prefixes_out, peer.queued_bytes));
+    let messages = |counts: &std::collections::BTreeMap<String, u64>| {
+        let some: Vec<String> =
+            counts.iter().filter(|(_, count)| **count > 0).map(|(kind, count)| format!("{kind} {count}")).collect();
+        if some.is_empty() { "none".to_owned() } else { some.join(", ") }
+    };
+    line("messages", format!("in: {}", messages(&peer.messages_in)));
+    line("", format!("out: {}", messages(&peer.messages_out)));
+    let traffic = peer.traffic;
+    line(
+        "traffic",
+        format!("{} bytes in, {} out, {} connections", traffic.bytes_in, traffic.bytes_out, traffic.connections),
+    );
+    if let Some(identifier) = peer.identifier {
+        line("identifier", identifier.to_string());
+    }
+    if !peer.families.is_empty() {
+        line("agreed", peer.families.join(", "));
+        peer.agreed.iter().for_each(|agreed| line("", agreed.clone()));
+    }
+    for (index, capability) in peer.capabilities.iter().enumerate() {
+        line(if index == 0 { "it can" } else { "" }, capability.clone());
+    }
+    columns(&rows)
+}
+
+/// Routes that are best, a row each; `first` begins with headings.
+pub fn routes(routes: &[RouteView], first: First) -> String {
+    let mut text = match first {
+        First::Yes => format!("{:<24}  {:<20}  {:<16}  {}\n", "PREFIX", "NEXT HOP", "PEER", "AS PATH"),
+        First::No => String::new(),
+    };
+    for route in routes {
+        let hops: Vec<String> = route.next_hops.iter().map(ToString::to_string).collect();
+        let (prefix, hops, path) = (route.prefix.to_string(), hops.join(","), route.as_path.as_str());
+        let line = format!("{prefix:<24}  {hops:<20}  {:<16}  {path}", route.neighbour);
+        // Writing to a string does not fail.
+        writeln!(text, "{}", line.trim_end()).ok();
+    }
+    text
+}
+
+/// Whether this is the first piece of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+}
+
+/// All paths to a prefix, the best first, and why.
+pub fn paths(prefix: &str, paths: &[PathView]) -> String {
+    if paths.is_empty() {
+        return format!(
+            "nobody announces {prefix}: `towpathctl bgp routes --within` shows what lies in it or around it\n"
+        );
+    }
+    let mut text = format!(
+        "{prefix}: {} of {} paths\n",
+        if paths.len() == 1 { "the only one" } else { "the best first" },
+        paths.len()
+    );
+    for path in paths {
+        let mut details = vec![format!("via {} from {}", path.next_hop, path.neighbour)];
+        details.push(if path.as_path.is_empty() { "no AS path".to_owned() } else { format!("path {}", path.as_path) });
+        details.extend(path.local_pref.map(|value| format!("local preference {value}")));
+        details.extend(path.metric.map(|value| format!("MED {value}")));
+        if !path.communities.is_empty() {
+            details.push(format!("communities {}", path.communities.join(" ")));
+        }
+        if path.stale {
+            details.push("kept of a peer that is away".to_owned());
+        }
+        writeln!(text, "  {}\n    {}", details.join(", "), path.outcome).ok();
+    }
+    text
+}
+
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Happening::Up { neighbour } => write!(f, "up     {neighbour}"),
+            Happening::Down { neighbour, reason } => write!(f, "down   {neighbour}: {reason}"),
+            Happening::Route { prefix, next_hops } if next_hops.is_empty() => write!(f, "gone   {prefix}"),
+            Happening::Route { prefix, next_hops } => {
+                let hops: Vec<String> = next_hops.iter().map(ToString::to_string).collect();
+                write!(f, "route  {prefix} via {}", hops.join(", "))
+            }
+        }
+    }
+}
