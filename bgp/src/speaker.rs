@@ -21,7 +21,7 @@ mod session;
 mod telling;
 
 pub use agreement::Agreement;
-pub use config::{Direction, FamilyConfig, Graceful, LocalAddresses, PeerConfig, RemoteAs};
+pub use config::{Direction, FamilyConfig, Graceful, LocalAddresses, PeerConfig, RemoteAs, StrictBfd};
 pub use peer::{Messages, PeerStatus};
 pub use telling::PolicyChange;
 

@@ -9,7 +9,7 @@ use crate::wire::terms::{AsWidth, FamilyTerms, Neighbour, NextHops, PathIds, Ter
 use crate::wire::{Capability, Family, MessageLimit, Notification, Open};
 
 use super::Readiness;
-use super::config::{FamilyConfig, PeerConfig, RemoteAs};
+use super::config::{FamilyConfig, PeerConfig, RemoteAs, StrictBfd};
 
 /// What both ends agreed upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub fn our_open(config: &PeerConfig, settings: &Settings, readiness: Readiness) 
     capabilities.extend([Capability::RouteRefresh, Capability::EnhancedRefresh, Capability::ExtendedMessage]);
     capabilities.push(Capability::FourOctetAs(settings.asn));
     capabilities.extend(config.role.map(Capability::Role));
+    capabilities.extend((config.strict_bfd == StrictBfd::Offered).then_some(Capability::BfdStrict));
     let over_ipv6 = |family: &&FamilyConfig| family.family == Family::IPV4 && family.next_hops == NextHops::AlsoIpv6;
     let hops: Vec<(Family, u16)> = config.families.iter().filter(over_ipv6).map(|family| (family.family, 2)).collect();
     let ids: Vec<(Family, PathIdMode)> =

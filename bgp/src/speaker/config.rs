@@ -101,6 +101,18 @@ pub struct PeerConfig {
     pub hops: Option<HopRule>,
     /// Paths with an AS_SET.
     pub as_sets: AsSets,
+    /// Whether sessions wait for BFD.
+    pub strict_bfd: StrictBfd,
+}
+
+/// Whether sessions with a peer wait until BFD says that the path is up. Whoever has the sockets opens and takes no connection before; a
+/// peer that is told so waits as well (draft-ietf-idr-bgp-bfd-strict-mode).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StrictBfd {
+    /// They do not.
+    No,
+    /// They do, and our OPEN says it.
+    Offered,
 }
 
 /// Whether we reflect for a peer of our AS.
@@ -130,6 +142,7 @@ impl PeerConfig {
             export: None,
             hops: None,
             as_sets: AsSets::Refused,
+            strict_bfd: StrictBfd::No,
         }
     }
 

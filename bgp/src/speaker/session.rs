@@ -129,16 +129,11 @@ impl Speaker {
 
     fn reason(&self, peer: &mut Peer, side: Side, (reason, before): (Reason, State)) -> Notification {
         match reason {
-            Reason::Cease => {
-                // What is meant to end for good says so to a peer that would keep routes (RFC 8538 section 3).
-                let agreement = peer.connection(side).and_then(|connection| connection.agreement.as_ref());
-                let softens = agreement.is_some_and(|agreement| agreement.notifications);
-                if softens && before == State::Established { peer.cease.clone().hard() } else { peer.cease.clone() }
-            }
+            Reason::Cease => for_good(peer, side, (peer.cease.clone(), before)),
             Reason::Collision => Notification::new(code::CEASE, cease::COLLISION),
             Reason::Hold => Notification::new(code::HOLD_TIMER, 0),
             Reason::SendHold => Notification::new(code::SEND_HOLD_TIMER, 0),
-            Reason::PathDown => Notification::new(code::CEASE, cease::BFD_DOWN),
+            Reason::PathDown => for_good(peer, side, (Notification::new(code::CEASE, cease::BFD_DOWN), before)),
             Reason::StateMachine => Notification::new(
                 code::STATE_MACHINE,
                 match before {
@@ -336,6 +331,13 @@ impl Speaker {
         self.outputs.push(Output::Up(id));
         self.join(id, peer);
     }
+}
+
+/// What is meant to end for good says so to a peer that would keep routes (RFC 8538 section 3).
+fn for_good(peer: &Peer, side: Side, (why, before): (Notification, State)) -> Notification {
+    let agreement = peer.connection(side).and_then(|connection| connection.agreement.as_ref());
+    let softens = agreement.is_some_and(|agreement| agreement.notifications);
+    if softens && before == State::Established { why.hard() } else { why }
 }
 
 fn take_notification(peer: &mut Peer, notification: Option<Notification>) -> Event {

@@ -39,8 +39,10 @@ const fn end(reason: Reason) -> &'static [Action] {
             &[Notify(Reason::StateMachine), StopConnectRetry, NOTIFIED, CloseConnection, CountRetry, IdleHold]
         }
         Reason::Error => &[Notify(Reason::Error), StopConnectRetry, NOTIFIED, CloseConnection, CountRetry, IdleHold],
+        // What leads nowhere is not kept over a restart that is none: a peer that dies closes its connection first (RFC 5882 section 4.3.2).
         Reason::PathDown => {
-            &[Notify(Reason::PathDown), StopConnectRetry, NOTIFIED, CloseConnection, CountRetry, IdleHold]
+            const ENDED: Action = LoseRoutes(Loss::Ended);
+            &[Notify(Reason::PathDown), StopConnectRetry, ENDED, CloseConnection, CountRetry, IdleHold]
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::machine::Waiting;
+use crate::wire::Capability;
 use crate::wire::capability::{PathIdMode, Role};
 use crate::wire::notification::cease;
 
@@ -185,13 +186,26 @@ fn several_paths_travel_with_their_identifiers() {
 }
 
 #[test]
-fn bfd_down_ends_it_at_once() {
-    let mut world = World::new(|_, _| ());
+fn bfd_down_ends_it_at_once_and_nothing_is_kept_of_it() {
+    let mut world = World::new(|place, config| {
+        config.strict_bfd = if place == 0 { StrictBfd::Offered } else { StrictBfd::No };
+    });
+    world.originate(0, &[FOUR]);
+    world.originate(1, &[SIX]);
     world.pass(secs(1));
+    assert!(world.knows(0, SIX) && world.knows(1, FOUR));
+    let offers = |world: &World, to: usize| {
+        world.speakers[to].status(PEER).unwrap().capabilities.contains(&Capability::BfdStrict)
+    };
+    assert_eq!((offers(&world, 1), offers(&world, 0)), (true, false));
     let now = world.now;
+    world.reachable = false;
     world.speakers[0].path_down(PEER, now);
     world.run();
-    assert!(world.error(1).contains("(6/10)"), "{}", world.error(1));
+    // As a hard reset: both offer graceful restart, and what led nowhere must not be used over it.
+    assert!(world.error(1).contains("BFD says that the path is down (6/9)"), "{}", world.error(1));
+    assert!([0, 1].iter().all(|place| !world.speakers[*place].status(PEER).unwrap().stale));
+    assert_eq!((world.established(), world.knows(0, SIX), world.knows(1, FOUR)), (false, false, false));
 }
 
 #[test]
