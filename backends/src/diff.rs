@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 
 use crate::plan::{Change, Plan};
-use crate::state::{Group, KernelState, Link, LinkKind, LinkName, Route, Tag, Via};
+use crate::state::{Group, KernelState, Link, LinkKind, LinkName, Passage, Route, Tag, Via};
 
 /// The changes that turn `from` into `to`. Empty when they are equal.
 pub fn diff(from: &KernelState, to: &KernelState) -> Plan {
@@ -18,6 +18,7 @@ pub fn diff(from: &KernelState, to: &KernelState) -> Plan {
     if from.ruleset != to.ruleset {
         plan.changes.push(Change::RulesetSet(to.ruleset.clone()));
     }
+    passages(&mut plan, from, to);
     let (set, deleted) = per_peer(&fate, from, to);
     plan.changes.extend(set);
     plan.changes.extend(deleted);
@@ -129,6 +130,17 @@ fn devices(plan: &mut Plan, fate: &Fate, from: &KernelState, to: &KernelState) {
         // One that cannot be read belongs to a kernel without that feature, unless its link is only being made.
         if differs || fresh(path) {
             plan.changes.push(Change::SysctlSet(path.clone(), value.clone()));
+        }
+    }
+}
+
+/// What our own table accepts and another one would drop; and what is left there of ours for what ours accepts no more.
+fn passages(plan: &mut Plan, from: &KernelState, to: &KernelState) {
+    for (network, there) in &from.passages {
+        match (to.ruleset.as_ref().is_some_and(|ruleset| ruleset.forwards(network)), there) {
+            (true, Passage::Shut | Passage::Broken) => plan.changes.push(Change::PassageSet(*network)),
+            (false, Passage::Broken | Passage::Open) => plan.changes.push(Change::PassageDelete(*network)),
+            _ => {}
         }
     }
 }

@@ -71,6 +71,10 @@ pub enum Change {
     RelaySet(RelayKey, Ipv4Addr),
     /// Let it send nothing there any more.
     RelayDelete(RelayKey),
+    /// Let iptables' chain FORWARD accept a network's packets before it drops the rest.
+    PassageSet(IpNet),
+    /// Take our rules about a network out of it.
+    PassageDelete(IpNet),
 }
 
 impl Change {
@@ -98,7 +102,9 @@ impl Change {
             | Change::AddressAdd(..)
             | Change::AddressDelete(..)
             | Change::SysctlSet(..)
-            | Change::RulesetSet(_) => false,
+            | Change::RulesetSet(_)
+            | Change::PassageSet(_)
+            | Change::PassageDelete(_) => false,
         }
     }
 }
@@ -118,10 +124,14 @@ impl Change {
         )
     }
 
-    /// Whether it is a setting that only guards a device of ours, without which all works: in flannel's own manifest nothing
-    /// of the kind can be written.
+    /// Whether it is a setting that only guards, without which all works mostly: in flannel's own manifest nothing
+    /// of the kind can be written. And what another program's chain refuses is named as that chain's doing, and waits for nobody.
     pub fn only_guards(&self) -> bool {
-        matches!(self, Change::SysctlSet(path, _) if path.contains("/conf/") && !path.contains("/conf/all/"))
+        match self {
+            Change::SysctlSet(path, _) => path.contains("/conf/") && !path.contains("/conf/all/"),
+            Change::PassageSet(_) | Change::PassageDelete(_) => true,
+            _ => false,
+        }
     }
 }
 

@@ -7,6 +7,8 @@ mod wireguard;
 
 use std::fmt;
 
+use ipnet::IpNet;
+
 use crate::plan::{Change, Plan};
 use crate::ruleset::{Chain, ChainKind, Ruleset};
 use crate::state::{
@@ -31,6 +33,8 @@ impl fmt::Display for Change {
             Change::SysctlSet(path, value) => write!(f, "sysctl -w {}={value}", SysctlName(path)),
             Change::RulesetSet(Some(ruleset)) => write!(f, "nft -f - <<'END'\n{ruleset}END"),
             Change::RulesetSet(None) => f.write_str("nft delete table inet towpath"),
+            Change::PassageSet(network) => passage(f, "-A", network),
+            Change::PassageDelete(network) => passage(f, "-D", network),
             Change::NexthopAdd(nexthop) => write!(f, "ip nexthop add {nexthop}"),
             Change::NexthopDelete(nexthop) => write!(f, "ip nexthop delete {nexthop}"),
             Change::GroupAdd(group) => write!(f, "ip nexthop add {group} proto {PROTOCOL}"),
@@ -110,6 +114,12 @@ impl fmt::Display for Link {
             }
         }
     }
+}
+
+/// As iptables would be told, which cannot say that a rule goes before the one that drops the rest.
+fn passage(f: &mut fmt::Formatter<'_>, order: &str, network: &IpNet) -> fmt::Result {
+    let iptables = if network.addr().is_ipv4() { "iptables" } else { "ip6tables" };
+    write!(f, "{iptables} {order} FORWARD -s {network} -j ACCEPT; {iptables} {order} FORWARD -d {network} -j ACCEPT")
 }
 
 /// Only what differs, as `ip link set` would be told.

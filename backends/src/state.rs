@@ -5,6 +5,7 @@
 
 mod group;
 mod ipip;
+mod passage;
 mod relay;
 mod wireguard;
 
@@ -20,6 +21,7 @@ use crate::ruleset::Ruleset;
 
 pub use group::Group;
 pub use ipip::{Encapsulation, Ipip};
+pub use passage::Passage;
 pub use relay::{Proxy, RelayKey};
 pub use wireguard::{Peer, PeerKey, Remote, WireGuard};
 
@@ -313,6 +315,8 @@ pub struct KernelState {
     pub sysctls: BTreeMap<String, String>,
     /// `nft list table`
     pub ruleset: Option<Ruleset>,
+    /// `iptables -S FORWARD`, of what is there; what is desired follows from the ruleset.
+    pub passages: BTreeMap<IpNet, Passage>,
 }
 
 impl KernelState {

@@ -13,9 +13,6 @@ use crate::reconcile::{Kernel, WantedUplink};
 use crate::tunnel_keys::{KeySettings, TunnelKeys};
 use crate::uplink::{self, Facts};
 
-/// The bridge that the usual CNI configuration names.
-const BRIDGE: &str = "cni0";
-
 /// The kernel of the namespace in which the daemon runs.
 pub struct Hand {
     kernel: kernel::Hand,
@@ -83,8 +80,7 @@ impl Kernel for Hand {
     }
 
     fn gates(&mut self, scope: &Scope) -> Vec<String> {
-        let names: Vec<&str> = scope.links.iter().map(LinkName::as_str).chain([BRIDGE]).collect();
-        match kernel::nft::gate::gates(&scope.networks, &names) {
+        match kernel::nft::gate::gates(scope) {
             Ok(gates) => gates.iter().map(ToString::to_string).collect(),
             Err(error) => {
                 tracing::debug!("{error}");

@@ -151,7 +151,13 @@ impl Record {
     fn repaired(&mut self, plan: &Plan, outcome: &Outcome, now: Moment) {
         // Failures come in the plan's order: what the kernel refused was not put back.
         let mut refused = outcome.failures.iter().map(|failure| &failure.change).peekable();
-        let made: Vec<_> = plan.changes.iter().filter(|change| refused.next_if(|it| it == change).is_none()).collect();
+        let made = plan.changes.iter().filter(|change| refused.next_if(|it| it == change).is_none());
+        // A firewall that came, or that forgot us, broke nothing of ours.
+        let (passages, made): (Vec<_>, Vec<_>) =
+            made.partition(|change| matches!(change, Change::PassageSet(_) | Change::PassageDelete(_)));
+        for change in passages {
+            tracing::info!("iptables' chain FORWARD drops what is forwarded; before that it accepts: {change}");
+        }
         let count = made.len();
         self.drifts += u64::from(count > 0);
         self.repaired += count as u64;

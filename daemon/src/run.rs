@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backends::Backend;
+use backends::state::Scope;
 use kernel::notices::{Notice, Notices, Remote};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -164,8 +165,8 @@ struct Daemon {
     reconciler: Reconciler,
     kernel: Hand,
     remote: Remote,
-    /// Sysctls that the notices watch.
-    watched: Vec<String>,
+    /// What the notices watch beside the kernel's own words.
+    watched: Option<Scope>,
     files: Files,
     locks: DeviceLocks,
     /// Holds the lock on the table's name.
@@ -213,7 +214,7 @@ impl Daemon {
             announced: false,
             relieves: true,
             remote,
-            watched: Vec::new(),
+            watched: None,
         };
         Ok((daemon, listen(notices)?))
     }
@@ -274,10 +275,9 @@ impl Daemon {
         if self.reconciler.record.looks > looks && self.reconciler.node.table().len() >= MANY {
             kernel::memory::give_back();
         }
-        let sysctls = self.reconciler.scope().map(|scope| &scope.sysctls);
-        if let Some(sysctls) = sysctls.filter(|sysctls| **sysctls != self.watched) {
-            self.watched.clone_from(sysctls);
-            self.remote.watch(&self.watched);
+        if let Some(scope) = self.reconciler.scope().filter(|scope| self.watched.as_ref() != Some(*scope)) {
+            self.remote.watch(scope);
+            self.watched = Some(scope.clone());
         }
         self.files.keep(&mut self.reconciler, now);
         self.relieve();

@@ -94,6 +94,14 @@ impl Course<'_> {
                 self.hand.writes += 1;
                 self.hand.table(self.scope)?.replace(ruleset.as_ref())
             }
+            Change::PassageSet(network) => {
+                self.hand.writes += 1;
+                self.hand.table(self.scope)?.open_passage(network)
+            }
+            Change::PassageDelete(network) => {
+                self.hand.writes += 1;
+                self.hand.table(self.scope)?.close_passage(network)
+            }
             _ => Ok(()),
         }
     }
@@ -135,6 +143,6 @@ fn link_of(change: &Change) -> Option<LinkName> {
         Change::FdbSet(key, _) | Change::FdbDelete(key, _) => Some(key.link),
         Change::PeerSet { key, .. } | Change::PeerDelete(key) => Some(key.link),
         Change::RelaySet(key, _) | Change::RelayDelete(key) => Some(key.link),
-        Change::SysctlSet(..) | Change::RulesetSet(_) => None,
+        Change::SysctlSet(..) | Change::RulesetSet(_) | Change::PassageSet(_) | Change::PassageDelete(_) => None,
     }
 }

@@ -8,20 +8,26 @@
 mod batch;
 mod chain;
 mod expression;
+mod foreign;
 pub mod gate;
 pub(crate) mod guard;
 pub mod leftovers;
 mod listing;
 pub mod nat;
 mod observation;
+pub(crate) mod passage;
 pub mod predecessor;
 mod rule;
 mod transaction;
 
+use std::collections::BTreeMap;
+
 use backends::ruleset::Ruleset;
+use backends::state::Passage;
+use ipnet::IpNet;
 
 pub use listing::tables;
-pub(crate) use observation::touches;
+pub(crate) use observation::{may_drop, touches};
 pub use transaction::FULLY_RANDOM;
 
 use crate::error::{Error, Refusal, Result};
@@ -90,6 +96,32 @@ impl Table {
     /// [`Error::Unsupported`] on a kernel without nftables, [`Error::Unsettled`] when it never stands still.
     pub fn observe(&mut self) -> Result<Option<Ruleset>> {
         observation::observe(&mut self.socket, &self.name)
+    }
+
+    /// Where iptables' chain FORWARD drops what nothing accepts: how far it lets these networks through because of rules with
+    /// this table's owner as their comment; and all networks of which there are such. `iptables -S FORWARD`
+    ///
+    /// # Errors
+    /// When the kernel refuses to list.
+    pub fn passages(&mut self, networks: &[IpNet]) -> Result<BTreeMap<IpNet, Passage>> {
+        passage::observe(&mut self.socket, &self.owner, networks)
+    }
+
+    /// Lets that chain accept a network's packets before it drops the rest. `iptables -A FORWARD -s NET -m comment --comment
+    /// OWNER -j ACCEPT`, and the same with `-d`
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open_passage(&mut self, network: &IpNet) -> Result<()> {
+        passage::open(&mut self.socket, &self.owner, network)
+    }
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn close_passage(&mut self, network: &IpNet) -> Result<()> {
+        passage::close(&mut self.socket, &self.owner, network)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod book;
 mod notice;
+mod ruleset;
 mod settings;
 
 pub use notice::Notice;
@@ -16,13 +17,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use backends::state::Scope;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::error::{Error, Result};
 use crate::hand::Hand;
 use crate::netlink::{Protocol, Socket};
-use crate::nft::{self, Table};
 use book::Book;
+use ruleset::RulesetWatch;
 use settings::Settings;
 
 /// `RTNLGRP_LINK`, `_NEIGH`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, `_IPV6_RULE`,
@@ -30,8 +32,6 @@ use settings::Settings;
 const GROUPS: [u32; 10] = [1, 3, 5, 7, 8, 9, 11, 19, 24, 25];
 /// `RTNLGRP_NEXTHOP`, since Linux 5.3.
 const NEXTHOP_GROUP: u32 = 32;
-/// `NFNLGRP_NFTABLES`
-const NFTABLES_GROUP: u32 = 7;
 /// `RTM_NEWNETCONF`: one of a few settings changed, which are read then.
 const NETCONF: u16 = 80;
 
@@ -57,14 +57,6 @@ pub struct Notices {
     shared: Arc<Shared>,
 }
 
-/// Listens to all nftables, and asks about ours.
-#[derive(Debug)]
-struct RulesetWatch {
-    listening: Socket,
-    table: Table,
-    name: String,
-}
-
 /// What reaches a [`Notices`] that is being waited for, from another thread.
 #[derive(Clone, Debug)]
 pub struct Remote(Arc<Shared>);
@@ -72,8 +64,8 @@ pub struct Remote(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     event: OwnedFd,
-    /// Settings to watch from now on, until they are taken over.
-    watch: Mutex<Option<Vec<String>>>,
+    /// Whose settings and whose ways through other programs' firewalls to watch from now on, until it is taken over.
+    watch: Mutex<Option<Scope>>,
 }
 
 impl Notices {
@@ -88,7 +80,7 @@ impl Notices {
         if hand.nexthop_objects() {
             routing.join(NEXTHOP_GROUP)?;
         }
-        let ruleset = match RulesetWatch::open(table) {
+        let ruleset = match RulesetWatch::open(alias, table) {
             Err(Error::Unsupported { .. }) => None,
             other => Some(other?),
         };
@@ -120,14 +112,16 @@ impl Notices {
         let deadline = Instant::now() + patience;
         let mut seen = Vec::new();
         loop {
-            let until = if self.settings.is_empty() { deadline } else { deadline.min(self.settings_due) };
-            let woken = self.poll(until)?;
+            let settings_due = (!self.settings.is_empty()).then_some(self.settings_due);
+            let firewalls_due = self.ruleset.as_ref().and_then(RulesetWatch::due);
+            let woken = self.poll(settings_due.into_iter().chain(firewalls_due).fold(deadline, Instant::min))?;
             let settings_touched = self.hear_routing(&mut seen)?;
             if let Some(ruleset) = &mut self.ruleset {
                 ruleset.hear(&mut seen)?;
+                ruleset.look_at_firewalls(&mut seen)?;
             }
             let asked = self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let changed = asked.map(|paths| self.settings.watch(&paths)).is_some();
+            let changed = asked.map(|scope| self.watch(scope)).is_some();
             if changed || settings_touched || Instant::now() >= self.settings_due {
                 self.settings.read(&mut seen);
                 self.settings_due = Instant::now() + SETTINGS_PERIOD;
@@ -138,12 +132,17 @@ impl Notices {
         }
     }
 
+    fn watch(&mut self, scope: Scope) {
+        self.settings.watch(&scope.sysctls);
+        self.ruleset.iter_mut().for_each(|ruleset| ruleset.watch(scope.clone()));
+    }
+
     /// Waits for a socket or a wake-up; says whether it was one.
     fn poll(&self, until: Instant) -> Result<bool> {
         let rest = until.saturating_duration_since(Instant::now());
         // A second is more than any wait here, and always fits.
         let timeout = Timespec::try_from(rest).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
-        let rulesets = self.ruleset.as_ref().map_or(self.routing.as_fd(), |ruleset| ruleset.listening.as_fd());
+        let rulesets = self.ruleset.as_ref().map_or(self.routing.as_fd(), |ruleset| ruleset.as_fd());
         let fds = [self.shared.event.as_fd(), self.routing.as_fd(), rulesets];
         let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         match poll(&mut fds, Some(&timeout)) {
@@ -179,43 +178,10 @@ impl Notices {
     }
 }
 
-impl RulesetWatch {
-    fn open(table: &str) -> Result<RulesetWatch> {
-        let (name, table) = (table.to_owned(), Table::open(table)?);
-        let listening = Socket::open(Protocol::Netfilter)?;
-        listening.join(NFTABLES_GROUP)?;
-        Ok(RulesetWatch { listening, table, name })
-    }
-
-    /// Reads what lies ready; looks at our table if somebody touched it, we ourselves included: what it is now tells
-    /// more than who it was.
-    fn hear(&mut self, seen: &mut Vec<Notice>) -> Result<()> {
-        let mut touched = false;
-        loop {
-            match self.listening.receive_now(LISTENING) {
-                Ok(None) => break,
-                Ok(Some(mut messages)) => {
-                    touched = messages.any(|message| nft::touches(&message, &self.name)) || touched
-                }
-                Err(Error::Overrun { .. }) => touched = true,
-                Err(error) => return Err(error),
-            }
-        }
-        if touched {
-            seen.push(match self.table.observe() {
-                Ok(now) => Notice::Ruleset { now: now.map(Box::new) },
-                Err(Error::Unsettled { .. }) => Notice::Overrun,
-                Err(error) => return Err(error),
-            });
-        }
-        Ok(())
-    }
-}
-
 impl Remote {
-    /// Watches these settings, by path below /proc/sys, and no others. Each is told once as it is now.
-    pub fn watch(&self, sysctls: &[String]) {
-        *self.0.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(sysctls.to_vec());
+    /// Watches a scope's settings, each of which is told once as it is now, and what other programs' firewalls do to its networks.
+    pub fn watch(&self, scope: &Scope) {
+        *self.0.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(scope.clone());
         self.wake();
     }
 

@@ -119,6 +119,10 @@ impl Hand {
             Err(Error::Unsupported { .. }) => None,
             other => other?,
         };
+        state.passages = match self.table(scope).and_then(|table| table.passages(&scope.networks)) {
+            Err(Error::Unsupported { .. }) => BTreeMap::new(),
+            other => other?,
+        };
         self.socket.rest();
         Ok(state)
     }

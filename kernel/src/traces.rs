@@ -1,6 +1,8 @@
 //! [`Traces`]: which daemons have left something in this network namespace: links by their alias, nftables tables by their
 //! comment. For cleanup, which must find what nobody remembers; a daemon knows its own by its [`Scope`](backends::Scope).
 
+use std::collections::BTreeSet;
+
 use backends::LinkName;
 use backends::instance::{ALIAS_PREFIX, COMMON_TABLE};
 
@@ -16,6 +18,8 @@ pub struct Traces {
     pub links: Vec<(LinkName, String)>,
     /// Tables of family `inet` with a name of ours, and in whose name they were written: an alias.
     pub tables: Vec<(String, String)>,
+    /// Aliases that stand on rules in iptables' chain FORWARD.
+    pub passages: BTreeSet<String>,
 }
 
 /// Looks for them in the calling thread's network namespace. `ip link; nft list tables inet`
@@ -30,7 +34,16 @@ pub fn read() -> Result<Traces> {
         let alias = entry.alias.filter(|alias| alias.starts_with(ALIAS_PREFIX))?;
         Some((entry.name?, alias.to_owned()))
     };
-    Ok(Traces { links: entries.filter_map(marked).collect(), tables: tables()? })
+    Ok(Traces { links: entries.filter_map(marked).collect(), tables: tables()?, passages: passages()? })
+}
+
+fn passages() -> Result<BTreeSet<String>> {
+    match Socket::open(Protocol::Netfilter) {
+        Err(Error::System { source, .. }) if source.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
+            Ok(BTreeSet::new())
+        }
+        socket => nft::passage::owners(&mut socket?, ALIAS_PREFIX),
+    }
 }
 
 fn tables() -> Result<Vec<(String, String)>> {

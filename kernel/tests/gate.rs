@@ -4,6 +4,8 @@
 
 mod sandbox;
 
+use backends::LinkName;
+use backends::state::Scope;
 use kernel::nft::gate::gates;
 use sandbox::{Sandbox, needs};
 
@@ -11,8 +13,14 @@ const NETWORKS: [&str; 2] = ["10.244.0.0/16", "fd00:10:244::/48"];
 
 /// What is said in this namespace.
 fn said(sandbox: &Sandbox) -> Vec<String> {
-    let networks = NETWORKS.map(|net| net.parse().unwrap());
-    let found = sandbox.run(|| gates(&networks, &["cni0", "flannel.1"])).unwrap();
+    let scope = Scope {
+        alias: "towpath a".to_owned(),
+        table: "towpath".to_owned(),
+        links: vec![LinkName::new("flannel.1").unwrap()],
+        networks: NETWORKS.map(|net| net.parse().unwrap()).into(),
+        sysctls: Vec::new(),
+    };
+    let found = sandbox.run(|| gates(&scope)).unwrap();
     found.iter().map(ToString::to_string).collect()
 }
 

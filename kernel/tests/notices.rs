@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use backends::ruleset::{Chain, ChainKind, Match, Rule, Ruleset, Verdict};
-use backends::state::KernelState;
+use backends::state::{KernelState, Scope};
 use kernel::Hand;
 use kernel::notices::{Notice, Notices};
 use netns_harness::here_and_in_guest;
@@ -37,7 +37,7 @@ impl Heard {
         let node = node();
         let mut hand = node.run(|| Hand::open().unwrap());
         let notices = node.run(|| Notices::open(&hand, &scope().alias, &scope().table).unwrap());
-        notices.remote().watch(&scope().sysctls);
+        notices.remote().watch(&scope());
         let desired = with_peers_v6(with_peers(alone(), 1..=3, Style::Objects), 1..=3, Style::Objects);
         let desired = KernelState { ruleset: Some(ruleset()), ..desired };
         node.run(|| settle(&mut hand, &desired));
@@ -244,7 +244,7 @@ fn a_wait_ends_when_it_is_woken_and_when_patience_is_over() {
 fn settings_are_told_as_they_are_and_again_when_their_device_went_and_came_back() {
     let mut heard = Heard::new();
     let path = "net/ipv4/conf/veth9/rp_filter";
-    heard.notices.remote().watch(&[path.to_owned()]);
+    heard.notices.remote().watch(&Scope { sysctls: vec![path.to_owned()], ..scope() });
     let told = |heard: &mut Heard, wanted: Option<&str>| {
         let deadline = Instant::now() + Duration::from_secs(10);
         let wanted = Notice::Sysctl { path: path.to_owned(), now: wanted.map(str::to_owned) };

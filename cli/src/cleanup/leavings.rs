@@ -113,7 +113,8 @@ fn subnet_files(traces: &Traces) -> BTreeSet<PathBuf> {
 
 fn aliases(traces: &Traces) -> impl Iterator<Item = &str> {
     let of_links = traces.links.iter().map(|(_, alias)| alias.as_str());
-    of_links.chain(traces.tables.iter().map(|(_, alias)| alias.as_str()))
+    let of_tables = traces.tables.iter().map(|(_, alias)| alias.as_str());
+    of_links.chain(of_tables).chain(traces.passages.iter().map(String::as_str))
 }
 
 impl fmt::Display for Leavings {

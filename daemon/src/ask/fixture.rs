@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use backends::cluster::{OwnSubnetRoute, RouteStyle, UnclaimedAddresses};
 use backends::masquerade::{Firewall, Forward, Masquerade};
-use backends::state::{PeerKey, RouteKey, Scope, Tag};
+use backends::state::{Passage, PeerKey, RouteKey, Scope, Tag};
 use backends::wireguard::Generation;
 use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
 use ipam::table::Record;
@@ -87,6 +87,8 @@ impl MemoryKernel {
             Change::AddressDelete(link, address) => drop(state.addresses.remove(&(link, address))),
             Change::SysctlSet(path, value) => drop(state.sysctls.insert(path, value)),
             Change::RulesetSet(ruleset) => state.ruleset = ruleset,
+            Change::PassageSet(network) => drop(state.passages.insert(network, Passage::Open)),
+            Change::PassageDelete(network) => drop(state.passages.remove(&network)),
             Change::NexthopAdd(nexthop) => drop(state.nexthops.insert(nexthop, Tag::Ours)),
             Change::NexthopDelete(nexthop) => drop(state.nexthops.remove(&nexthop)),
             Change::GroupAdd(group) => drop(state.groups.insert(group, Tag::Ours)),

@@ -31,6 +31,8 @@ pub(super) fn takes(change: &Change) -> bool {
             | Change::LinkDelete(_)
             | Change::SysctlSet(..)
             | Change::RulesetSet(_)
+            | Change::PassageSet(_)
+            | Change::PassageDelete(_)
             | Change::PeerSet { .. }
             | Change::PeerDelete(_)
             | Change::RelaySet(..)

@@ -1,7 +1,8 @@
 //! [`gates`]: other programs' chains at the forward hook that let pods' packets fall. A packet that one base chain drops has
 //! fallen, whoever accepts it in another (nft(8), `accept`), so our own table cannot help; what can is named with the gate.
 //!
-//! Read are the base chains of the hook whose policy is drop, or whose last rule drops or rejects whatever is left (firewalld).
+//! Read are the base chains of the hook whose policy is drop, or where a rule without conditions drops or rejects whatever is left
+//! (firewalld), or leads to one that does (ufw).
 //! A gate is open for a network when a rule in it, or in a chain that it leads to, names the network or one of the pods'
 //! interfaces, or has no condition at all and accepts. What a set or a map says is not read. Nothing is ever changed here.
 //!
@@ -10,36 +11,25 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use backends::LinkName;
+use backends::state::Scope;
 use ipam::Family;
 use ipnet::IpNet;
 
+use super::Kind;
 use super::chain::{CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, HOOK_NUMBER};
-use super::{Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE};
+use super::foreign::{Chains, Fate, Rule};
 use crate::error::{Error, Result};
-use crate::netlink::{Attributes, Protocol, Request, Socket};
+use crate::netlink::{Protocol, Request, Socket};
 
-/// `NF_INET_FORWARD`; `NF_DROP` and `NF_ACCEPT`; `NFT_JUMP` and `NFT_GOTO`.
+/// `NF_INET_FORWARD`; `NF_DROP`
 const FORWARD: u32 = 2;
 const DROP: i32 = 0;
-const ACCEPT: i32 = 1;
-const JUMPS: [i32; 2] = [-3, -4];
-/// `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
-/// `NFTA_CMP_OP`, `NFTA_CMP_DATA`, `NFTA_DATA_VALUE`; `NFT_CMP_EQ`
-const CMP_OP: u16 = 2;
-const CMP_DATA: u16 = 3;
-const DATA_VALUE: u16 = 1;
-const EQUAL: u32 = 0;
-/// `NFTA_IMMEDIATE_DATA`, `NFTA_DATA_VERDICT`, `NFTA_VERDICT_CODE`, `NFTA_VERDICT_CHAIN`
-const IMMEDIATE_DATA: u16 = 2;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
-/// `NFTA_TARGET_NAME`
-const TARGET_NAME: u16 = 1;
 /// Chains that are followed from one base chain.
 const MOST: usize = 256;
+
+/// The bridge that the usual CNI configuration names.
+const BRIDGE: &str = "cni0";
 
 const DOING: &str = "looking for firewalls that drop what is forwarded";
 
@@ -64,7 +54,7 @@ pub struct Gate {
 pub enum End {
     /// `policy drop`
     Policy,
-    /// A rule without conditions.
+    /// A rule without conditions, or the chain to which such a rule leads.
     LastRule,
 }
 
@@ -78,11 +68,12 @@ enum Keeper {
     Nobody,
 }
 
-/// The gates that are closed for these networks; `names` are the interfaces that pods' packets pass.
+/// The gates that are closed for a scope's networks.
 ///
 /// # Errors
 /// When the kernel refuses to list. One without nftables has no gates.
-pub fn gates(networks: &[IpNet], names: &[&str]) -> Result<Vec<Gate>> {
+pub fn gates(scope: &Scope) -> Result<Vec<Gate>> {
+    let names: Vec<&str> = scope.links.iter().map(LinkName::as_str).chain([BRIDGE]).collect();
     let mut socket = match Socket::open(Protocol::Netfilter) {
         Err(Error::System { source, .. }) if source.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
             return Ok(Vec::new());
@@ -91,14 +82,15 @@ pub fn gates(networks: &[IpNet], names: &[&str]) -> Result<Vec<Gate>> {
     };
     let mut closed = Vec::new();
     for base in bases(&mut socket)? {
-        let affected: Vec<&IpNet> = networks.iter().filter(|net| base.covers(Family::of_net(net))).collect();
+        let affected: Vec<&IpNet> = scope.networks.iter().filter(|net| base.covers(Family::of_net(net))).collect();
         if affected.is_empty() {
             continue;
         }
-        let mut walk = Walk { socket: &mut socket, base: &base, keeper: Keeper::of_table(&base), rules: Vec::new() };
+        let chains = Chains { socket: &mut socket, family: base.family, table: &base.table };
+        let mut walk = Walk { chains, base: &base, keeper: Keeper::of_table(&base), rules: Vec::new() };
         let Some(end) = walk.end()? else { continue };
         let keeper = walk.keeper;
-        let shut = affected.into_iter().filter(|net| !walk.rules.iter().any(|rule| rule.lets(net, names)));
+        let shut = affected.into_iter().filter(|net| !walk.rules.iter().any(|rule| rule.lets(net, &names)));
         closed.extend(shut.map(|network| Gate {
             family: base.family_name(),
             table: base.table.clone(),
@@ -214,7 +206,7 @@ fn bases(socket: &mut Socket) -> Result<Vec<Base>> {
 
 /// A base chain's rules, and those of the chains that it leads to.
 struct Walk<'a> {
-    socket: &'a mut Socket,
+    chains: Chains<'a>,
     base: &'a Base,
     keeper: Keeper,
     rules: Vec<Rule>,
@@ -223,11 +215,11 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// What lets fall whatever nothing accepts, if anything does; then `rules` are all there are.
     fn end(&mut self) -> Result<Option<End>> {
-        let first = self.chain(&self.base.name)?;
-        let end = match first.last() {
-            _ if self.base.drops => End::Policy,
-            Some(last) if last.is_bare && last.drops => End::LastRule,
-            _ => return Ok(None),
+        let first = self.chains.rules(&self.base.name)?;
+        let end = match self.chains.fate(&first)? {
+            Fate::Falls(_) => End::LastRule,
+            Fate::Reaches if self.base.drops => End::Policy,
+            Fate::Passes | Fate::Reaches => return Ok(None),
         };
         let mut seen = BTreeSet::from([self.base.name.clone()]);
         let mut ahead = first;
@@ -237,99 +229,14 @@ impl Walk<'_> {
             {
                 self.keeper = self.keeper.or_of_chain(&next);
                 // What is behind a condition has it too.
-                let behind = |next: Rule| Rule { is_bare: next.is_bare && rule.is_bare, ..next };
-                ahead.extend(self.chain(&next)?.into_iter().map(behind));
+                let behind = |mut next: Rule| {
+                    next.is_bare &= rule.is_bare;
+                    next
+                };
+                ahead.extend(self.chains.rules(&next)?.into_iter().map(behind));
             }
             self.rules.push(rule);
         }
         Ok(Some(end))
-    }
-
-    fn chain(&mut self, name: &str) -> Result<Vec<Rule>> {
-        let request = Request { kind: Kind::GetRule.number(), flags: 0, doing: DOING };
-        let answers = match self.socket.dump(&request, |body| {
-            body.fixed(&[self.base.family, 0, 0, 0]);
-            body.text(RULE_TABLE, &self.base.table);
-            body.text(RULE_CHAIN, name);
-        }) {
-            // It went while we looked.
-            Err(Error::Refused { refusal, .. }) if refusal.errno == libc::ENOENT => return Ok(Vec::new()),
-            answers => answers?,
-        };
-        let rules = answers.map(|message| message.attributes(4)).filter(|rule| {
-            // Kernels before 4.x list all chains, whatever is asked for.
-            rule.get(RULE_CHAIN).and_then(|chain| chain.text()) == Some(name)
-        });
-        Ok(rules.map(Rule::read).collect())
-    }
-}
-
-/// What of a rule tells whether it lets pods' packets through.
-#[derive(Default)]
-struct Rule {
-    /// What is compared with, for equality.
-    values: Vec<Vec<u8>>,
-    /// No condition at all.
-    is_bare: bool,
-    drops: bool,
-    accepts: bool,
-    leads_to: Option<String>,
-}
-
-impl Rule {
-    fn read(rule: Attributes<'_>) -> Rule {
-        let mut read = Rule { is_bare: true, ..Rule::default() };
-        let list = rule.get(RULE_EXPRESSIONS).map(|list| list.nested()).unwrap_or_default();
-        for expression in list.filter(|element| element.kind == LIST_ELEMENT).map(|element| element.nested()) {
-            let name = expression.get(EXPRESSION_NAME);
-            let data = expression.get(EXPRESSION_DATA).map(|data| data.nested()).unwrap_or_default();
-            match name.as_ref().and_then(|name| name.text()).unwrap_or_default() {
-                "counter" | "log" | "notrack" => {}
-                "reject" => read.drops = true,
-                "immediate" => read.verdict(data),
-                // An iptables target that nft has no word for.
-                "target" => {
-                    let target = data.get(TARGET_NAME);
-                    read.drops = target.as_ref().and_then(|name| name.text()) == Some("REJECT");
-                }
-                "cmp" => {
-                    read.is_bare = false;
-                    let equal = data.get(CMP_OP).and_then(|operator| operator.be32()) == Some(EQUAL);
-                    let value = data.get(CMP_DATA).and_then(|data| data.nested().get(DATA_VALUE));
-                    read.values.extend(value.filter(|_| equal).map(|value| value.bytes.to_vec()));
-                }
-                _ => read.is_bare = false,
-            }
-        }
-        read
-    }
-
-    fn verdict(&mut self, data: Attributes<'_>) {
-        let Some(verdict) = data.get(IMMEDIATE_DATA).and_then(|data| data.nested().get(DATA_VERDICT)) else { return };
-        let code = verdict.nested().get(VERDICT_CODE).and_then(|code| code.be32()).map(u32::cast_signed);
-        self.drops = code == Some(DROP);
-        self.accepts = code == Some(ACCEPT);
-        if code.is_some_and(|code| JUMPS.contains(&code)) {
-            self.leads_to = verdict.nested().get(VERDICT_CHAIN).and_then(|chain| chain.text()).map(str::to_owned);
-        }
-    }
-
-    /// Whether it looks like one that somebody wrote to let these packets through.
-    fn lets(&self, network: &IpNet, names: &[&str]) -> bool {
-        if self.drops {
-            return false;
-        }
-        let address: Vec<u8> = match network.network() {
-            std::net::IpAddr::V4(address) => address.octets().to_vec(),
-            std::net::IpAddr::V6(address) => address.octets().to_vec(),
-        };
-        let short = usize::from(network.prefix_len()).div_ceil(8);
-        // A prefix that ends with an octet is compared by the octets before it, any other under a mask.
-        let names_network = |value: &Vec<u8>| *value == address || address.get(..short) == Some(value.as_slice());
-        let names_link = |value: &Vec<u8>| {
-            let text = value.split(|octet| *octet == 0).next().unwrap_or_default();
-            names.iter().any(|name| name.as_bytes() == text)
-        };
-        (self.is_bare && self.accepts) || self.values.iter().any(|value| names_network(value) || names_link(value))
     }
 }

@@ -72,7 +72,7 @@ fn flags_and_members(table: Attributes<'_>) -> (usize, usize) {
 }
 
 /// The text of a comment in userdata: type 0, length, text, NUL (see `transaction::comment`).
-fn text_of(userdata: &[u8]) -> String {
+pub(super) fn text_of(userdata: &[u8]) -> String {
     let text = match userdata {
         [0, length, text @ ..] => text.get(..usize::from(*length)).unwrap_or_default(),
         _ => &[],
@@ -84,6 +84,14 @@ fn text_of(userdata: &[u8]) -> String {
 pub(crate) fn touches(message: &Message<'_>, table: &str) -> bool {
     // Attribute 1 is the table's name in every announcement but that of a generation, which has no family.
     message.body.first() == Some(&INET) && is(message.attributes(GENERIC_LEN), TABLE_NAME, table)
+}
+
+/// Whether a notice of the nftables group is about a chain or a rule, in a table that sees what is routed.
+pub(crate) fn may_drop(message: &Message<'_>) -> bool {
+    let families = [libc::NFPROTO_INET, libc::NFPROTO_IPV4, libc::NFPROTO_IPV6];
+    let kinds = [Kind::DeleteTable, Kind::NewChain, Kind::DeleteChain, Kind::NewRule, Kind::DeleteRule];
+    message.body.first().is_some_and(|family| families.contains(&i32::from(*family)))
+        && kinds.iter().any(|kind| kind.number() == message.header.kind)
 }
 
 /// What a look found.

@@ -4,13 +4,13 @@
 //!
 //! One thing our table cannot do in their place: a packet that another base chain of the hook lets fall by its policy has fallen,
 //! whoever accepts it elsewhere (nft(8), `accept`). Where somebody has said so of iptables' FORWARD (Docker does, and ufw),
-//! flannel's FLANNEL-FWD is what lets pods through, and stays.
+//! flannel's FLANNEL-FWD is what lets pods through, and stays until rules of ours stand there ([`passage`]).
 //!
 //! The chains of the older iptables (`iptables-legacy`) are not seen here: no netlink speaks of them.
 
 use super::batch::Batch;
 use super::chain::{CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE};
-use super::{Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, TABLE_NAME};
+use super::{Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, TABLE_NAME, passage};
 use crate::error::{Error, Result};
 use crate::netlink::{Attributes, Body, Protocol, Request, Socket};
 
@@ -67,8 +67,11 @@ pub fn remove() -> Result<Vec<String>> {
             let drops = chain.get(CHAIN_POLICY)?.be32()? == DROP;
             drops.then_some(format!("{} {}", chain.get(CHAIN_TABLE)?.text()?, chain.get(CHAIN_NAME)?.text()?))
         })?;
+        let opened = passage::stands(left.socket, generic[0])?;
         for (table, base, chain) in CHAINS {
-            if !chains.contains(&format!("{table} {chain}")) || dropping.contains(&format!("{table} {base}")) {
+            if !chains.contains(&format!("{table} {chain}"))
+                || (!opened && dropping.contains(&format!("{table} {base}")))
+            {
                 continue;
             }
             for handle in left.jumps((table, base), chain)? {

@@ -77,6 +77,8 @@ pub enum Notice {
         /// As it is; `None` when it is gone.
         now: Option<Box<Ruleset>>,
     },
+    /// What others' firewalls do to our packets is another thing than it was.
+    Firewalls,
     /// A link that is not ours changed that has an address, or such an address, or a route or rule that says how such a link is
     /// used: another uplink may have to be chosen, and peers may have come onto its link or left it.
     Uplink,
@@ -119,7 +121,7 @@ impl Notice {
             }
             Notice::Ruleset { now } => desired.ruleset.as_ref() == now.as_deref(),
             Notice::Uplink => true,
-            Notice::Overrun => false,
+            Notice::Firewalls | Notice::Overrun => false,
         }
     }
 

@@ -10,6 +10,7 @@ mod monitor;
 mod picture;
 
 mod away;
+mod beside;
 mod churn;
 mod direct_routing;
 mod extension;

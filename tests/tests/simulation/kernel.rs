@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use backends::state::{Link, LinkKind, Scope, Via};
+use backends::state::{Link, LinkKind, Passage, Scope, Via};
 use backends::wireguard::Generation;
 use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
 use towpathd::reconcile::{Kernel, WantedUplink};
@@ -111,6 +111,8 @@ impl ModelKernel {
             }
             Change::SysctlSet(path, value) => *ours.sysctls.get_mut(path).ok_or("no such sysctl")? = value.clone(),
             Change::RulesetSet(ruleset) => ours.ruleset = ruleset.clone(),
+            Change::PassageSet(network) => drop(ours.passages.insert(*network, Passage::Open)),
+            Change::PassageDelete(network) => drop(ours.passages.remove(network)),
             Change::NexthopAdd(nexthop) => {
                 self.up(nexthop.link)?;
                 self.ours.nexthops.insert(*nexthop, backends::state::Tag::Ours);
