@@ -15,6 +15,7 @@ use crate::wire::notification::{cease, code};
 
 pub mod agreement;
 pub mod config;
+mod diagnosis;
 mod peer;
 mod restart;
 mod session;

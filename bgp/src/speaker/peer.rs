@@ -25,6 +25,8 @@ pub(super) struct Peer {
     pub cease: Notification,
     /// What was wrong with the message at hand.
     pub error: Option<Notification>,
+    /// What was wrong with its OPEN, in the words of the configuration.
+    pub diagnosis: Option<String>,
     /// Why the session or attempt at hand is ending.
     pub failure: Option<String>,
     /// Why the last one ended.
@@ -137,6 +139,7 @@ impl Peer {
             connections: [None, None],
             cease: Notification::new(code::CEASE, cease::SHUTDOWN),
             error: None,
+            diagnosis: None,
             failure: None,
             last_error: None,
             last_said: None,

@@ -13,6 +13,7 @@ use crate::wire::{Kind, MessageLimit, Notification, Open, Refresh, Update, messa
 
 use super::agreement::{agree, our_open};
 use super::config::{Direction, PeerConfig};
+use super::diagnosis::{advice, refused};
 use super::peer::Peer;
 use super::{Output, Speaker};
 
@@ -99,7 +100,10 @@ impl Speaker {
             Action::SendKeepalive => self.say(id, peer, side, message::keepalive()),
             Action::Notify(reason) => {
                 let notification = self.reason(peer, side, (reason, before));
-                peer.failure = Some(format!("we ended it: {notification}"));
+                peer.failure = Some(match peer.diagnosis.take() {
+                    Some(why) => format!("we ended it: {why} ({}/{})", notification.code, notification.subcode),
+                    None => format!("we ended it: {notification}"),
+                });
                 // Of two connections one goes each time both ends connect: that is nothing to look for.
                 if reason != Reason::Collision {
                     peer.last_said = Some(notification.to_string());
@@ -218,7 +222,7 @@ impl Speaker {
         let event = match frame.kind {
             Kind::Keepalive => Event::Keepalive,
             Kind::Open => self.take_open(peer, side, Open::decode(frame.body)),
-            Kind::Notification => take_notification(peer, Notification::decode(frame.body)),
+            Kind::Notification => self.take_notification(peer, Notification::decode(frame.body)),
             Kind::Refresh => match Refresh::decode(frame.body) {
                 Ok(refresh) => {
                     self.step(id, peer, (side, Event::Refresh), now);
@@ -249,6 +253,7 @@ impl Speaker {
     }
 
     fn take_open(&self, peer: &mut Peer, side: Side, open: Result<Open, Notification>) -> Event {
+        let theirs = open.as_ref().ok().cloned();
         let agreement = open.and_then(|open| agree(&peer.config, &self.settings, open));
         match agreement {
             // An OPEN where there was one is for the table to judge; what was agreed stays.
@@ -262,6 +267,7 @@ impl Speaker {
                 if delayed { Event::OpenWhileDelayed } else { Event::Open }
             }
             Err(error) => {
+                peer.diagnosis = theirs.and_then(|open| refused(&peer.config, &self.settings, &open, &error));
                 peer.error = Some(error);
                 Event::OpenError
             }
@@ -331,6 +337,18 @@ impl Speaker {
         self.outputs.push(Output::Up(id));
         self.join(id, peer);
     }
+
+    fn take_notification(&self, peer: &mut Peer, notification: Option<Notification>) -> Event {
+        let Some(notification) = notification else { return Event::Notification };
+        let advice = advice(&self.settings, &notification).map_or_else(String::new, |advice| format!("; {advice}"));
+        peer.failure = Some(format!("the peer ended it: {notification}{advice}"));
+        if (notification.code, notification.subcode) != (code::CEASE, cease::COLLISION) {
+            peer.last_heard = Some(notification.to_string());
+        }
+        let version = (notification.code, notification.subcode) == (code::OPEN, open::UNSUPPORTED_VERSION);
+        peer.error = Some(notification);
+        if version { Event::NotificationOfVersion } else { Event::Notification }
+    }
 }
 
 /// What is meant to end for good says so to a peer that would keep routes (RFC 8538 section 3).
@@ -338,15 +356,4 @@ fn for_good(peer: &Peer, side: Side, (why, before): (Notification, State)) -> No
     let agreement = peer.connection(side).and_then(|connection| connection.agreement.as_ref());
     let softens = agreement.is_some_and(|agreement| agreement.notifications);
     if softens && before == State::Established { why.hard() } else { why }
-}
-
-fn take_notification(peer: &mut Peer, notification: Option<Notification>) -> Event {
-    let Some(notification) = notification else { return Event::Notification };
-    peer.failure = Some(format!("the peer ended it: {notification}"));
-    if (notification.code, notification.subcode) != (code::CEASE, cease::COLLISION) {
-        peer.last_heard = Some(notification.to_string());
-    }
-    let version = (notification.code, notification.subcode) == (code::OPEN, open::UNSUPPORTED_VERSION);
-    peer.error = Some(notification);
-    if version { Event::NotificationOfVersion } else { Event::Notification }
 }

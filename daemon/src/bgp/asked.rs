@@ -32,7 +32,7 @@ pub enum Asked {
     /// What happens from now on, a line each, until whoever asked has heard enough.
     Monitor,
     /// What a route would meet.
-    Policy(PolicyAsked),
+    Policy(Box<PolicyAsked>),
     /// Leave the peers in peace.
     Drain {
         /// What they are told (RFC 9003).

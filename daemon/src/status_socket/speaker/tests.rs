@@ -136,7 +136,7 @@ async fn a_route_is_tried_by_name_and_by_neighbour() {
     let asked = |name: Option<&str>, neighbour: Option<&str>, as_path: &str| {
         let route = RouteText { prefix: "10.0.0.0/8".into(), as_path: as_path.into(), ..RouteText::default() };
         let (name, neighbour) = (name.map(str::to_owned), neighbour.map(str::to_owned));
-        Asked::Policy(PolicyAsked { name, neighbour, way: Default::default(), asn: None, route })
+        Asked::Policy(Box::new(PolicyAsked { name, neighbour, way: Default::default(), asn: None, route }))
     };
     let (text, exit) = said(asked(Some("p"), None, "64601"), Output::Text, speaking()).await;
     assert!(text.contains("rule `#1`: accept") && exit == 0, "{text}");

@@ -1,0 +1,51 @@
+//! Why an OPEN was refused, in the words of both configurations: the code on the wire says only which field it was.
+
+use crate::rib::Settings;
+use crate::wire::notification::{cease, code, open};
+use crate::wire::{Capability, Notification, Open};
+
+use super::config::{PeerConfig, RemoteAs};
+
+/// Why we refuse theirs; `None` when the NOTIFICATION says all there is to say.
+pub(super) fn refused(config: &PeerConfig, settings: &Settings, theirs: &Open, why: &Notification) -> Option<String> {
+    let Open { asn, identifier, .. } = theirs;
+    match (why.code, why.subcode) {
+        (code::OPEN, open::BAD_PEER_AS) => Some(match config.remote_as {
+            RemoteAs::Exactly(expected) => format!("the peer is AS {asn}, {expected} was configured"),
+            RemoteAs::Internal => {
+                format!("the peer is AS {asn}, and one of our own AS, {}, was configured", settings.asn)
+            }
+            RemoteAs::External => format!("the peer is AS {asn} like ourselves, and one of another was configured"),
+        }),
+        (code::OPEN, open::BAD_IDENTIFIER) => {
+            Some(format!("the peer has our own BGP identifier, {identifier}: each speaker of an AS needs its own"))
+        }
+        (code::OPEN, open::ROLE_MISMATCH) => {
+            let said = theirs.capabilities.iter().find_map(|capability| match capability {
+                Capability::Role(role) => Some(format!("{role:?}")),
+                _ => None,
+            });
+            let ours = config.role.map_or_else(|| "none".to_owned(), |role| format!("{role:?}"));
+            let said = said.unwrap_or_else(|| "an unknown one".to_owned());
+            Some(format!("our role is {ours} and the peer's {said}, which do not go together (RFC 9234)"))
+        }
+        _ => None,
+    }
+}
+
+/// What to look at when they refuse us.
+pub(super) fn advice(settings: &Settings, heard: &Notification) -> Option<String> {
+    let inner = heard.inner();
+    match (inner.code, inner.subcode) {
+        (code::OPEN, open::BAD_PEER_AS) => Some(format!("it expects us in another AS than {}", settings.asn)),
+        (code::OPEN, open::BAD_IDENTIFIER) => {
+            Some(format!("does it, or another of its peers, have our identifier {}?", settings.identifier))
+        }
+        (code::HOLD_TIMER, _) => Some("our packets did not reach it: is the path good, with its MTU?".to_owned()),
+        (code::CEASE, cease::MAXIMUM_PREFIXES) => Some("it was told more routes than it takes".to_owned()),
+        (code::CEASE, cease::REJECTED | cease::DECONFIGURED) => {
+            Some("does its configuration name this node?".to_owned())
+        }
+        _ => None,
+    }
+}
