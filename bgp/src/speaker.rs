@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::machine::collision::Side;
 use crate::machine::{Event, State};
 use crate::rib::{Change, Chunk, PeerId, Rib, Settings};
-use crate::wire::Notification;
 use crate::wire::notification::{cease, code};
+use crate::wire::{Family, Notification};
 
 pub mod agreement;
 pub mod config;
@@ -39,6 +39,8 @@ pub enum Output {
     Close(PeerId, Side, Option<Chunk>),
     /// This is best now.
     Route(Change),
+    /// A peer has told all its routes of a family.
+    EndOfRib(PeerId, Family),
     /// A session came up.
     Up(PeerId),
     /// A session went down, or an attempt failed: the reason in a sentence.
@@ -77,6 +79,11 @@ impl Speaker {
     /// The routes. Routes that begin here are put in with [`Rib::originate`]; [`Speaker::flush`] sends them.
     pub fn rib(&mut self) -> &mut Rib {
         &mut self.rib
+    }
+
+    /// The routes, to look at.
+    pub fn routes(&self) -> &Rib {
+        &self.rib
     }
 
     /// Adds a peer and starts its sessions. A number that is in use is replaced: the other ends first.

@@ -26,6 +26,7 @@ pub mod relay;
 pub mod shaping;
 pub mod sysctl;
 pub mod tag;
+pub mod tcp;
 pub mod traces;
 pub mod tun;
 pub mod wireguard;

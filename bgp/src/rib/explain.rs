@@ -5,8 +5,10 @@ use std::fmt;
 use crate::wire::{Attributes, NextHop, Nlri};
 
 use super::Rib;
+use super::change::Destination;
 use super::decision::Step;
 use super::source::PeerId;
+use super::table::DestinationId;
 
 /// A path and how it fared.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,10 +40,30 @@ pub enum Outcome {
     Unreachable,
 }
 
+/// A piece of the table: destinations with all their paths, and where the next piece begins.
+pub type Page = (Vec<(Destination, Vec<Explained>)>, Option<u32>);
+
 impl Rib {
     /// All paths to a destination, the best first.
     pub fn explain(&self, nlri: &Nlri<'_>) -> Vec<Explained> {
-        let Some(id) = self.keys.find(nlri).and_then(|key| self.table.find(&key)) else { return Vec::new() };
+        let id = self.keys.find(nlri).and_then(|key| self.table.find(&key));
+        id.map_or_else(Vec::new, |id| self.explain_id(id))
+    }
+
+    /// So many places of the table from one on, explained. What changes between two pieces may be missing or stand twice: somebody who looks
+    /// at a table of a million does not stop it.
+    pub fn page(&self, first: u32, places: u32) -> Page {
+        let end = first.saturating_add(places).min(self.table.bound());
+        let destination = |id: DestinationId| {
+            let paths = self.explain_id(id);
+            let key = self.table.key(id).filter(|_| !paths.is_empty())?;
+            Some((Destination::from(self.keys.nlri(&key)), paths))
+        };
+        let page = (first..end).map(DestinationId).filter_map(destination).collect();
+        (page, Some(end).filter(|end| *end < self.table.bound()))
+    }
+
+    fn explain_id(&self, id: DestinationId) -> Vec<Explained> {
         let (reachable, decision) = self.contest(id);
         let outcome = |peer: PeerId, path_id: u32| {
             let place = reachable.iter().position(|path| (path.peer, path.path_id) == (peer, path_id))?;

@@ -116,9 +116,8 @@ impl Rib {
                 (Some(head), Some(best)) => !same(head, &best) || best.flags & CHANGED != 0,
                 _ => true,
             };
-        if best_changed || paths.len() > 1 {
-            changes.extend(self.change(id, &paths, decision.as_ref()));
-        }
+        // Whatever was touched: one of two paths that were used together may be gone though the best is the same.
+        changes.extend(self.change(id, &paths, decision.as_ref()));
         if let Some(best) = best {
             self.table.promote(id, best);
         }

@@ -278,6 +278,7 @@ impl Speaker {
         self.rib.update(id, update);
         if let Some(family) = update.end_of_rib {
             self.end_of_rib(id, family);
+            self.outputs.push(Output::EndOfRib(id, family));
         }
         let too_many = peer.config.families.iter().find_map(|config| {
             let most = config.most_prefixes?;

@@ -1,0 +1,65 @@
+//! What is said of sessions: one line a change of state, and each trouble once.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bgp::rib::change::Destination;
+use bgp::rib::{Change, PeerId};
+use bgp::wire::Family;
+
+use super::shell::Shell;
+use super::views::Happening;
+
+impl Shell {
+    /// A session is up.
+    pub(super) fn up(&mut self, id: PeerId, _now: Duration) {
+        let status = self.speaker.status(id);
+        let Some(seat) = self.roster.seat_mut(id) else { return };
+        (seat.up, seat.trouble) = (true, None);
+        let families = status.map(|status| status.families).unwrap_or_default();
+        let names: Vec<String> = families.iter().map(Family::to_string).collect();
+        tracing::info!("BGP session with {} is up: {}", seat.label(), names.join(", "));
+        let neighbour = seat.name.to_string();
+        // What is not spoken will never be told.
+        for family in Family::ALL.into_iter().filter(|family| !families.contains(family)) {
+            self.settling.told_all(id, family);
+        }
+        self.happened(Happening::Up { neighbour });
+    }
+
+    /// A session is down, or an attempt failed.
+    pub(super) fn down(&mut self, id: PeerId, reason: String, _now: Duration) {
+        let Some(seat) = self.roster.seat_mut(id) else { return };
+        let neighbour = seat.name.to_string();
+        match std::mem::take(&mut seat.up) {
+            true => {
+                tracing::warn!("BGP session with {} is down: {reason}", seat.label());
+                seat.trouble = Some(reason.clone());
+            }
+            false => self.trouble(id, reason.clone()),
+        }
+        self.happened(Happening::Down { neighbour, reason });
+    }
+
+    /// Why there is no session; said when it is another reason than before.
+    pub(super) fn trouble(&mut self, id: PeerId, why: String) {
+        let Some(seat) = self.roster.seat_mut(id) else { return };
+        if seat.trouble.as_ref() != Some(&why) {
+            tracing::warn!("no BGP session with {}: {why}", seat.label());
+            seat.trouble = Some(why);
+        }
+    }
+
+    fn happened(&mut self, happening: Happening) {
+        self.watchers.retain(|watcher| watcher.try_send(happening.clone()).is_ok());
+    }
+}
+
+impl Happening {
+    /// What a change of routes is to who watches; nothing for one that is no prefix's.
+    pub(super) fn of(change: &Change) -> Option<Happening> {
+        let Destination::Prefix(prefix) = change.destination else { return None };
+        let next_hops: Vec<IpAddr> = change.paths.iter().map(|(_, hop)| hop.address()).collect();
+        Some(Happening::Route { prefix, next_hops })
+    }
+}

@@ -1,0 +1,296 @@
+//! [`Keys`]: what proves that a peer is it (RFC 2385, RFC 5925): read from files, given to sockets, changed under a session where both ends change.
+//!
+//! A key is in its file, here and in the kernel; no log line, error or answer has it.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use bgp::machine::collision::Side;
+use bgp::rib::PeerId;
+use ipnet::IpNet;
+use kernel::tcp::{self, AoKey, MOST_KEY_OCTETS, Turn};
+
+use crate::secret::Secret;
+
+use super::shell::Shell;
+use super::wish::{AoAlgorithm, Authentication, Origin, Wish};
+
+/// Key files as they were last read.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    files: HashMap<PathBuf, File>,
+}
+
+#[derive(Debug)]
+struct File {
+    /// Device, inode, and when it was last written: another one when the file is.
+    stamp: Option<[u64; 4]>,
+    key: Result<Secret<Vec<u8>>, String>,
+}
+
+/// What is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signed {
+    /// A socket that listens: it knows all keys and uses none.
+    Listener,
+    /// A connection.
+    Connection,
+}
+
+impl Keys {
+    /// A file's key.
+    fn key(&mut self, path: &Path) -> Result<Secret<Vec<u8>>, String> {
+        self.files.entry(path.to_owned()).or_insert_with(|| File { stamp: stamp(path), key: read(path) }).key.clone()
+    }
+
+    /// Files that changed since they were read, read anew.
+    fn changed(&mut self) -> Vec<PathBuf> {
+        let mut changed = Vec::new();
+        for (path, file) in &mut self.files {
+            let now = stamp(path);
+            if now != file.stamp {
+                *file = File { stamp: now, key: read(path) };
+                changed.push(path.clone());
+            }
+        }
+        changed
+    }
+
+    /// Gives a socket what it needs to know of some peers.
+    fn sign(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        (peers, authentication): (IpNet, &Authentication),
+        signed: Signed,
+    ) -> Result<(), String> {
+        match authentication {
+            Authentication::Md5(file) => {
+                let key = self.key(file)?;
+                tcp::set_md5_key(socket, peers, key.expose()).map_err(|error| refused("MD5 signatures", &error))
+            }
+            Authentication::Ao(keys) => {
+                for (place, key) in keys.iter().enumerate() {
+                    let secret = self.key(&key.file)?;
+                    let turn = if place == 0 && signed == Signed::Connection { Turn::Current } else { Turn::Known };
+                    let algorithm = algorithm(key.algorithm);
+                    let wanted = AoKey { send: key.send, receive: key.receive, algorithm, key: secret.expose(), turn };
+                    match tcp::add_ao_key(socket, peers, &wanted) {
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                        other => other.map_err(|error| refused("TCP-AO (Linux 6.7 with CONFIG_TCP_AO)", &error))?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Takes from a socket what it knows of some peers, as far as `now` does not say the same.
+fn unsign(socket: BorrowedFd<'_>, peers: IpNet, before: &Authentication, now: Option<&Authentication>) {
+    let gone = match (before, now) {
+        (Authentication::Md5(_), Some(Authentication::Md5(_))) => Ok(()),
+        (Authentication::Md5(_), _) => tcp::set_md5_key(socket, peers, &[]),
+        (Authentication::Ao(keys), now) => {
+            let kept = |id| matches!(now, Some(Authentication::Ao(now)) if now.iter().any(|key| (key.send, key.receive) == id));
+            let mut ids = keys.iter().map(|key| (key.send, key.receive)).filter(|id| !kept(*id));
+            ids.try_for_each(|id| tcp::remove_ao_key(socket, peers, id))
+        }
+    };
+    if let Err(error) = gone {
+        tracing::debug!("the keys for {peers} cannot be taken away: {error}");
+    }
+}
+
+fn algorithm(algorithm: AoAlgorithm) -> &'static str {
+    match algorithm {
+        AoAlgorithm::HmacSha1 => "hmac(sha1)",
+        AoAlgorithm::AesCmac => "cmac(aes128)",
+        AoAlgorithm::HmacSha256 => "hmac(sha256)",
+    }
+}
+
+fn refused(what: &str, error: &io::Error) -> String {
+    // ENOPROTOOPT, which has no kind of its own.
+    match error.raw_os_error() {
+        Some(libc::ENOPROTOOPT) => {
+            format!("this kernel has no {what}: take another way to authenticate, or another kernel")
+        }
+        _ => format!("the key cannot be given to the socket ({what}): {error}"),
+    }
+}
+
+fn stamp(path: &Path) -> Option<[u64; 4]> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let written = metadata.mtime().unsigned_abs();
+    Some([metadata.dev(), metadata.ino(), written, metadata.mtime_nsec().unsigned_abs()])
+}
+
+/// The first line of a file, as a key.
+fn read(path: &Path) -> Result<Secret<Vec<u8>>, String> {
+    let fault = |what: &str| Err(format!("the key file {} {what}", path.display()));
+    let mut text = Vec::new();
+    let opened = std::fs::File::open(path).and_then(|file| file.take(4096).read_to_end(&mut text));
+    if let Err(error) = opened {
+        return fault(&format!("cannot be read: {error}"));
+    }
+    let line = text.split(|octet| *octet == b'\n').next().unwrap_or_default();
+    let key = line.strip_suffix(b"\r").unwrap_or(line);
+    match key.len() {
+        0 => fault("has no key in its first line"),
+        length if length > MOST_KEY_OCTETS => {
+            fault(&format!("has a first line of {length} octets: a key has {MOST_KEY_OCTETS} at most"))
+        }
+        _ => Ok(Secret::new(key.to_vec())),
+    }
+}
+
+impl Shell {
+    /// Tells the sockets that listen of a peer's key. Without it there must be no session.
+    pub(super) fn authenticate(&mut self, id: PeerId) {
+        let Some(seat) = self.roster.seat_mut(id) else { return };
+        seat.locked = None;
+        // Its range's key is there already.
+        let of_range = matches!(seat.neighbour.origin, Origin::Range(_));
+        let Some((address, authentication)) =
+            seat.address.zip(seat.neighbour.authentication.clone()).filter(|_| !of_range)
+        else {
+            return;
+        };
+        let mut result = Ok(());
+        for listener in self.listeners.iter().filter(|listener| listener.is_of(address)) {
+            let wanted = (IpNet::from(address), &authentication);
+            result = result.and(self.keys.sign(listener.socket.as_fd(), wanted, Signed::Listener));
+        }
+        if let (Err(why), Some(seat)) = (result, self.roster.seat_mut(id)) {
+            seat.locked = Some(why.clone());
+            self.trouble(id, why);
+        }
+    }
+
+    /// Signs a connection that is to be.
+    pub(super) fn sign(&mut self, id: PeerId, socket: BorrowedFd<'_>) -> Result<(), String> {
+        let Some(seat) = self.roster.seat(id) else { return Ok(()) };
+        let Some((peers, authentication)) = seat.signed_for().zip(seat.neighbour.authentication.clone()) else {
+            return Ok(());
+        };
+        self.keys.sign(socket, (peers, &authentication), Signed::Connection)
+    }
+
+    /// Tells a socket that begins to listen of all keys.
+    pub(super) fn sign_listener(&mut self, socket: BorrowedFd<'_>, of: impl Fn(IpNet) -> bool) {
+        let seats = self.roster.seats().filter(|(_, seat)| !matches!(seat.neighbour.origin, Origin::Range(_)));
+        let of_seats = seats.filter_map(|(_, seat)| seat.signed_for().zip(seat.neighbour.authentication.clone()));
+        let of_ranges =
+            self.wish.ranges.iter().filter_map(|range| Some((range.prefix, range.template.authentication.clone()?)));
+        let wanted: Vec<(IpNet, Authentication)> = of_seats.chain(of_ranges).filter(|(peers, _)| of(*peers)).collect();
+        for (peers, authentication) in wanted {
+            if let Err(why) = self.keys.sign(socket, (peers, &authentication), Signed::Listener) {
+                tracing::warn!("BGP neighbours in {peers}: {why}");
+            }
+        }
+    }
+
+    /// Tells the sockets that listen which ranges have keys.
+    pub(super) fn sign_ranges(&mut self, before: &Wish) {
+        let wish = std::sync::Arc::clone(&self.wish);
+        for range in &before.ranges {
+            let now = wish.ranges.iter().find(|now| now.prefix == range.prefix);
+            let now = now.and_then(|now| now.template.authentication.as_ref());
+            let Some(authentication) = range.template.authentication.as_ref().filter(|it| Some(*it) != now) else {
+                continue;
+            };
+            for listener in self.listeners.iter().filter(|listener| listener.is_of(range.prefix.addr())) {
+                unsign(listener.socket.as_fd(), range.prefix, authentication, now);
+            }
+        }
+        for range in &wish.ranges {
+            let Some(authentication) = &range.template.authentication else { continue };
+            for listener in self.listeners.iter().filter(|listener| listener.is_of(range.prefix.addr())) {
+                let signed = self.keys.sign(listener.socket.as_fd(), (range.prefix, authentication), Signed::Listener);
+                if let Err(why) = signed {
+                    tracing::warn!("BGP neighbours in {}: {why}", range.prefix);
+                }
+            }
+        }
+    }
+
+    /// A peer's keys are others, or those in its files: its session goes on where both ends have the new ones.
+    pub(super) fn resign(&mut self, id: PeerId, before: Option<&Authentication>) {
+        self.authenticate(id);
+        let Some(seat) = self.roster.seat(id) else { return };
+        let Some((peers, now)) = seat.signed_for().zip(seat.neighbour.authentication.clone()) else { return };
+        let open: Vec<_> = Side::ALL.into_iter().filter_map(|side| seat.connection(side).cloned()).collect();
+        for connection in open {
+            if let Err(why) = self.keys.sign(connection.stream().as_fd(), (peers, &now), Signed::Connection) {
+                self.trouble(id, why);
+            }
+            if let Some(before) = before.filter(|before| **before != now) {
+                unsign(connection.stream().as_fd(), peers, before, Some(&now));
+            }
+        }
+        if let Some(before) = before.filter(|before| **before != now) {
+            for listener in self.listeners.iter().filter(|listener| listener.is_of(peers.addr())) {
+                unsign(listener.socket.as_fd(), peers, before, Some(&now));
+            }
+        }
+    }
+
+    /// A peer is wanted no longer.
+    pub(super) fn unsign(&mut self, id: PeerId) {
+        let Some(seat) = self.roster.seat(id) else { return };
+        let of_range = matches!(seat.neighbour.origin, Origin::Range(_));
+        let known = seat.signed_for().zip(seat.neighbour.authentication.as_ref()).filter(|_| !of_range);
+        let Some((peers, authentication)) = known else { return };
+        for listener in self.listeners.iter().filter(|listener| listener.is_of(peers.addr())) {
+            unsign(listener.socket.as_fd(), peers, authentication, None);
+        }
+    }
+
+    /// Reads key files that changed, and tells the sockets of it.
+    pub(super) fn reread_keys(&mut self) {
+        let changed = self.keys.changed();
+        if changed.is_empty() {
+            return;
+        }
+        let names = |authentication: &Authentication| match authentication {
+            Authentication::Md5(file) => changed.contains(file),
+            Authentication::Ao(keys) => keys.iter().any(|key| changed.contains(&key.file)),
+        };
+        let peers: Vec<PeerId> = self
+            .roster
+            .seats()
+            .filter(|(_, seat)| seat.neighbour.authentication.as_ref().is_some_and(names))
+            .map(|(id, _)| id)
+            .collect();
+        let wish = std::sync::Arc::clone(&self.wish);
+        self.sign_ranges(&wish);
+        tracing::info!("BGP key files changed: {} sessions go on with what they say now", peers.len());
+        peers.into_iter().for_each(|id| self.resign(id, None));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_first_line_and_is_read_again_when_its_file_is_another() {
+        let directory = crate::scratch::Scratch::new("bgpkeys");
+        let path = directory.0.join("key");
+        let mut keys = Keys::default();
+        assert!(keys.key(&path).unwrap_err().contains("cannot be read"));
+        std::fs::write(&path, "first\r\nsecond\n").unwrap();
+        assert_eq!(keys.changed(), vec![path.clone()]);
+        assert_eq!(keys.key(&path).unwrap().expose(), b"first");
+        assert_eq!(keys.changed(), Vec::<PathBuf>::new());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "x".repeat(81)).unwrap();
+        assert_eq!(keys.changed().len(), 1);
+        assert!(keys.key(&path).unwrap_err().contains("81 octets"));
+    }
+}

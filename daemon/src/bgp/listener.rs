@@ -1,0 +1,192 @@
+//! [`Listener`]: where connections are taken, and whose they are. Who is nobody's is closed without a word: a thousand connections from one address
+//! are one, and 999 that end at once.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use backends::state::LinkName;
+use bgp::machine::collision::Side;
+use bgp::rib::PeerId;
+use ipam::Family;
+use kernel::tcp;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::AbortHandle;
+
+use super::connector::set_distance;
+use super::ground::Ground;
+use super::roster::{Seat, Stranger};
+use super::shell::Shell;
+use super::wish::{Place, Wish};
+
+/// Connections that the kernel holds for us: all nodes of a large cluster at once.
+const BACKLOG: u32 = 4096;
+
+/// Before connections are taken again after the process had no more descriptors.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub socket: Rc<TcpListener>,
+    address: SocketAddr,
+    accepts: Option<AbortHandle>,
+}
+
+impl Listener {
+    /// Whether peers with such an address come here.
+    pub fn is_of(&self, peer: IpAddr) -> bool {
+        self.address.is_ipv4() == peer.is_ipv4()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(accepts) = &self.accepts {
+            accepts.abort();
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    if address.is_ipv6() {
+        tcp::leave_ipv4_alone(socket.as_fd())?;
+    }
+    // A peer that drops what comes from farther than its link (RFC 5082) must see our first answer, before we know who it is.
+    tcp::set_hop_limit(socket.as_fd(), family(address.ip()), u8::MAX)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// The family of an address.
+pub(super) fn family(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::V4 } else { Family::V6 }
+}
+
+impl Shell {
+    /// Listens where it is wished. What cannot be had is tried again ([`Shell::listen`] is called every few seconds).
+    pub(super) fn listen(&mut self, before: &Wish) {
+        let wanted = self.wish.listen.clone();
+        self.listeners.retain(|listener| wanted.contains(&listener.address));
+        self.sign_ranges(before);
+        for address in wanted {
+            if self.listeners.iter().any(|listener| listener.address == address) {
+                continue;
+            }
+            match bind(address) {
+                Ok(socket) => {
+                    self.sign_listener(socket.as_fd(), |peers| peers.addr().is_ipv4() == address.is_ipv4());
+                    tracing::info!("BGP listens at {address}");
+                    self.deaf.remove(&address);
+                    self.listeners.push(Listener { socket: Rc::new(socket), address, accepts: None });
+                }
+                Err(error) => {
+                    let why = format!("BGP cannot listen at {address}: {error}; neighbours are connected to meanwhile");
+                    if self.deaf.insert(address, why.clone()).as_ref() != Some(&why) {
+                        tracing::warn!("{why}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whose a connection is; `None` for one that is to be closed.
+    fn admit(&mut self, stream: &TcpStream, remote: SocketAddr, now: Duration) -> Option<PeerId> {
+        let link = self.link_of(remote);
+        let id = match self.roster.at(remote, link) {
+            Some(id) => id,
+            None => match self.stranger(remote, now) {
+                Ok(id) => id,
+                Err(stranger) => {
+                    self.refuse(remote, stranger);
+                    return None;
+                }
+            },
+        };
+        let local = stream.local_addr().ok()?.ip();
+        let seat = self.roster.seat(id)?;
+        let elsewhere = matches!(seat.neighbour.place, Place::Address { local: Some(wanted), .. } if wanted != local);
+        if elsewhere || seat.locked.is_some() || self.waits_for_path(id) || !self.speaker.may_accept(id, now) {
+            tracing::debug!("a BGP connection from {remote} was closed: it is not its time");
+            return None;
+        }
+        let distance = self.roster.seat(id).map(|seat| seat.neighbour.distance)?;
+        let set = stream.set_nodelay(true).and_then(|()| set_distance(stream.as_fd(), family(remote.ip()), distance));
+        if let Err(error) = set {
+            tracing::debug!("a BGP connection from {remote} was closed: {error}");
+            return None;
+        }
+        Some(id)
+    }
+
+    fn link_of(&mut self, remote: SocketAddr) -> Option<LinkName> {
+        match remote {
+            SocketAddr::V6(remote) if remote.scope_id() != 0 => self.addresses.link(remote.scope_id()),
+            _ => None,
+        }
+    }
+
+    fn refuse(&mut self, remote: SocketAddr, stranger: Stranger) {
+        match stranger {
+            Stranger::Unknown => tracing::debug!("a BGP connection from {remote} was closed: no neighbour is there"),
+            Stranger::TooMany(range, most) => {
+                if self.full.insert(range) {
+                    tracing::warn!(
+                        "{remote} is one BGP neighbour too many: {range} may have {most}; so are all that come while it is so"
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl Ground {
+    /// Takes connections wherever it is listened.
+    pub(super) fn take_connections(self: &Rc<Self>, shell: &mut Shell) {
+        for listener in &mut shell.listeners {
+            if listener.accepts.is_none() {
+                let accepts = tokio::task::spawn_local(accept(Rc::clone(self), Rc::clone(&listener.socket)));
+                listener.accepts = Some(accepts.abort_handle());
+            }
+        }
+    }
+}
+
+async fn accept(ground: Rc<Ground>, socket: Rc<TcpListener>) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, remote)) => {
+                let admitted = ground.with(|shell, now| shell.admit(&stream, remote, now));
+                if let Some(id) = admitted {
+                    ground.connected(id, Side::Incoming, (stream, remote));
+                }
+                tokio::task::yield_now().await;
+            }
+            Err(error) => {
+                // No descriptors, or no memory: sessions that end make room. A connection that ended meanwhile is no reason to wait, but no harm.
+                tracing::debug!("a BGP connection cannot be taken: {error}");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+impl Seat {
+    /// Where connections to it go.
+    pub(super) fn remote(&self, scope: u32) -> Option<SocketAddr> {
+        let port = self.neighbour.port;
+        Some(match self.address? {
+            IpAddr::V6(address) if address.is_unicast_link_local() => {
+                std::net::SocketAddrV6::new(address, port, 0, scope).into()
+            }
+            address => SocketAddr::new(address, port),
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! What BFD watches for the speaker, and what follows from what it says (RFC 5882 section 4, draft-ietf-idr-bgp-bfd-strict-mode).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use bgp::rib::PeerId;
+
+use super::liveness::{BfdHops, BfdKey, BfdNews, BfdPaths, BfdState, Strictness};
+use super::roster::Seat;
+use super::shell::Shell;
+use super::wish::{Distance, Place};
+
+impl Shell {
+    /// Whether a session must wait until BFD says that its path is up.
+    pub(super) fn waits_for_path(&self, id: PeerId) -> bool {
+        let strict = |seat: &Seat| {
+            seat.neighbour.liveness.is_some_and(|liveness| liveness.strictness == Strictness::Strict)
+                && seat.path != Some(BfdState::Up)
+        };
+        self.roster.seat(id).is_some_and(strict)
+    }
+
+    /// All paths that are to be watched.
+    pub(super) fn paths(&self) -> BfdPaths {
+        let path = |seat: &Seat| Some((key(seat)?, seat.neighbour.liveness?.settings));
+        self.roster.seats().filter_map(|(_, seat)| path(seat)).collect()
+    }
+
+    /// BFD says how a path is.
+    pub(super) fn hear_of_path(&mut self, news: BfdNews, now: Duration) {
+        let concerned: Vec<PeerId> =
+            self.roster.seats().filter(|(_, seat)| key(seat) == Some(news.key)).map(|(id, _)| id).collect();
+        for id in concerned {
+            let Some(seat) = self.roster.seat_mut(id) else { continue };
+            let before = seat.path.replace(news.state);
+            match (before, news.state) {
+                // Only what was up has failed; what was never up is no reason to end what is (RFC 5882 section 4.3).
+                (Some(BfdState::Up), BfdState::Down) => {
+                    tracing::info!("BFD says that the path to {} is down: {}", seat.label(), news.reason);
+                    self.speaker.path_down(id, now);
+                }
+                (_, BfdState::Up) if before != Some(BfdState::Up) => {
+                    tracing::info!("BFD says that the path to {} is up", seat.label());
+                    // Whoever waited for it waits no longer.
+                    self.speaker.resume(id, now);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn key(seat: &Seat) -> Option<BfdKey> {
+    seat.neighbour.liveness?;
+    let remote = seat.address?;
+    let any = match remote {
+        IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let local = match seat.neighbour.place {
+        Place::Address { local, .. } => local.unwrap_or(any),
+        Place::Link(_) => any,
+    };
+    let far = |hops: u8| BfdHops::Multi { least_ttl: u8::MAX - (hops - 1) };
+    let hops = match seat.neighbour.distance {
+        Distance::Direct => BfdHops::Single,
+        Distance::Secured(hops) if hops.get() == 1 => BfdHops::Single,
+        Distance::Secured(hops) | Distance::Multihop(hops) => far(hops.get()),
+    };
+    Some(BfdKey { local, remote, link: seat.link(), hops })
+}

@@ -1,0 +1,276 @@
+//! [`Shell`]: the speaker with its peers and their sockets, and how they become what is wished.
+//!
+//! Does not wait for anything: that is for the tasks that stand on its [`Ground`](super::ground::Ground).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bgp::machine::collision::Side;
+use bgp::rib::{Change, Chunk, PeerId, Settings};
+use bgp::speaker::{Output, PeerConfig, Readiness, Speaker, StrictBfd};
+use bgp::wire::notification::{cease, code};
+use bgp::wire::{Family, Nlri, Notification};
+use ipnet::IpNet;
+use tokio::sync::mpsc;
+
+use super::addresses::Addresses;
+use super::connection::Written;
+use super::keys::Keys;
+use super::leaving::Leaving;
+use super::listener::Listener;
+use super::liveness::Strictness;
+use super::roster::{Roster, Stranger, member};
+use super::settling::Settling;
+use super::tidings::Tidings;
+use super::views::Happening;
+use super::wish::{Completeness, Neighbour, NeighbourName, Origin, Wish};
+
+/// Bytes that are read at once, by all connections into one buffer. They are decided within some 2 ms; then others have a turn.
+pub(super) const READ_BYTES: usize = 64 << 10;
+
+/// The speaker, its peers and their sockets.
+#[derive(Debug)]
+pub(super) struct Shell {
+    pub speaker: Speaker,
+    pub roster: Roster,
+    pub wish: Arc<Wish>,
+    pub addresses: Addresses,
+    pub keys: Keys,
+    pub listeners: Vec<Listener>,
+    /// Where it cannot be listened, and why, as it was said.
+    pub deaf: HashMap<SocketAddr, String>,
+    /// Ranges that have been said to be full.
+    pub full: HashSet<IpNet>,
+    pub leaving: Option<Leaving>,
+    pub tidings: Tidings,
+    pub settling: Settling,
+    pub watchers: Vec<mpsc::Sender<Happening>>,
+    pub buffer: Vec<u8>,
+    pub begun: Instant,
+    /// Bytes that came since routes were last decided.
+    pub fresh: usize,
+    /// What the speaker asked for while something else was done.
+    pub postponed: Vec<Output>,
+    /// Families of which peers said that these were all, since routes were last decided.
+    pub ends: Vec<(PeerId, Family)>,
+    /// Families of which everybody did.
+    pub settled: Vec<Family>,
+}
+
+impl Shell {
+    /// A speaker as it is wished, without peers: they come with the first [`Shell::wish_for`].
+    pub fn new(wish: &Wish, seed: u64, tidings: Tidings) -> Shell {
+        let settings = Settings {
+            asn: wish.asn,
+            identifier: wish.router_id,
+            cluster: wish.cluster,
+            preferences: wish.preferences,
+            seed,
+        };
+        let readiness = match wish.completeness {
+            Completeness::Complete => Readiness::Complete,
+            Completeness::Gathering => Readiness::Restarting,
+        };
+        let bare =
+            Wish { neighbours: BTreeMap::new(), ranges: Vec::new(), announced: BTreeMap::new(), ..Wish::clone(wish) };
+        Shell {
+            speaker: Speaker::new(settings, readiness),
+            roster: Roster::default(),
+            wish: Arc::new(bare),
+            addresses: Addresses::default(),
+            keys: Keys::default(),
+            listeners: Vec::new(),
+            deaf: HashMap::new(),
+            full: HashSet::new(),
+            leaving: None,
+            tidings,
+            settling: Settling::default(),
+            watchers: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+            begun: Instant::now(),
+            fresh: 0,
+            postponed: Vec::new(),
+            ends: Vec::new(),
+            settled: Vec::new(),
+        }
+    }
+
+    /// Bytes came: they are decided together with what else comes.
+    pub fn heard(&mut self, bytes: usize) {
+        self.fresh += bytes;
+    }
+
+    /// Decides what came; whether there is more to do at once.
+    pub fn decide(&mut self) -> bool {
+        self.fresh = 0;
+        let more = self.speaker.flush();
+        // What a peer said to be all is decided by now, and told behind it.
+        for (id, family) in std::mem::take(&mut self.ends) {
+            self.settling.told_all(id, family);
+        }
+        let now = self.begun.elapsed();
+        let settled = self.settling.settled(now);
+        self.settled.extend(settled);
+        more
+    }
+
+    /// When the next timer ends, of the speaker's and ours.
+    pub fn due(&self) -> Option<Instant> {
+        let timers = [self.speaker.deadline(), self.settling.deadline(), self.leaves_at()];
+        timers.into_iter().flatten().min().map(|at| self.begun + at)
+    }
+
+    /// Ends everything; what was learnt is true no longer.
+    pub fn end(&mut self, now: Duration) -> Tidings {
+        let ids: Vec<PeerId> = self.roster.seats().map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.remove(id, cease::DECONFIGURED, now));
+        self.listeners.clear();
+        self.tidings.end()
+    }
+
+    /// Forgets peers of ranges whose sessions are over and whose routes nobody keeps.
+    pub fn forget_guests(&mut self, now: Duration) {
+        let idle = |id: PeerId| {
+            let status = self.speaker.status(id);
+            status.is_some_and(|status| !status.stale && status.state < bgp::machine::State::OpenSent)
+        };
+        let over =
+            self.roster.seats().filter(|(id, seat)| matches!(seat.neighbour.origin, Origin::Range(_)) && idle(*id));
+        let over: Vec<PeerId> = over.map(|(id, _)| id).collect();
+        if !over.is_empty() {
+            self.full.clear();
+        }
+        over.into_iter().for_each(|id| self.remove(id, cease::DECONFIGURED, now));
+    }
+
+    /// Writes what there is for a connection.
+    pub fn write(&mut self, (id, side): (PeerId, Side), now: Duration) {
+        let Some(connection) = self.roster.seat(id).and_then(|seat| seat.connection(side)).cloned() else { return };
+        let (_, bytes): (Written, usize) = connection.write(&mut self.speaker, (id, side), now);
+        if let Some(seat) = self.roster.seat_mut(id) {
+            seat.traffic.bytes_out += bytes as u64;
+        }
+    }
+
+    pub fn close(&mut self, (id, side): (PeerId, Side), farewell: Option<Chunk>) {
+        let Some(seat) = self.roster.seat_mut(id) else { return };
+        if let Some(attempt) = seat.attempt.take_if(|_| side == Side::Outgoing) {
+            attempt.abort();
+        }
+        if let Some(connection) = seat.put(side, None) {
+            connection.close(farewell);
+        }
+    }
+
+    /// A connection is gone: closed by the peer, or broken.
+    pub fn broken(&mut self, (id, side): (PeerId, Side), error: Option<std::io::Error>, now: Duration) {
+        let Some(seat) = self.roster.seat_mut(id) else { return };
+        seat.put(side, None);
+        if let Some(error) = error {
+            tracing::debug!("the BGP connection with {} broke: {error}", seat.label());
+        }
+        self.speaker.closed(id, side, now);
+    }
+
+    pub fn learn(&mut self, change: Change) {
+        self.watchers.retain(|watcher| match Happening::of(&change) {
+            Some(happening) => watcher.try_send(happening).is_ok(),
+            None => true,
+        });
+        self.tidings.learn(change);
+    }
+
+    /// A peer that somebody connects from.
+    pub fn stranger(&mut self, remote: SocketAddr, now: Duration) -> Result<PeerId, Stranger> {
+        let range = self.roster.range(&self.wish.ranges, remote.ip())?;
+        let neighbour = member(range, remote.ip());
+        let most = Stranger::TooMany(range.prefix, range.most);
+        self.add(NeighbourName(remote.ip().to_string()), neighbour, now).ok_or(most)
+    }
+
+    /// Adds a peer.
+    pub fn add(&mut self, name: NeighbourName, neighbour: Neighbour, now: Duration) -> Option<PeerId> {
+        let id = self.roster.add(name, neighbour)?;
+        let seat = self.roster.seat(id)?;
+        self.tidings.place(id, seat.link());
+        // One on a link is waited for until its advertisement says where it is.
+        if let Some(address) = seat.address {
+            let strict = seat.neighbour.liveness.is_some_and(|liveness| liveness.strictness == Strictness::Strict);
+            let strict_bfd = if strict { StrictBfd::Offered } else { StrictBfd::No };
+            let session = PeerConfig { address, strict_bfd, ..seat.neighbour.session.clone() };
+            self.authenticate(id);
+            self.speaker.add_peer(id, session, now);
+            self.keep_away(id, now);
+        }
+        Some(id)
+    }
+
+    /// Ends a peer's sessions and forgets it.
+    pub fn remove(&mut self, id: PeerId, subcode: u8, now: Duration) {
+        self.speaker.remove_peer(id, Notification::new(code::CEASE, subcode), now);
+        let closes = self.speaker.outputs();
+        // Its last words are said while it is still known.
+        for output in closes {
+            match output {
+                Output::Close(peer, side, farewell) => self.close((peer, side), farewell),
+                Output::Route(change) => self.learn(change),
+                Output::Down(peer, reason) => self.down(peer, reason, now),
+                Output::Send(peer, side) => self.write((peer, side), now),
+                // The rest is of others.
+                later => self.postponed.push(later),
+            }
+        }
+        self.unsign(id);
+        self.settling.forget(id);
+        if let Some(attempt) = self.roster.remove(id).and_then(|seat| seat.attempt) {
+            attempt.abort();
+        }
+    }
+
+    /// Makes the speaker what it is to be; only what differs is touched.
+    pub fn wish_for(&mut self, wish: &Arc<Wish>, now: Duration) {
+        let before = std::mem::replace(&mut self.wish, Arc::clone(wish));
+        for net in before.announced.keys().filter(|net| !wish.announced.contains_key(*net)) {
+            self.speaker.rib().retract(&Nlri::Prefix(*net));
+        }
+        let changed =
+            wish.announced.iter().filter(|(net, announcement)| before.announced.get(*net) != Some(*announcement));
+        changed.for_each(|(net, announcement)| self.announce(*net, announcement));
+        self.listen(&before);
+        let difference = self.roster.difference(&wish.neighbours, &wish.ranges);
+        for id in difference.removed {
+            self.remove(id, cease::DECONFIGURED, now);
+        }
+        for (id, neighbour) in difference.kept {
+            let Some(seat) = self.roster.seat_mut(id) else { continue };
+            let policies = (neighbour.session.import.clone(), neighbour.session.export.clone());
+            let before = std::mem::replace(&mut seat.neighbour, neighbour);
+            if before.session.import != policies.0 || before.session.export != policies.1 {
+                self.speaker.set_policies(id, policies, now);
+            }
+            if before.authentication != self.roster.seat(id).and_then(|seat| seat.neighbour.authentication.clone()) {
+                self.resign(id, before.authentication.as_ref());
+            }
+        }
+        for (id, neighbour) in difference.changed {
+            let Some(name) = self.roster.seat(id).map(|seat| seat.name.clone()) else { continue };
+            self.remove(id, cease::CONFIGURATION, now);
+            self.add(name, neighbour, now);
+        }
+        for (name, neighbour) in difference.added {
+            if self.add(name.clone(), neighbour, now).is_none() {
+                tracing::warn!("BGP neighbour {name} is one too many: there are 65535");
+            }
+        }
+        if wish.completeness == Completeness::Complete {
+            if !self.settling.is_complete() {
+                self.speaker.complete(now);
+            }
+            let expected =
+                self.roster.seats().filter_map(|(id, seat)| Some((id, seat.neighbour.session.graceful?.restart_secs)));
+            self.settling.expect(expected.collect(), now);
+        }
+    }
+}

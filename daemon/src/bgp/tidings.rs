@@ -1,0 +1,152 @@
+//! [`Tidings`]: what the node loop is still to be told of routes. While it is busy, what is said twice of a prefix is said once.
+//!
+//! Bounded by the routes that there are: a prefix waits at most once.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+
+use backends::state::LinkName;
+use bgp::rib::change::Destination;
+use bgp::rib::{Change, PeerId};
+use bgp::wire::{Family, NextHop as Hop};
+use ipnet::IpNet;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::learnt::{Learnt, MOST_ROUTES, NextHop};
+
+/// What waits to be told.
+#[derive(Debug)]
+pub(super) struct Tidings {
+    tell: mpsc::Sender<Learnt>,
+    waiting: HashMap<IpNet, Vec<(PeerId, Hop)>>,
+    order: VecDeque<IpNet>,
+    settled: Vec<Family>,
+    /// Prefixes that were told with a way.
+    told: HashSet<IpNet>,
+    links: HashMap<PeerId, LinkName>,
+}
+
+impl Tidings {
+    pub fn new(tell: mpsc::Sender<Learnt>) -> Tidings {
+        let (waiting, order, settled) = (HashMap::new(), VecDeque::new(), Vec::new());
+        Tidings { tell, waiting, order, settled, told: HashSet::new(), links: HashMap::new() }
+    }
+
+    /// Where a peer is whose routes lead to addresses of a link.
+    pub fn place(&mut self, peer: PeerId, link: Option<LinkName>) {
+        match link {
+            Some(link) => self.links.insert(peer, link),
+            None => self.links.remove(&peer),
+        };
+    }
+
+    /// What is best now.
+    pub fn learn(&mut self, change: Change) {
+        let Destination::Prefix(net) = change.destination else { return };
+        if self.tell.is_closed() || !may_lead_out(net) {
+            return;
+        }
+        if self.waiting.insert(net, change.paths).is_none() {
+            self.order.push_back(net);
+        }
+    }
+
+    /// All routes of a family that were expected have been learnt.
+    pub fn settle(&mut self, family: Family) {
+        self.settled.push(family);
+    }
+
+    /// Everything that was told is true no longer: the speaker ends. The answer is for the one that begins.
+    pub fn end(&mut self) -> Tidings {
+        let mut next = Tidings::new(self.tell.clone());
+        next.told = std::mem::take(&mut self.told);
+        next.waiting = next.told.iter().map(|net| (*net, Vec::new())).collect();
+        next.order = next.told.iter().copied().collect();
+        next
+    }
+
+    /// Whether something waits.
+    pub fn wait(&self) -> bool {
+        !self.order.is_empty() || !self.settled.is_empty()
+    }
+
+    /// Where it is told.
+    pub fn listener(&self) -> mpsc::Sender<Learnt> {
+        self.tell.clone()
+    }
+
+    /// Tells as much as is taken.
+    pub fn tell(&mut self) {
+        while !self.order.is_empty() {
+            let permit = match self.tell.clone().try_reserve_owned() {
+                Ok(permit) => permit,
+                Err(TrySendError::Full(_)) => return,
+                Err(TrySendError::Closed(_)) => return self.drop_all(),
+            };
+            let routes = self.batch();
+            if !routes.is_empty() {
+                permit.send(Learnt::Routes(routes));
+            }
+        }
+        while let Some(family) = self.settled.first().copied() {
+            if self.tell.try_send(Learnt::Settled(family)).is_err() {
+                return;
+            }
+            self.settled.remove(0);
+        }
+    }
+
+    fn batch(&mut self) -> Vec<(IpNet, BTreeSet<NextHop>)> {
+        let mut routes = Vec::new();
+        while routes.len() < MOST_ROUTES {
+            let Some(net) = self.order.pop_front() else { break };
+            let Some(paths) = self.waiting.remove(&net) else { continue };
+            // What begins here leads nowhere else.
+            let local = paths.iter().any(|(peer, _)| *peer == PeerId::LOCAL);
+            let hops: BTreeSet<NextHop> = match local {
+                true => BTreeSet::new(),
+                false => paths.iter().map(|(peer, hop)| self.hop(*peer, hop)).collect(),
+            };
+            match hops.is_empty() {
+                // Of what was never told the end is nothing to tell.
+                true if !self.told.remove(&net) => continue,
+                true => {}
+                false => drop(self.told.insert(net)),
+            }
+            routes.push((net, hops));
+        }
+        if self.order.is_empty() {
+            // A full table once is no reason to keep room for one.
+            self.waiting = HashMap::new();
+            self.order = VecDeque::new();
+        }
+        routes
+    }
+
+    fn hop(&self, peer: PeerId, hop: &Hop) -> NextHop {
+        let link = self.links.get(&peer).copied();
+        let (address, scoped): (IpAddr, bool) = match *hop {
+            Hop::V4(address) => (address.into(), false),
+            // On our own link the link-local address is the one that neighbour discovery always finds (RFC 2545 section 3).
+            Hop::V6(global, local) => {
+                let local = local.or(Some(global).filter(std::net::Ipv6Addr::is_unicast_link_local));
+                (local.filter(|_| link.is_some()).unwrap_or(global).into(), local.is_some())
+            }
+        };
+        NextHop { address, link: link.filter(|_| scoped) }
+    }
+
+    fn drop_all(&mut self) {
+        (self.waiting, self.order, self.settled) = (HashMap::new(), VecDeque::new(), Vec::new());
+    }
+}
+
+/// Whether a prefix can be one of other hosts at all: what is of a link, of a host or of a group is nobody's to announce.
+fn may_lead_out(net: IpNet) -> bool {
+    let address = net.network();
+    match address {
+        IpAddr::V4(v4) => !(v4.is_link_local() || address.is_loopback() || address.is_multicast()),
+        IpAddr::V6(v6) => !(v6.is_unicast_link_local() || address.is_loopback() || address.is_multicast()),
+    }
+}

@@ -1,0 +1,151 @@
+//! Sessions with BIRD: routes both ways, neighbours added and taken away, keys, distance, words at the end.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use netns_harness::Lab;
+use towpathd::bgp::liveness::{BfdNews, BfdSettings, BfdState, Liveness, Strictness};
+use towpathd::bgp::question::Question;
+use towpathd::bgp::wish::{Authentication, Distance};
+
+use crate::bird::{Bird, THEIRS};
+use crate::{OURS, OURS_TOO, Speaker, hops, neighbour, v4, v6};
+
+#[test]
+fn routes_go_both_ways_over_each_family_and_a_neighbour_comes_and_goes_without_touching_another() -> Result<()> {
+    let lab = Lab::new("shellroutes")?;
+    let us = lab.node("us")?;
+    let one = Bird::start(&lab, "one", v4(&us).into(), "")?;
+    let two = Bird::start(&lab, "two", v6(&us), "")?;
+    let mut speaker = Speaker::start(&us)?;
+    speaker.want("one", neighbour(v4(&one.node).into()));
+    speaker.want("two", neighbour(v6(&two.node)));
+    speaker.until("both sessions", |it| it.is_up("one") && it.is_up("two"))?;
+    speaker.until("their routes", |it| THEIRS.iter().all(|net| it.knows(net)))?;
+    speaker.until("everybody to have told all", |it| it.settled.len() == 2)?;
+    for bird in [&one, &two] {
+        speaker.until("our routes", |_| [OURS, OURS_TOO].iter().all(|net| bird.says("show route", net)))?;
+    }
+    // Both are as good: the four addresses stand together.
+    speaker.until("both ways", |it| it.learnt.values().all(|hops| hops.len() == 2))?;
+    speaker.wish.neighbours.remove(&crate::name("two"));
+    speaker.tell();
+    speaker.until("one way", |it| it.learnt.values().all(|hops| hops.len() == 1))?;
+    speaker.until("BIRD to know why", |_| two.says("show protocols all towpath", "Peer de-configured"))?;
+    let first = speaker.peer("one").unwrap();
+    assert_eq!((first.flaps, first.state.as_str()), (0, "Established"));
+    speaker.wish.announced.remove(&OURS.parse().unwrap());
+    speaker.tell();
+    speaker.until("one prefix to be gone", |_| !one.says("show route", OURS) && one.says("show route", OURS_TOO))?;
+    one.ask("disable static1")?;
+    speaker.until("their prefix to be gone", |it| !it.knows(THEIRS[0]) && it.knows(THEIRS[1]))?;
+    Ok(())
+}
+
+#[test]
+fn a_session_needs_the_key_and_a_key_is_changed_under_it() -> Result<()> {
+    let lab = Lab::new("shellmd5")?;
+    let us = lab.node("us")?;
+    let bird = Bird::start(&lab, "bird", v4(&us).into(), "password \"first\";")?;
+    let file = us.directory().join("key");
+    std::fs::write(&file, "wrong\n")?;
+    let mut speaker = Speaker::start(&us)?;
+    let mut with_key = neighbour(v4(&bird.node).into());
+    with_key.authentication = Some(Authentication::Md5(file.clone()));
+    speaker.want("bird", with_key);
+    speaker.until("trouble to be said", |it| {
+        it.peer("bird").and_then(|peer| peer.trouble).is_some_and(|why| why.contains("another key"))
+    })?;
+    assert!(!speaker.is_up("bird"));
+    std::fs::write(&file, "first\n")?;
+    speaker.until("the session", |it| it.is_up("bird"))?;
+    // BIRD begins anew with another key; what matters is that we take ours from the file, and that no session outlives a wrong one.
+    std::fs::write(&file, "second\n")?;
+    bird.configure(v4(&us).into(), "password \"second\";")?;
+    speaker.until("the session with the other key", |it| {
+        it.is_up("bird") && bird.says("show protocols towpath", "Established")
+    })?;
+    Ok(())
+}
+
+#[test]
+fn packets_from_too_far_are_not_taken() -> Result<()> {
+    let lab = Lab::new("shellgtsm")?;
+    let us = lab.node("us")?;
+    let bird = Bird::start(&lab, "bird", v4(&us).into(), "ttl security on;")?;
+    let mut speaker = Speaker::start(&us)?;
+    let mut near = neighbour(v4(&bird.node).into());
+    near.distance = Distance::Secured(hops(1));
+    speaker.want("bird", near.clone());
+    speaker.until("the session", |it| it.is_up("bird"))?;
+    // Somebody who sends with a hop limit of 1 may be far away.
+    bird.configure(v4(&us).into(), "ttl security off;")?;
+    speaker.until("the session to end", |it| !it.is_up("bird"))?;
+    near.distance = Distance::Direct;
+    speaker.want("bird", near);
+    speaker.until("the session over one hop", |it| it.is_up("bird"))?;
+    Ok(())
+}
+
+#[test]
+fn a_node_that_leaves_says_so_first_and_then_with_words_and_comes_back() -> Result<()> {
+    let lab = Lab::new("shellleave")?;
+    let us = lab.node("us")?;
+    let bird = Bird::start(&lab, "bird", v4(&us).into(), "")?;
+    let mut speaker = Speaker::start(&us)?;
+    speaker.want("bird", neighbour(v4(&bird.node).into()));
+    speaker.until("our route", |_| bird.says("show route", OURS))?;
+    let (done, gone) = tokio::sync::oneshot::channel();
+    speaker.end.questions.blocking_send(Question::Drain("kernel update".into(), done))?;
+    let community = format!("show route all {OURS}");
+    speaker.until("the community", |_| bird.says(&community, "(65535,0)"))?;
+    gone.blocking_recv()?;
+    speaker.until("the words", |_| bird.says("show protocols all towpath", "kernel update"))?;
+    assert!(!bird.says("show route", OURS));
+    speaker.ask(Question::Resume);
+    speaker.until("our route again", |_| bird.says("show route", OURS))?;
+    assert!(!bird.says(&community, "(65535,0)"));
+    Ok(())
+}
+
+#[test]
+fn a_speaker_that_ends_with_its_process_leaves_its_routes_with_its_neighbour() -> Result<()> {
+    let lab = Lab::new("shellrestart")?;
+    let us = lab.node("us")?;
+    let bird = Bird::start(&lab, "bird", v4(&us).into(), "")?;
+    let mut speaker = Speaker::start(&us)?;
+    speaker.want("bird", neighbour(v4(&bird.node).into()));
+    speaker.until("our route", |_| bird.says("show route", OURS))?;
+    drop(speaker);
+    let mut speaker = Speaker::start(&us)?;
+    assert!(bird.says("show route", OURS), "{}", bird.ask("show route")?);
+    speaker.want("bird", neighbour(v4(&bird.node).into()));
+    speaker.until("the session", |it| it.is_up("bird"))?;
+    Ok(())
+}
+
+#[test]
+fn a_strict_session_waits_for_bfd_and_ends_with_it() -> Result<()> {
+    let lab = Lab::new("shellbfd")?;
+    let us = lab.node("us")?;
+    let bird = Bird::start(&lab, "bird", v4(&us).into(), "")?;
+    let mut speaker = Speaker::start(&us)?;
+    let mut watched = neighbour(v4(&bird.node).into());
+    let interval = Duration::from_millis(50);
+    let settings = BfdSettings { transmit: interval, receive: interval, multiplier: hops(3) };
+    watched.liveness = Some(Liveness { settings, strictness: Strictness::Strict });
+    speaker.want("bird", watched);
+    speaker.until("the path to be watched", |it| it.bfd.paths.borrow_and_update().len() == 1)?;
+    let key = *speaker.bfd.paths.borrow().keys().next().unwrap();
+    speaker.until("it to be said what is waited for", |it| {
+        it.peer("bird").and_then(|peer| peer.trouble).is_some_and(|why| why.contains("BFD"))
+    })?;
+    let news = |state| BfdNews { key, state, reason: "no packet for 150 ms".into() };
+    speaker.bfd.news.blocking_send(news(BfdState::Up))?;
+    speaker.until("the session", |it| it.is_up("bird"))?;
+    speaker.bfd.news.blocking_send(news(BfdState::Down))?;
+    speaker.until("its end", |it| {
+        it.peer("bird").and_then(|peer| peer.trouble).is_some_and(|why| why.contains("the path is down"))
+    })?;
+    Ok(())
+}

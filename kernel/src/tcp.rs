@@ -1,0 +1,268 @@
+//! What a TCP connection must be told that the standard library cannot say: how far its packets go and may come from, and the keys
+//! that sign its segments (RFC 5082, RFC 2385, RFC 5925). `ss -tie` shows the result.
+//!
+//! Keys go to the kernel and nowhere else; which peer has which is not known here.
+
+use std::io;
+use std::mem::size_of;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use ipam::Family;
+use ipnet::IpNet;
+
+/// Octets of a key, of MD5 and of TCP-AO (`TCP_MD5SIG_MAXKEYLEN`, `TCP_AO_MAXKEYLEN`).
+pub const MOST_KEY_OCTETS: usize = 80;
+
+/// `TCP_MD5SIG_EXT`, `TCP_AO_ADD_KEY`, `TCP_AO_DEL_KEY` in include/uapi/linux/tcp.h.
+const MD5SIG_EXT: i32 = 32;
+const AO_ADD_KEY: i32 = 38;
+const AO_DEL_KEY: i32 = 39;
+/// `IPV6_MINHOPCOUNT` in include/uapi/linux/in6.h.
+const IPV6_MINHOPCOUNT: i32 = 73;
+/// `TCP_MD5SIG_FLAG_PREFIX`
+const PREFIX: u8 = 1;
+/// `set_current` and `set_rnext`, the lowest bits of a bit field: where the machine's lowest bits are.
+const CURRENT: u32 = if cfg!(target_endian = "little") { 1 } else { 1 << 31 };
+const NEXT: u32 = if cfg!(target_endian = "little") { 2 } else { 1 << 30 };
+
+/// The hop limit of packets that are sent. `IP_TTL`, `IPV6_UNICAST_HOPS`
+///
+/// # Errors
+/// setsockopt(2)'s.
+pub fn set_hop_limit(socket: BorrowedFd<'_>, family: Family, hops: u8) -> io::Result<()> {
+    match family {
+        Family::V4 => set(socket, (libc::IPPROTO_IP, libc::IP_TTL), &i32::from(hops)),
+        Family::V6 => set(socket, (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS), &i32::from(hops)),
+    }
+}
+
+/// Packets that come with less are dropped: who sends 255 and is asked for 255 is on the link (GTSM, RFC 5082). `IP_MINTTL`,
+/// `IPV6_MINHOPCOUNT`
+///
+/// # Errors
+/// setsockopt(2)'s.
+pub fn set_least_hop_limit(socket: BorrowedFd<'_>, family: Family, hops: u8) -> io::Result<()> {
+    match family {
+        Family::V4 => set(socket, (libc::IPPROTO_IP, libc::IP_MINTTL), &i32::from(hops)),
+        Family::V6 => set(socket, (libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT), &i32::from(hops)),
+    }
+}
+
+/// An IPv6 socket that leaves IPv4 to another one. `IPV6_V6ONLY`
+///
+/// # Errors
+/// setsockopt(2)'s.
+pub fn leave_ipv4_alone(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(socket, (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY), &1_i32)
+}
+
+/// Segments to and from these addresses are signed with this key (RFC 2385), on a connection or on a socket that listens; with an empty key they
+/// no longer are. `TCP_MD5SIG_EXT`
+///
+/// # Errors
+/// setsockopt(2)'s: `ENOENT` when a key is taken away that is not there, `ENOPROTOOPT` when the kernel has no CONFIG_TCP_MD5SIG.
+pub fn set_md5_key(socket: BorrowedFd<'_>, peers: IpNet, key: &[u8]) -> io::Result<()> {
+    let mut octets = [0; MOST_KEY_OCTETS];
+    let length = put(&mut octets, key)?;
+    let wanted = Md5Key {
+        address: Address::of(peers.network()),
+        flags: PREFIX,
+        prefix: peers.prefix_len(),
+        length: length.into(),
+        link: 0,
+        octets,
+    };
+    set(socket, (libc::IPPROTO_TCP, MD5SIG_EXT), &wanted)
+}
+
+/// A key of TCP-AO (RFC 5925 section 3.1).
+#[derive(Clone, Copy)]
+pub struct AoKey<'k> {
+    /// SendID.
+    pub send: u8,
+    /// RecvID.
+    pub receive: u8,
+    /// The kernel's name of the algorithm: `hmac(sha1)`, `cmac(aes128)`, `hmac(sha256)`.
+    pub algorithm: &'static str,
+    /// The key.
+    pub key: &'k [u8],
+    /// Whether it is used from now on, and the peer asked to use it too, on a connection.
+    pub turn: Turn,
+}
+
+/// Whether a key is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It is the one that we sign with, and ask to be signed with.
+    Current,
+    /// It is known, for a peer that signs with it.
+    Known,
+}
+
+/// Adds a key for these addresses. `TCP_AO_ADD_KEY`
+///
+/// # Errors
+/// setsockopt(2)'s: `EEXIST` when there is one with these numbers, `ENOPROTOOPT` when the kernel has no CONFIG_TCP_AO (Linux 6.7).
+pub fn add_ao_key(socket: BorrowedFd<'_>, peers: IpNet, key: &AoKey<'_>) -> io::Result<()> {
+    let mut octets = [0; MOST_KEY_OCTETS];
+    let length = put(&mut octets, key.key)?;
+    let mut algorithm = [0; 64];
+    for (place, octet) in algorithm.iter_mut().zip(key.algorithm.bytes()) {
+        *place = octet;
+    }
+    let wanted = AoAdd {
+        address: Address::of(peers.network()),
+        algorithm,
+        link: 0,
+        turn: if key.turn == Turn::Current { CURRENT | NEXT } else { 0 },
+        reserved: 0,
+        prefix: peers.prefix_len(),
+        send: key.send,
+        receive: key.receive,
+        // 96 bits (RFC 5926 section 3.2); the kernel's own default, said.
+        code_octets: 12,
+        flags: 0,
+        length,
+        octets,
+    };
+    set(socket, (libc::IPPROTO_TCP, AO_ADD_KEY), &wanted)
+}
+
+/// Forgets a key; the one in use cannot be. `TCP_AO_DEL_KEY`
+///
+/// # Errors
+/// setsockopt(2)'s: `ENOENT` when there is none with these numbers.
+pub fn remove_ao_key(socket: BorrowedFd<'_>, peers: IpNet, (send, receive): (u8, u8)) -> io::Result<()> {
+    let unwanted = AoDel {
+        address: Address::of(peers.network()),
+        link: 0,
+        turn: 0,
+        reserved: 0,
+        prefix: peers.prefix_len(),
+        send,
+        receive,
+        current: 0,
+        next: 0,
+        flags: 0,
+    };
+    set(socket, (libc::IPPROTO_TCP, AO_DEL_KEY), &unwanted)
+}
+
+fn put(octets: &mut [u8; MOST_KEY_OCTETS], key: &[u8]) -> io::Result<u8> {
+    let place = octets.get_mut(..key.len()).ok_or(io::ErrorKind::InvalidInput)?;
+    place.copy_from_slice(key);
+    u8::try_from(key.len()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// `struct sockaddr_storage` with an address and no port.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Address([u8; 128]);
+
+impl Address {
+    fn of(address: IpAddr) -> Address {
+        let mut octets = [0; 128];
+        let (family, at) = match address {
+            // `struct sockaddr_in`: family, port, address.
+            IpAddr::V4(_) => (libc::AF_INET, 4),
+            // `struct sockaddr_in6`: family, port, flow information, address.
+            IpAddr::V6(_) => (libc::AF_INET6, 8),
+        };
+        let family = u16::try_from(family).unwrap_or_default().to_ne_bytes();
+        let written: Vec<u8> = match address {
+            IpAddr::V4(address) => address.octets().into(),
+            IpAddr::V6(address) => address.octets().into(),
+        };
+        octets[..2].copy_from_slice(&family);
+        octets[at..at + written.len()].copy_from_slice(&written);
+        Address(octets)
+    }
+}
+
+/// `struct tcp_md5sig`
+#[repr(C)]
+struct Md5Key {
+    address: Address,
+    flags: u8,
+    prefix: u8,
+    length: u16,
+    link: i32,
+    octets: [u8; MOST_KEY_OCTETS],
+}
+
+/// `struct tcp_ao_add`
+#[repr(C, align(8))]
+struct AoAdd {
+    address: Address,
+    algorithm: [u8; 64],
+    link: i32,
+    turn: u32,
+    reserved: u16,
+    prefix: u8,
+    send: u8,
+    receive: u8,
+    code_octets: u8,
+    flags: u8,
+    length: u8,
+    octets: [u8; MOST_KEY_OCTETS],
+}
+
+/// `struct tcp_ao_del`
+#[repr(C, align(8))]
+struct AoDel {
+    address: Address,
+    link: i32,
+    turn: u32,
+    reserved: u16,
+    prefix: u8,
+    send: u8,
+    receive: u8,
+    current: u8,
+    next: u8,
+    flags: u8,
+}
+
+fn set<T>(socket: BorrowedFd<'_>, (level, name): (i32, i32), value: &T) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open as long as it is borrowed, `value` is a value of `length` octets that is only read, and setsockopt keeps
+    // no pointer to it.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    /// As include/uapi/linux/tcp.h has them.
+    #[test]
+    fn keys_are_as_long_as_the_kernel_has_them() {
+        assert_eq!([size_of::<Md5Key>(), size_of::<AoAdd>(), size_of::<AoDel>()], [216, 288, 144]);
+    }
+
+    #[test]
+    fn a_key_too_long_is_refused_and_one_that_was_never_there_is_not_taken_away() {
+        let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let peers: IpNet = "192.0.2.0/24".parse().unwrap();
+        assert_eq!(set_md5_key(socket.as_fd(), peers, &[7; 81]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        set_md5_key(socket.as_fd(), peers, &[]).unwrap_err();
+    }
+
+    #[test]
+    fn a_connection_comes_about_only_with_the_key_and_from_near_enough() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        set_hop_limit(near.as_fd(), Family::V4, 1).unwrap();
+        assert_eq!(near.ttl().unwrap(), 1);
+        set_least_hop_limit(near.as_fd(), Family::V4, 255).unwrap();
+        let six = TcpListener::bind(("::1", 0)).unwrap();
+        set_hop_limit(six.as_fd(), Family::V6, 255).unwrap();
+        set_least_hop_limit(six.as_fd(), Family::V6, 254).unwrap();
+    }
+}
