@@ -8,7 +8,6 @@ use crate::wire::notification::{code, open};
 use crate::wire::terms::{AsWidth, FamilyTerms, Neighbour, NextHops, PathIds, Terms};
 use crate::wire::{Capability, Family, MessageLimit, Notification, Open};
 
-use super::Readiness;
 use super::config::{FamilyConfig, PeerConfig, RemoteAs, StrictBfd};
 
 /// What both ends agreed upon.
@@ -34,8 +33,19 @@ pub struct Agreement {
     pub long_lived: Vec<LongLived>,
 }
 
+/// What lies between a session and the one before it, as graceful restart asks (RFC 4724 section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Our start, and our own routes are still being gathered.
+    Gathering,
+    /// Our start: whether that was a restart, and what was forwarded over it, the configuration says.
+    Start,
+    /// Nothing of ours: a session of this process was lost, and we have forwarded all along.
+    Session,
+}
+
 /// Our OPEN to a peer.
-pub fn our_open(config: &PeerConfig, settings: &Settings, readiness: Readiness) -> Open {
+pub fn our_open(config: &PeerConfig, settings: &Settings, since: Since) -> Open {
     let mut capabilities: Vec<Capability> =
         config.families.iter().map(|family| Capability::MultiProtocol(family.family)).collect();
     capabilities.extend([Capability::RouteRefresh, Capability::EnhancedRefresh, Capability::ExtendedMessage]);
@@ -49,8 +59,12 @@ pub fn our_open(config: &PeerConfig, settings: &Settings, readiness: Readiness) 
     capabilities.extend((!hops.is_empty()).then_some(Capability::ExtendedNextHop(hops)));
     capabilities.extend((!ids.is_empty()).then_some(Capability::AddPath(ids)));
     if let Some(graceful) = config.graceful {
-        let restarted = readiness == Readiness::Restarting;
-        let kept = |family: &FamilyConfig| if restarted { family.forwarding } else { Forwarding::Lost };
+        let restarted = match since {
+            Since::Gathering => true,
+            Since::Start => config.families.iter().any(|family| family.forwarding == Forwarding::Kept),
+            Since::Session => false,
+        };
+        let kept = |family: &FamilyConfig| if since == Since::Session { Forwarding::Kept } else { family.forwarding };
         capabilities.push(Capability::GracefulRestart(GracefulRestart {
             restarted,
             notifications: true,

@@ -45,6 +45,8 @@ pub(super) struct Peer {
     pub long: bool,
     /// Whether it is told our routes.
     pub joined: bool,
+    /// Whether there was a session with it since we started.
+    pub had_session: bool,
     pub flaps: u32,
     pub since: Duration,
     pub deadline: Option<Duration>,
@@ -150,6 +152,7 @@ impl Peer {
             stale_until: None,
             long: false,
             joined: false,
+            had_session: false,
             flaps: 0,
             since: Duration::ZERO,
             deadline: None,

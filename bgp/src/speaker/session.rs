@@ -11,11 +11,11 @@ use crate::wire::notification::{cease, code, open, state_machine};
 use crate::wire::refresh::Subtype;
 use crate::wire::{Kind, MessageLimit, Notification, Open, Refresh, Update, message};
 
-use super::agreement::{agree, our_open};
+use super::agreement::{Since, agree, our_open};
 use super::config::{Direction, PeerConfig};
 use super::diagnosis::{advice, refused};
 use super::peer::Peer;
-use super::{Output, Speaker};
+use super::{Output, Readiness, Speaker};
 
 /// Failures of incoming connections after which a peer waits as outgoing ones do.
 const FORGIVEN: u32 = 3;
@@ -94,7 +94,12 @@ impl Speaker {
                 }
             }
             Action::SendOpen => {
-                let open = our_open(&peer.config, &self.settings, self.readiness);
+                let since = match (peer.had_session, self.readiness) {
+                    (true, _) => Since::Session,
+                    (false, Readiness::Restarting) => Since::Gathering,
+                    (false, Readiness::Complete) => Since::Start,
+                };
+                let open = our_open(&peer.config, &self.settings, since);
                 self.say(id, peer, side, message::open(&open));
             }
             Action::SendKeepalive => self.say(id, peer, side, message::keepalive()),
@@ -334,6 +339,7 @@ impl Speaker {
         };
         self.rib.add_source(id, source);
         self.return_from_restart(id, peer, &agreement, now);
+        peer.had_session = true;
         peer.since = now;
         self.outputs.push(Output::Up(id));
         self.join(id, peer);

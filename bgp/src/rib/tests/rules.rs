@@ -271,7 +271,9 @@ fn a_next_hop_that_cannot_be_reached_leads_nowhere() {
 fn whoever_brings_routes_to_the_kernel_hears_when_one_of_two_ways_that_were_used_together_goes() {
     let mut rib = rib();
     (1..=2).for_each(|peer| rib.add_source(PeerId(peer), source(peer, Relation::External)));
-    (1..=2).for_each(|peer| drop(say(&mut rib, peer, Some(&path(peer)), &[net(1)])));
+    for peer in 1..=2 {
+        say(&mut rib, peer, Some(&path(peer)), &[net(1)]);
+    }
     assert_eq!(settle(&mut rib)[0].paths.len(), 2);
     rib.lose(PeerId(2));
     assert_eq!(settle(&mut rib)[0].paths.len(), 1);
