@@ -18,7 +18,7 @@ use crate::udp::{self, UdpSettings};
 use crate::vxlan::{self, VxlanSettings};
 use crate::ways::Ways;
 use crate::wireguard::{self, WireGuardSettings};
-use crate::{direct, host_gw};
+use crate::{direct, host_gw, offload};
 
 /// How pods' packets are carried to other nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,6 +223,7 @@ impl Cluster {
             Backend::Bgp(settings) => bgp::base(self, settings),
             Backend::HostGw | Backend::Extension(_) | Backend::Alloc => KernelState::default(),
         };
+        offload::add(self, &mut state);
         // Other nodes' pods may send over the uplink, whichever way the answers take.
         if self.backend.uses_uplink() || self.exceptions.nodes == TowardsNodes::Kept {
             direct::base(self, &mut state);

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 
+use crate::offload::Offload;
 use crate::plan::{Change, Plan};
 use crate::state::{Group, KernelState, Link, LinkKind, LinkName, Passage, Route, Tag, Via};
 
@@ -110,6 +111,14 @@ fn devices(plan: &mut Plan, fate: &Fate, from: &KernelState, to: &KernelState) {
             }
             Some(_) => {}
             None => plan.changes.push(Change::LinkAdd(*name, Box::new(link.clone()))),
+        }
+    }
+    for name in to.links.keys().filter(|name| fate.may_use(**name)) {
+        // The kernel gives a new link the offload.
+        let before = from.software_checksums.contains(name) && fate.lasts(*name);
+        let after = to.software_checksums.contains(name);
+        if before != after {
+            plan.changes.push(Change::OffloadSet(*name, if after { Offload::Off } else { Offload::On }));
         }
     }
     // A link that loses its last address loses its neighbours and routes too (`fib_disable_ip`): the new one comes first.

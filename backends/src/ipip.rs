@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipam::{Endpoint, Family, Mac, Stack};
 
 use crate::cluster::{Cluster, RouteStyle, Way, other_backend};
+use crate::offload::TxChecksum;
 use crate::state::{Encapsulation, Ipip, KernelState, Link, LinkKind, LinkName, Nexthop, Route, RouteKey, Tag, Via};
 use crate::tunnel;
 
@@ -23,6 +24,8 @@ pub struct IpipSettings {
     pub mtu: Option<u32>,
     /// Whether peers on the uplink's own link are reached without the tunnel (`DirectRouting`).
     pub direct_routing: bool,
+    /// Who computes checksums (`TxChecksum`).
+    pub tx_checksum: TxChecksum,
 }
 
 impl IpipSettings {
@@ -32,7 +35,8 @@ impl IpipSettings {
             Family::V4 => LinkName::literal("flannel.ipip"),
             Family::V6 => LinkName::literal("flannel-v6.ipip"),
         };
-        IpipSettings { devices: families.map(device), mtu: None, direct_routing: false }
+        let tx_checksum = TxChecksum::Auto;
+        IpipSettings { devices: families.map(device), mtu: None, direct_routing: false, tx_checksum }
     }
 
     /// The device of each family: `flannel.ipip` (IPv4 pods over an IPv4 underlay), `flannel-v6.ipip` (IPv6 over IPv6).

@@ -14,6 +14,7 @@ pub mod instance;
 pub mod ipip;
 pub mod learnt;
 pub mod masquerade;
+pub mod offload;
 pub mod on_link;
 pub mod plan;
 pub mod render;

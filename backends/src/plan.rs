@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use ipam::Mac;
 use ipnet::IpNet;
 
+use crate::offload::Offload;
 use crate::ruleset::Ruleset;
 use crate::state::{
     Fdb, FdbKey, Group, Link, LinkName, Neighbour, NeighbourKey, Nexthop, Peer, PeerKey, RelayKey, Route, RouteKey,
@@ -25,6 +26,8 @@ pub enum Change {
         /// As desired; `can_become` holds between the kinds.
         to: Box<Link>,
     },
+    /// Let the network card compute the checksums of what a link sends, or the kernel.
+    OffloadSet(LinkName, Offload),
     /// Remove a link and all that lives on it.
     LinkDelete(LinkName),
     /// Put an address on a link.
@@ -98,6 +101,7 @@ impl Change {
             | Change::RelayDelete(_) => true,
             Change::LinkAdd(..)
             | Change::LinkSet { .. }
+            | Change::OffloadSet(..)
             | Change::LinkDelete(_)
             | Change::AddressAdd(..)
             | Change::AddressDelete(..)

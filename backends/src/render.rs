@@ -27,6 +27,7 @@ impl fmt::Display for Change {
         match self {
             Change::LinkAdd(name, link) => write!(f, "ip link add {name} {link}"),
             Change::LinkSet { name, from, to } => link_set(f, *name, from, to),
+            Change::OffloadSet(name, offload) => write!(f, "ethtool -K {name} tx {offload}"),
             Change::LinkDelete(name) => write!(f, "ip link delete {name}"),
             Change::AddressAdd(link, address) => write!(f, "ip address add {address} dev {link} proto {PROTOCOL}"),
             Change::AddressDelete(link, address) => write!(f, "ip address delete {address} dev {link}"),
@@ -60,6 +61,9 @@ impl fmt::Display for KernelState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, link) in &self.links {
             writeln!(f, "link {name} {link}")?;
+        }
+        for name in &self.software_checksums {
+            writeln!(f, "offload {name} tx off")?;
         }
         for ((link, address), tag) in &self.addresses {
             writeln!(f, "address {address} dev {link}{}", Adopted(*tag))?;

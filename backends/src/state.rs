@@ -9,8 +9,8 @@ mod passage;
 mod relay;
 mod wireguard;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -295,6 +295,8 @@ pub struct Fdb {
 pub struct KernelState {
     /// `ip -d link`
     pub links: BTreeMap<LinkName, Link>,
+    /// Those of the links that compute the checksums of what they send: `ethtool -K … tx off`.
+    pub software_checksums: BTreeSet<LinkName>,
     /// `ip address`: (link, address with its prefix length as it stands on the interface).
     pub addresses: BTreeMap<(LinkName, IpNet), Tag>,
     /// `ip nexthop`

@@ -8,6 +8,7 @@ use ipam::{BackendData, Endpoint, Family, Mac, Stack};
 use std::net::IpAddr;
 
 use crate::cluster::{Cluster, RouteStyle, Way, other_backend};
+use crate::offload::TxChecksum;
 use crate::state::{
     Fdb, FdbKey, KernelState, Link, LinkKind, LinkName, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Tag, Via,
     Vxlan,
@@ -35,6 +36,8 @@ pub struct VxlanSettings {
     pub learning: bool,
     /// Whether peers on the uplink's own link are reached without the tunnel (`DirectRouting`).
     pub direct_routing: bool,
+    /// Who computes checksums (`TxChecksum`).
+    pub tx_checksum: TxChecksum,
 }
 
 /// A network identifier that cannot be used.
@@ -63,7 +66,8 @@ impl VxlanSettings {
         let most = if families.has(Family::V6) { 9_999 } else { 9_999_999 };
         let devices = devices(vni, families, '.').ok_or(VniError::NameTooLong { vni, most })?;
         let port = DEFAULT_PORT;
-        Ok(VxlanSettings { vni, devices, port, mtu: None, gbp: false, learning: false, direct_routing: false })
+        let (mtu, tx_checksum) = (None, TxChecksum::Auto);
+        Ok(VxlanSettings { vni, devices, port, mtu, gbp: false, learning: false, direct_routing: false, tx_checksum })
     }
 
     /// The same with devices named with another separator: `flannela1` for `flannel.1`.

@@ -61,6 +61,7 @@ impl Backend {
                 if let Backend::Vxlan(like) = self {
                     (settings.mtu, settings.learning) = (like.mtu, like.learning);
                     settings.direct_routing = like.direct_routing;
+                    settings.tx_checksum = like.tx_checksum;
                 }
                 Some(Backend::Vxlan(settings))
             }
@@ -73,6 +74,7 @@ impl Backend {
                 if let Backend::WireGuard(like) = self {
                     (settings.preshared, settings.keepalive_secs) = (like.preshared, like.keepalive_secs);
                     (settings.mtu, settings.strays) = (like.mtu, like.strays);
+                    settings.tx_checksum = like.tx_checksum;
                 }
                 Some(Backend::WireGuard(settings))
             }
@@ -154,6 +156,7 @@ impl Ways {
         for older in &self.older {
             let base = older.base();
             state.links.extend(base.links);
+            state.software_checksums.extend(base.software_checksums);
             state.addresses.extend(base.addresses);
             for (path, value) in base.sysctls {
                 state.sysctls.entry(path).or_insert(value);

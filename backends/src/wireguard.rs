@@ -12,6 +12,7 @@ use ipam::{BackendData, Carrier, Endpoint, Family, Lease, PublicKey, SecretKey, 
 use ipnet::IpNet;
 
 use crate::cluster::{Cluster, Way, other_backend};
+use crate::offload::TxChecksum;
 use crate::state::{
     KernelState, Link, LinkKind, LinkName, Peer, PeerKey, Remote, Route, RouteKey, Tag, Via, WireGuard,
 };
@@ -86,6 +87,8 @@ pub struct WireGuardSettings {
     pub mtu: Option<u32>,
     /// What becomes of packets that no peer takes.
     pub strays: Strays,
+    /// Who computes the checksums of what is encrypted (`TxChecksum`).
+    pub tx_checksum: TxChecksum,
 }
 
 impl WireGuardSettings {
@@ -104,6 +107,7 @@ impl WireGuardSettings {
             preshared: None,
             mtu: None,
             strays: Strays::Refused,
+            tx_checksum: TxChecksum::Auto,
         })
     }
 

@@ -87,6 +87,12 @@ pub enum Command {
     },
     /// Give all nodes new WireGuard keys, without a lost packet; on one node, for all
     RotateKeys,
+    /// Try something out on this node
+    Probe {
+        /// What.
+        #[command(subcommand)]
+        what: Probe,
+    },
     /// Install the pod network on a new cluster, or print the manifest for it
     Install(Install),
     /// Take flannel's place on a running cluster, node by node, or give it back
@@ -104,6 +110,13 @@ pub enum Command {
 pub enum Rollout {
     /// Show how far it is and who holds it up
     Status(Form),
+}
+
+/// What to try out.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Probe {
+    /// Find out whether the tunnel's devices may leave checksums to the network card (TxChecksum)
+    Offloads(Form),
 }
 
 /// In which direction.
@@ -253,6 +266,8 @@ mod tests {
         assert!(matches!(parse("rotate-keys").unwrap().command, Command::RotateKeys));
         let rollout = parse("rollout status -o json").unwrap().command;
         assert!(matches!(rollout, Command::Rollout { question: Rollout::Status(Form { output: Output::Json }) }));
+        let probe = parse("probe offloads -o json").unwrap().command;
+        assert!(matches!(probe, Command::Probe { what: Probe::Offloads(Form { output: Output::Json }) }));
         assert!(matches!(parse("version").unwrap().command, Command::Version));
         let Command::Cleanup(wish) = parse("cleanup -n --subnet-file /run/b.env").unwrap().command else { panic!() };
         assert!(wish.dry_run && !wish.yes && !wish.force);

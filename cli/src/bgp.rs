@@ -207,7 +207,9 @@ impl Bgp {
             Bgp::Monitor(form) => (Asked::Monitor, form.output),
             Bgp::Drain { message, .. } => (Asked::Drain { text: message.clone() }, Output::Text),
             Bgp::Undrain => (Asked::Undrain, Output::Text),
-            Bgp::Policy { question: PolicyQuestion::Test(test) } => (Asked::Policy(Box::new(test.asked())), test.form.output),
+            Bgp::Policy { question: PolicyQuestion::Test(test) } => {
+                (Asked::Policy(Box::new(test.asked())), test.form.output)
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches};
 
-use arguments::{Arguments, Command, Rollout};
+use arguments::{Arguments, Command, Probe, Rollout};
 use client::{Heard, Question};
 use consent::Consent;
 
@@ -78,6 +78,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             }
             ask(&Question::new("release", arguments::Output::Text))
         }
+        Command::Probe { what: Probe::Offloads(form) } => ask(&Question::new("probe-offloads", form.output)),
         Command::RotateKeys => ask(&Question::new("rotate-keys", arguments::Output::Text)),
         Command::Cleanup(wish) => Ok(cleanup::run(wish, &arguments.socket)?),
         Command::Install(wish) => {

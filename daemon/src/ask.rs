@@ -6,6 +6,7 @@
 mod clock;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod probing;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,16 +15,18 @@ use std::time::{Duration, Instant};
 use backends::diff::diff;
 use backends::sum::Desired;
 use backends::{Backend, Plan};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::explain::Explanation;
 use crate::metrics::Figures;
 use crate::netconf::policy::Policies;
+use crate::offloads::Report;
 use crate::reconcile::{Kernel, Reconciler};
 use crate::status::{Readiness, RolloutStatus, Status};
 use crate::store::talk::Counted;
 
 pub use clock::Clock;
+pub use probing::{Probed, Probing};
 
 /// A question with the place where the answer goes.
 #[derive(Debug)]
@@ -55,6 +58,8 @@ pub enum Question {
     Release,
     /// Give all nodes new keys: the same.
     RotateKeys,
+    /// Try the devices' checksum offload again: the same.
+    ProbeOffloads,
 }
 
 /// What was found.
@@ -78,6 +83,8 @@ pub enum Answer {
     Release(String),
     /// To [`Question::RotateKeys`]: what happens now, in one sentence, or why nothing does.
     RotateKeys(Result<String, String>),
+    /// To [`Question::ProbeOffloads`]: what is to be waited for, or why nothing is tried.
+    Probing(Result<Probing, String>),
 }
 
 /// What the run loop knows of itself beside the reconciler's facts. Made once, at start.
@@ -89,6 +96,8 @@ pub struct About {
     pub started: Instant,
     /// What the store counts, where that is worth a figure.
     pub counted: Option<Arc<Counted>>,
+    /// Where the trials of checksum offload are told.
+    pub trials: Option<watch::Receiver<Option<Report>>>,
 }
 
 /// Answers a question from what is known now; [`Question::Plan`], [`Question::Explain`] and, for sessions, [`Question::Status`] look at the kernel, and
@@ -108,6 +117,7 @@ pub fn answer(question: Question, reconciler: &mut Reconciler, kernel: &mut impl
             Answer::Metrics(Box::new(figures))
         }
         Question::Release => Answer::Release(release(reconciler)),
+        Question::ProbeOffloads => Answer::Probing(Probing::begin(reconciler, about)),
         Question::RotateKeys => Answer::RotateKeys(reconciler.node.rotate_keys()),
     }
 }

@@ -24,6 +24,7 @@ pub mod node;
 pub mod node_name;
 pub mod notify_socket;
 pub mod occurrences;
+pub mod offloads;
 pub mod outlets;
 pub mod reconcile;
 pub mod record;

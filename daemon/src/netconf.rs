@@ -10,6 +10,7 @@ mod ipip;
 mod json;
 mod masquerade;
 mod object;
+mod offload;
 pub mod policy;
 mod udp;
 mod vxlan;

@@ -10,6 +10,7 @@ mod cluster;
 mod commands;
 mod keys;
 mod network;
+mod offloads;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use ipam::{Lease, LeaseKey, LeaseTable, NodeName, Stack};
 use ipnet::IpNet;
 
 use self::keys::OwnKeys;
+use self::offloads::OwnOffloads;
 use self::ways::OwnWays;
 use crate::extension::Report;
 use crate::identity::Identity;
@@ -57,6 +59,8 @@ pub struct Node {
     keys: OwnKeys,
     /// By which ways packets are carried.
     ways: OwnWays,
+    /// Who computes checksums on its devices.
+    offloads: OwnOffloads,
     /// What the store said when this daemon ran last, until the store itself speaks.
     last_known: Option<LastKnown>,
     /// Whether the store (or its memory) has told all leases: before that nothing may be removed.
@@ -110,6 +114,7 @@ impl Node {
             previous,
             keys: OwnKeys::default(),
             ways: OwnWays::default(),
+            offloads: OwnOffloads::default(),
             extension: None,
             former: last_known.as_ref().map_or_else(Vec::new, |last| commands::of_extension(&last.leases)),
             last_known,

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::extension::Orders;
 use crate::occurrences::Occurrences;
+use crate::offloads::Order;
 use crate::reconcile::Reconciler;
 use crate::standing::standing;
 use crate::store::Wish;
@@ -24,6 +25,8 @@ pub struct Outlets {
     pub ready: watch::Sender<bool>,
     /// To the extension backend's commands: which are to be run.
     pub orders: watch::Sender<Option<Orders>>,
+    /// To the trial of checksum offload: what is to be tried.
+    pub trial: watch::Sender<Option<Order>>,
     /// What was said to have occurred.
     pub said: Occurrences,
 }
@@ -33,6 +36,8 @@ impl Outlets {
     pub fn tell(&mut self, reconciler: &Reconciler, now: Duration) {
         tell_change(&self.wishes, reconciler.node.wish());
         tell_change(&self.orders, reconciler.node.orders());
+        // Nothing that pods wait for waits for it.
+        tell_change(&self.trial, reconciler.node.trial().filter(|_| reconciler.record.settled));
         let standing = standing(reconciler, now);
         if standing == Standing::Available {
             // A runtime that was told once is not told otherwise: what runs here keeps running.

@@ -249,6 +249,7 @@ impl Reconciler {
             Ok(state) => {
                 self.record.found_foreign |= state.links.values().any(|link| link.tag == Tag::Adopted);
                 self.node.on_devices(state.links);
+                self.node.on_software_checksums(state.software_checksums);
             }
             Err(reason) => self.record.failed_to_look(&reason, now),
         }

@@ -8,8 +8,8 @@
 //!   net-conf.json (task) texts, 4 ───────▶│           │
 //!   installation (task) troubles, latest ▶│           │
 //!                ◀───── ready, latest ────│           │
-//!   extension (task) ── report, latest ──▶│           │──▶ table of the udp proxy (two threads)
-//!                ◀──── orders, latest ────│           │
+//!   extension (task), offloads (task)     │           │──▶ table of the udp proxy (two threads)
+//!       ── report, latest ──▶ ◀── orders ─│           │
 //!   http (task) ─────── asks, 16 ────────▶│           │
 //!   status socket (task) asks, 16 ───────▶└───────────┘
 //!   burial (task), blocking pool ────────▶ netlink, of links that the plugin left
@@ -19,7 +19,7 @@
 //! One thread runs them all but the notices and the packets of the udp backend. The loop owns the facts and the kernel; nobody else changes either.
 //! Channels are bounded: when the loop is busy the store's task waits, and the kernel drops notices and says so. The task for
 //! net-conf.json is there where the store does not keep it, the installation's where it was asked for; the extension's runs the
-//! user's commands, where the network has some.
+//! user's commands, where the network has some; that of offloads tries the tunnel's devices out, by a thread now and then.
 //!
 //! Before the loop: no other process may be this instance (`instance_lock`), and the node's name is known (`node_name`).
 
@@ -51,8 +51,8 @@ use crate::store::talk::{self, NodeEnd};
 use crate::store::{Event, Store, Wish};
 use crate::table_choice::Chosen;
 use crate::{
-    burial, extension, http, installation, net_config_file, node_name, notify_socket, state_file, status_socket,
-    subnet_file,
+    burial, extension, http, installation, net_config_file, node_name, notify_socket, offloads, state_file,
+    status_socket, subnet_file,
 };
 
 /// Why the daemon cannot run. Everything else is waited for and tried again.
@@ -102,8 +102,9 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     tokio::spawn(Store::new(&settings.store, &settings.node, settings.lease_renew_margin).run(store_end));
     let NodeEnd { wishes, standing, occurrences, mut events, .. } = node_end;
     let (ready, mut installation) = install(&settings);
-    let (orders, mut commands) = extension::start();
-    let mut outlets = Outlets { wishes, standing, occurrences, ready, orders, said: Occurrences::default() };
+    let ((orders, mut commands), (trial, mut trials)) = (extension::start(), offloads::start());
+    daemon.about.trials = Some(trials.clone());
+    let mut outlets = Outlets { wishes, standing, occurrences, ready, orders, trial, said: Occurrences::default() };
     let mut network = follow_network(&settings);
     loop {
         let due = tokio::time::sleep_until(daemon.due().into());
@@ -116,6 +117,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
                 daemon.reconciler.record.installation.clone_from(&installation.borrow_and_update());
             }
             Ok(()) = commands.changed() => daemon.reconciler.node.on_commands(commands.borrow_and_update().clone()),
+            Ok(()) = trials.changed() => daemon.reconciler.node.on_trial(trials.borrow_and_update().as_ref()),
             Some(seen) = notices.recv() => daemon.notice(&seen),
             Some(Ask { question, answer: reply }) = asks.recv() => {
                 let said = answer(question, &mut daemon.reconciler, &mut daemon.kernel, &daemon.about);
@@ -210,7 +212,7 @@ impl Daemon {
             files: Files::new(settings, owner),
             locks: DeviceLocks::default(),
             _table: table,
-            about: About { store, started: began, counted: None },
+            about: About { store, started: began, counted: None, trials: None },
             announced: false,
             relieves: true,
             remote,

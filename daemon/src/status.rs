@@ -48,6 +48,8 @@ pub struct Status {
     pub lease: Option<LeaseStatus>,
     /// Octets of payload of a pod's interface; absent until it is known what the kernel should hold.
     pub pod_mtu: Option<u32>,
+    /// Who computes the checksums of what the tunnel's devices send; absent of a backend that has no devices of the kernel's.
+    pub tx_checksum: Option<ChecksumStatus>,
     /// How far a change of the backend is: one sentence, while there is one. `towpathctl rollout status` says more.
     pub rollout: Option<String>,
     /// What was done to the kernel.
@@ -108,6 +110,17 @@ pub struct UplinkStatus {
     pub public: Vec<IpAddr>,
     /// Why it cannot be found now; what stands here is the last that was.
     pub trouble: Option<TroubleStatus>,
+}
+
+/// Transmit checksum offload of the tunnel's devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChecksumStatus {
+    /// `on` or `off`, as `ethtool -k` says it.
+    pub offload: &'static str,
+    /// What net-conf.json says (`TxChecksum`): `auto`, `on` or `off`.
+    pub setting: &'static str,
+    /// Why: one sentence.
+    pub reason: String,
 }
 
 /// The lease that this node holds.
@@ -213,6 +226,11 @@ impl Status {
             uplink: uplink(node, trouble(&node.uplink_trouble)),
             lease: node.own().map(LeaseStatus::new),
             pod_mtu: reconciler.desired().map(|desired| desired.cluster().pod_mtu()),
+            tx_checksum: node.tx_checksum().map(|(offload, said, reason)| ChecksumStatus {
+                offload: offload.as_str(),
+                setting: said.as_str(),
+                reason,
+            }),
             rollout: RolloutStatus::new(reconciler, clock).sentence(),
             kernel: KernelStatus::new(record, clock),
             peers: peers(node, record),

@@ -83,6 +83,7 @@ impl Course<'_> {
                 }
                 Ok(())
             }
+            Change::OffloadSet(name, wanted) => link::set_offload(self.hand, self.scope, *name, *wanted),
             Change::LinkDelete(name) => link::delete(self.hand, self.scope, *name),
             Change::RelaySet(key, peer) => self.hand.set_relay(*key, Some(*peer)),
             Change::RelayDelete(key) => self.hand.set_relay(*key, None),
@@ -133,6 +134,7 @@ fn link_of(change: &Change) -> Option<LinkName> {
     match change {
         Change::LinkAdd(name, _)
         | Change::LinkSet { name, .. }
+        | Change::OffloadSet(name, _)
         | Change::LinkDelete(name)
         | Change::AddressAdd(name, _)
         | Change::AddressDelete(name, _) => Some(*name),

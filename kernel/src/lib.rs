@@ -20,6 +20,7 @@ pub mod netns;
 pub mod nft;
 pub mod notices;
 pub mod observe;
+pub mod offload;
 pub mod pod;
 pub mod proxy;
 pub mod relay;
@@ -28,6 +29,7 @@ pub mod sysctl;
 pub mod tag;
 pub mod tcp;
 pub mod traces;
+pub mod trial;
 pub mod tun;
 pub mod wireguard;
 

@@ -105,6 +105,7 @@ impl Hand {
         state.fdb = forwarding.into_iter().collect();
         self.tunnels(&mut state)?;
         self.proxies(&mut state);
+        self.offloads(&mut state);
         for path in &scope.sysctls {
             // A device's own settings guard against rare harm. Where a container may not write them, as under flannel's
             // own manifest, they are nothing that could be brought about: forwarding alone is worth being missed.

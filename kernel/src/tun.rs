@@ -78,6 +78,15 @@ impl Tun {
     }
 }
 
+impl Drop for Tun {
+    /// Takes long packets and half-made checksums no more: the device stays and remembers what its reader took, and the next one may
+    /// be a program that cannot, as flannel's.
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is open, and TUNSETOFFLOAD takes a number. It fails where the device is gone, and that is as well.
+        unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, 0) };
+    }
+}
+
 impl AsFd for Tun {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -54,6 +54,20 @@ fn a_plain_loop_such_as_flannels_is_understood_and_understands() {
 }
 
 #[test]
+fn a_plain_loop_takes_over_the_device_that_the_proxy_leaves() {
+    let [one, two] = Node::pair();
+    let (first, _second) = (one.proxy(), two.proxy());
+    transfer(&one, &two, 2_000_000);
+    drop(first);
+    let plain = PlainLoop::start(&one, Ipv4Addr::new(192, 0, 2, 2));
+    transfer(&one, &two, 2_000_000);
+    transfer(&two, &one, 2_000_000);
+    plain.end();
+    let _again = one.proxy();
+    transfer(&one, &two, 2_000_000);
+}
+
+#[test]
 fn connections_outlive_the_proxy_because_the_device_stays() {
     let [one, two] = Node::pair();
     let (first, _second) = (one.proxy(), two.proxy());

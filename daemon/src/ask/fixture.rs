@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use backends::cluster::{OwnSubnetRoute, RouteStyle, UnclaimedAddresses};
 use backends::masquerade::{Firewall, Forward, Masquerade};
+use backends::offload::Offload;
 use backends::state::{Passage, PeerKey, RouteKey, Scope, Tag};
 use backends::wireguard::Generation;
 use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
@@ -82,6 +83,8 @@ impl MemoryKernel {
             Change::LinkAdd(name, link) | Change::LinkSet { name, to: link, .. } => {
                 drop(state.links.insert(name, *link))
             }
+            Change::OffloadSet(name, Offload::Off) => drop(state.software_checksums.insert(name)),
+            Change::OffloadSet(name, Offload::On) => drop(state.software_checksums.remove(&name)),
             Change::LinkDelete(name) => drop(state.links.remove(&name)),
             Change::AddressAdd(link, address) => drop(state.addresses.insert((link, address), Tag::Ours)),
             Change::AddressDelete(link, address) => drop(state.addresses.remove(&(link, address))),
@@ -118,7 +121,12 @@ pub fn noon() -> Clock {
 
 /// What the run loop would say of itself.
 pub fn about() -> About {
-    About { store: "directory /var/lib/towpath/store".to_owned(), started: std::time::Instant::now(), counted: None }
+    About {
+        store: "directory /var/lib/towpath/store".to_owned(),
+        started: std::time::Instant::now(),
+        counted: None,
+        trials: None,
+    }
 }
 
 /// The route to the pods of node number N.

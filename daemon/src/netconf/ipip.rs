@@ -1,10 +1,11 @@
-//! The options of `"Type": "ipip"`. `MTU` is ours; flannel has only `DirectRouting`.
+//! The options of `"Type": "ipip"`. `MTU` and `TxChecksum` are ours; flannel has only `DirectRouting`.
 
 use backends::Backend;
 use backends::ipip::IpipSettings;
 use ipam::{Family, Stack};
 
 use super::object::Object;
+use super::offload;
 
 /// Reads them; `None` after a mistake.
 pub(super) fn settings(backend: &mut Object<'_, '_>, families: Stack<()>) -> Option<Backend> {
@@ -21,6 +22,7 @@ pub(super) fn settings(backend: &mut Object<'_, '_>, families: Stack<()>) -> Opt
     let mut settings = IpipSettings::new(&families);
     settings.mtu = mtu;
     settings.direct_routing = backend.boolean("DirectRouting").unwrap_or(false);
+    settings.tx_checksum = offload::tx_checksum(backend);
     backend.finish();
     too_small.is_none().then_some(Backend::Ipip(settings))
 }

@@ -5,6 +5,7 @@ use backends::vxlan::{DEFAULT_PORT, DEFAULT_VNI, VxlanSettings};
 use ipam::{Family, Stack};
 
 use super::object::Object;
+use super::offload;
 
 /// Reads them; `None` after a mistake.
 pub(super) fn settings(backend: &mut Object<'_, '_>, families: Stack<()>) -> Option<Backend> {
@@ -23,6 +24,7 @@ pub(super) fn settings(backend: &mut Object<'_, '_>, families: Stack<()>) -> Opt
     let gbp = backend.boolean("GBP").unwrap_or(false);
     let learning = backend.boolean("Learning").unwrap_or(false);
     let direct_routing = backend.boolean("DirectRouting").unwrap_or(false);
+    let tx_checksum = offload::tx_checksum(backend);
     backend.finish();
     let vni = vni.unwrap_or(DEFAULT_VNI);
     // 0 is "the kernel's own" in flannel's file, and the kernel's own is this.
@@ -31,7 +33,7 @@ pub(super) fn settings(backend: &mut Object<'_, '_>, families: Stack<()>) -> Opt
         Ok(mut settings) => {
             (settings.port, settings.mtu) = (port, mtu);
             (settings.gbp, settings.learning) = (gbp, learning);
-            settings.direct_routing = direct_routing;
+            (settings.direct_routing, settings.tx_checksum) = (direct_routing, tx_checksum);
             Some(Backend::Vxlan(settings))
         }
         Err(error) => {

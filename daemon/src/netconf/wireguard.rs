@@ -1,4 +1,4 @@
-//! The options of `"Type": "wireguard"`: flannel's, and `Strict`.
+//! The options of `"Type": "wireguard"`: flannel's, `Strict` and `TxChecksum`.
 
 use backends::Backend;
 use backends::wireguard::{DEFAULT_PORTS, Mode, NAME, OVERHEAD, Strays, WireGuardSettings};
@@ -6,6 +6,7 @@ use ipam::key::KeyError;
 use ipam::{Family, SecretKey, Stack};
 
 use super::object::Object;
+use super::offload;
 
 /// Reads them; `None` after a mistake.
 pub(super) fn settings(backend: &mut Object<'_, '_>, families: Stack<()>) -> Option<Backend> {
@@ -16,6 +17,7 @@ pub(super) fn settings(backend: &mut Object<'_, '_>, families: Stack<()>) -> Opt
     let preshared = preshared(backend);
     let mtu = mtu(backend, &families);
     let strays = if backend.boolean("Strict").unwrap_or(true) { Strays::Refused } else { Strays::Forwarded };
+    let tx_checksum = offload::tx_checksum(backend);
     backend.finish();
     let mode = mode?;
     if mode == Mode::Separate && families.has(Family::V4) && families.has(Family::V6) && ports[0] == ports[1] {
@@ -32,6 +34,7 @@ pub(super) fn settings(backend: &mut Object<'_, '_>, families: Stack<()>) -> Opt
         return None;
     };
     (settings.ports, settings.preshared, settings.mtu, settings.strays) = (ports, preshared, mtu, strays);
+    settings.tx_checksum = tx_checksum;
     settings.keepalive_secs = keepalive.and_then(|secs| u16::try_from(secs).ok()).unwrap_or(0);
     Some(Backend::WireGuard(settings))
 }

@@ -40,7 +40,7 @@ impl Node {
         let own = Lease { endpoints: own.endpoints.filter_map(in_network)?, ..own.clone() };
         Some(self.with_ways(Cluster {
             networks: network.networks,
-            backend: self.backend_with_keys(network),
+            backend: self.configured_backend(network),
             uplink: uplink.clone(),
             own,
             firewall: self.identity.firewall,

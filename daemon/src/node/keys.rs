@@ -68,7 +68,7 @@ impl Node {
     /// # Errors
     /// One sentence: why not now.
     pub fn rotate_keys(&mut self) -> Result<String, String> {
-        let configured = self.network.as_ref().map(|network| self.backend_with_keys(network));
+        let configured = self.network.as_ref().map(|network| self.configured_backend(network));
         let Some(Backend::WireGuard(settings)) = configured else {
             return Err("there are no keys to rotate: the network's backend is not wireguard".to_owned());
         };
@@ -117,15 +117,15 @@ impl Node {
         obsolete
     }
 
-    /// The configured backend with what is this node's own business: the generation, and the key that all nodes share where
-    /// this node has it from another place.
-    pub(super) fn backend_with_keys(&self, network: &Network) -> Backend {
+    /// The configured backend with what is this node's own business: the generation, the key that all nodes share where
+    /// this node has it from another place, and who computes checksums.
+    pub(super) fn configured_backend(&self, network: &Network) -> Backend {
         let mut backend = network.backend.clone();
         if let Backend::WireGuard(settings) = &mut backend {
             settings.generation = self.generation();
             settings.preshared = self.keys.preshared.or(settings.preshared);
         }
-        backend
+        self.with_offload(backend)
     }
 
     /// The highest that is named anywhere.

@@ -68,7 +68,7 @@ impl Node {
     pub fn follow_ways(&mut self, now: Moment) {
         // Which devices are whose is seen from those that are there.
         let Some(network) = self.network.as_ref().filter(|_| self.peers_known && !self.needs_devices()) else { return };
-        let configured = self.backend_with_keys(network);
+        let configured = self.configured_backend(network);
         let target = configured.carrier();
         if network.networks.families().any(|family| self.data_of(&configured, family).is_none()) {
             // Its keys cannot be had: until they can, all stays as it is.

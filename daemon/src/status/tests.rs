@@ -28,6 +28,7 @@ lease      10.244.1.0/24, VTEP 02:00:00:00:04:01
            fd00:10:244:1::/64, VTEP 02:00:00:00:06:01
            key 10.244.1.0-24, seniority 1
 pods' MTU  1430
+checksums  offload on (auto): it is not tried yet, and as the kernel has it
 kernel     as desired, looks 1, the last 2026-11-21T11:59:50Z
            changes 26, the last 2026-11-21T11:59:50Z, refused 0
 repaired   nothing
@@ -113,6 +114,7 @@ lease      10.244.1.0/24, VTEP 02:00:00:00:04:01
            fd00:10:244:1::/64, VTEP 02:00:00:00:06:01
            key 10.244.1.0-24, seniority 1
 pods' MTU  1430
+checksums  offload on (auto): it is not tried yet, and as the kernel has it
 kernel     NOT as desired, looks 3, the last 2026-11-21T11:59:53Z
            changes 36, the last 2026-11-21T11:59:52Z, refused 1
 repaired   2 things that somebody else broke, the last:

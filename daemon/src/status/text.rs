@@ -26,6 +26,9 @@ impl fmt::Display for Status {
         }
         self.fmt_lease(f)?;
         self.pod_mtu.iter().try_for_each(|mtu| line(f, "pods' MTU", mtu))?;
+        self.tx_checksum.iter().try_for_each(|it| {
+            line(f, "checksums", format_args!("offload {} ({}): {}", it.offload, it.setting, it.reason))
+        })?;
         self.rollout.iter().try_for_each(|rollout| line(f, "rollout", rollout))?;
         self.kernel.fmt(f)?;
         self.fmt_peers(f)

@@ -61,6 +61,10 @@ impl Request {
         };
         let output = self.output;
         match ask(asks, question).await {
+            Ok(Answer::Probing(Ok(probing))) => match probing.wait().await {
+                Ok(probed) => Reply::of(&probed, &probed, output, u8::from(!probed.tried)),
+                Err(reason) => Reply::error(reason),
+            },
             // Fifteen thousand peers make ten megabytes of JSON: the run loop, which shares our thread, does not wait for it.
             Ok(answer) => match tokio::task::spawn_blocking(move || Reply::from(answer, output)).await {
                 Ok(reply) => reply,
@@ -77,6 +81,7 @@ impl Request {
             ("rollout", _) => Ok(Question::Rollout),
             ("release", _) => Ok(Question::Release),
             ("rotate-keys", _) => Ok(Question::RotateKeys),
+            ("probe-offloads", _) => Ok(Question::ProbeOffloads),
             ("explain", Some(address)) => match address.parse::<IpAddr>() {
                 // A pod's address is the same whether or not it is written as if mapped into IPv6.
                 Ok(address) => Ok(Question::Explain(address.to_canonical())),
@@ -85,7 +90,8 @@ impl Request {
             ("explain", None) => Err("`explain` needs an `address`".to_owned()),
             ("bgp", _) => Err("`bgp` needs a `bgp` that says what of it".to_owned()),
             (other, _) => {
-                let known = "`status`, `plan`, `explain`, `rollout`, `bgp`, `release` and `rotate-keys`";
+                let known =
+                    "`status`, `plan`, `explain`, `rollout`, `bgp`, `release`, `rotate-keys` and `probe-offloads`";
                 Err(format!("`{other}` is not something to ask: there are {known}"))
             }
         }
@@ -116,16 +122,17 @@ impl Reply {
             Answer::Explanation(Ok(explanation)) => {
                 Reply::of(&explanation, &*explanation, output, u8::from(!explanation.complete))
             }
-            Answer::Plan(Err(reason)) | Answer::Explanation(Err(reason)) | Answer::RotateKeys(Err(reason)) => {
-                Reply::error(reason)
-            }
+            Answer::Plan(Err(reason))
+            | Answer::Explanation(Err(reason))
+            | Answer::RotateKeys(Err(reason))
+            | Answer::Probing(Err(reason)) => Reply::error(reason),
             Answer::RotateKeys(Ok(sentence)) => {
                 Reply::of(&format!("{sentence}\n"), &json!({ "rotate-keys": sentence }), output, 0)
             }
             Answer::Release(sentence) => {
                 Reply::of(&format!("{sentence}\n"), &json!({ "release": sentence }), output, 0)
             }
-            Answer::Ready(_) | Answer::Metrics(_) | Answer::Policies(_) => {
+            Answer::Ready(_) | Answer::Metrics(_) | Answer::Policies(_) | Answer::Probing(Ok(_)) => {
                 Reply::error("towpathd answered another question")
             }
         }

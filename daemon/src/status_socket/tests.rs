@@ -94,7 +94,7 @@ async fn garbage_is_answered_with_what_is_wrong_and_harms_nobody() {
         (b"{\"ask\":1}\n", "the request is not understood"),
         (
             b"{\"ask\":\"reboot\"}\n",
-            "`reboot` is not something to ask: there are `status`, `plan`, `explain`, `rollout`, `bgp`, `release` and `rotate-keys`",
+            "`reboot` is not something to ask: there are `status`, `plan`, `explain`, `rollout`, `bgp`, `release`, `rotate-keys` and `probe-offloads`",
         ),
         (b"{\"ask\":\"explain\"}\n", "`explain` needs an `address`"),
         (b"{\"ask\":\"explain\",\"address\":\"10.244.3\"}\n", "`10.244.3` is not an IP address"),

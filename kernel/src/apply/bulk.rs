@@ -28,6 +28,7 @@ pub(super) fn takes(change: &Change) -> bool {
         change,
         Change::LinkAdd(..)
             | Change::LinkSet { .. }
+            | Change::OffloadSet(..)
             | Change::LinkDelete(_)
             | Change::SysctlSet(..)
             | Change::RulesetSet(_)

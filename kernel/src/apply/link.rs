@@ -1,6 +1,7 @@
 //! Links, one by one: they are few, and each step needs the one before.
 
 use backends::LinkName;
+use backends::offload::Offload;
 use backends::state::{Ipip, Link, LinkKind, Scope, Tag};
 
 use crate::codec::link::{Attributed, Entry};
@@ -162,6 +163,12 @@ pub(super) fn sign(hand: &mut Hand, scope: &Scope, name: LinkName) -> Result<()>
     let index = owned(hand, scope, name, &doing)?;
     let alias = Attributed { alias: Some(&scope.alias), ..Attributed::default() };
     write(hand, (codec::NEW, 0), &doing, |body| codec::set(body, index, alias))
+}
+
+/// Says who computes the checksums of what a link sends. `ethtool -K … tx …`
+pub(super) fn set_offload(hand: &mut Hand, scope: &Scope, name: LinkName, wanted: Offload) -> Result<()> {
+    owned(hand, scope, name, &format!("setting checksum offload of the link {name}"))?;
+    hand.set_offload(name, wanted)
 }
 
 /// Removes a link and all that lives on it.

@@ -16,6 +16,9 @@ pub const GET: u16 = libc::RTM_GETLINK;
 pub(super) const INFO: u16 = libc::IFLA_LINKINFO;
 pub(super) const INFO_KIND: u16 = libc::IFLA_INFO_KIND;
 pub(super) const INFO_DATA: u16 = libc::IFLA_INFO_DATA;
+/// `IFLA_EVENT` and `IFLA_EVENT_FEATURES`: why it is announced.
+const EVENT: u16 = libc::IFLA_EVENT;
+const EVENT_FEATURES: u32 = 2;
 /// `IFLA_INET6_ADDR_GEN_MODE`, inside `IFLA_AF_SPEC`, inside `AF_INET6`.
 const ADDRESS_GENERATION: u16 = 8;
 /// `IN6_ADDR_GEN_MODE_EUI64` and `IN6_ADDR_GEN_MODE_NONE`.
@@ -57,6 +60,8 @@ pub struct Entry<'a> {
     pub elsewhere: bool,
     /// Whether the kernel makes up IPv6 link-local addresses for it.
     pub link_local: bool,
+    /// Whether it is announced because its features changed.
+    pub features: bool,
 }
 
 impl<'a> Entry<'a> {
@@ -83,6 +88,7 @@ impl<'a> Entry<'a> {
             operation: 0,
             elsewhere: false,
             link_local: false,
+            features: false,
         };
         for attribute in message.attributes(16) {
             match attribute.kind {
@@ -92,6 +98,7 @@ impl<'a> Entry<'a> {
                 libc::IFLA_IFALIAS => entry.alias = attribute.text(),
                 libc::IFLA_GROUP => entry.group = attribute.u32()?,
                 libc::IFLA_OPERSTATE => entry.operation = attribute.u8()?,
+                EVENT => entry.features = attribute.u32()? == EVENT_FEATURES,
                 libc::IFLA_LINK_NETNSID => entry.elsewhere = true,
                 INFO => {
                     entry.kind = attribute.nested().get(INFO_KIND).and_then(|kind| kind.text());

@@ -13,6 +13,7 @@ use super::Notice;
 use crate::codec::{address, kind, link, neighbour, nexthop, route, rule};
 use crate::error::{Error, Result};
 use crate::netlink::{Body, Header, Message, Request, Socket};
+use crate::offload;
 
 /// `AF_UNSPEC`: the bridge and IPv6 announce their own views of a link with the same kinds of message.
 const WHOLE_LINK: u8 = 0;
@@ -121,6 +122,9 @@ impl Book {
         let after = if message.header.kind == link::NEW { self.known(&entry) } else { None };
         let nets = || before.as_ref().map(|before| before.nets.clone()).unwrap_or_default();
         let after = after.map(|known| Known { nets: nets(), ..known });
+        let features = after.as_ref().filter(|known| entry.features && known.link.tag == Tag::Ours);
+        // Its message says that they changed, and not what they are.
+        seen.extend(features.map(|known| Notice::Offload { link: known.name, now: offload::of_link(known.name) }));
         if before == after {
             self.links.extend(after.map(|known| (entry.index, known)));
             return;

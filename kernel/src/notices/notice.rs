@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use backends::LinkName;
+use backends::offload::Offload;
 use backends::ruleset::Ruleset;
 use backends::state::{
     Fdb, FdbKey, Group, KernelState, Link, LinkKind, Neighbour, NeighbourKey, Nexthop, Route, RouteKey, Tag,
@@ -20,6 +21,13 @@ pub enum Notice {
         name: LinkName,
         /// As it is; with [`Tag::Adopted`] when it does not carry our alias.
         now: Option<Box<Link>>,
+    },
+    /// Features of a link of ours: who computes the checksums of what it sends.
+    Offload {
+        /// Which link.
+        link: LinkName,
+        /// How it is set; `None` when that cannot be said any more.
+        now: Option<Offload>,
     },
     /// An address on a link of ours.
     Address {
@@ -95,6 +103,12 @@ impl Notice {
                 Some(link) => now.as_deref().is_some_and(|now| agrees(now, link)),
                 None => now.as_ref().is_none_or(|link| link.tag != Tag::Ours),
             },
+            Notice::Offload { link, now } => {
+                let wanted = if desired.software_checksums.contains(link) { Offload::Off } else { Offload::On };
+                // What a TUN device offers is said by whoever is behind it.
+                let says = |link: &Link| !matches!(link.kind, LinkKind::Tun(_)) && now.is_some_and(|now| now != wanted);
+                !desired.links.get(link).is_some_and(says)
+            }
             Notice::Address { link, net, now } => {
                 let desired = desired.addresses.get(&(*link, *net));
                 desired == now.as_ref() || !ours(link)

@@ -24,6 +24,7 @@ mod ipip;
 mod masquerade;
 mod neighbours;
 mod network;
+mod offload;
 mod own_lease;
 mod pods;
 mod quiet;

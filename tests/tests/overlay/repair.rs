@@ -19,6 +19,7 @@ const ON_DEVICES: &[Fault] = &[
     ("ip link set $dev alias 'somebody else'", "$dev"),
     ("ip link set $dev type vxlan learning", "learning"),
     ("ip link set $dev addrgenmode eui64", "addrgenmode"),
+    ("ethtool -K $dev tx off", "ethtool -K $dev tx on"),
     ("ip link delete $dev; ip link add $dev type vxlan external dstport 4789", "ip link add $dev"),
     ("ip -$f addr del $own/$bits dev $dev", "$own"),
     ("ip -$f addr add $inside/$bits dev $dev", "$inside"),

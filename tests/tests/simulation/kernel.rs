@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use backends::offload::Offload;
 use backends::state::{Link, LinkKind, Passage, Scope, Via};
 use backends::wireguard::Generation;
 use backends::{Change, Failure, KernelState, LinkName, Outcome, Plan, Uplink};
@@ -65,6 +66,7 @@ impl ModelKernel {
     /// A link goes, and everything on it.
     pub fn delete_link(&mut self, name: LinkName) {
         self.ours.links.remove(&name);
+        self.ours.software_checksums.remove(&name);
         self.flush(name);
         self.ours.addresses.retain(|(link, _), _| *link != name);
         self.ours.fdb.retain(|key, _| key.link != name);
@@ -101,6 +103,7 @@ impl ModelKernel {
                 }
                 *there = Link::clone(to);
             }
+            Change::OffloadSet(name, wanted) => self.set_offload(*name, *wanted)?,
             Change::LinkDelete(name) => self.delete_link(*name),
             Change::AddressAdd(link, address) => {
                 ours.links.get(link).ok_or("no such device")?;
@@ -156,6 +159,15 @@ impl ModelKernel {
             Change::RelaySet(key, peer) => drop(ours.relays.insert(*key, *peer)),
             Change::RelayDelete(key) => drop(ours.relays.remove(key)),
         }
+        Ok(())
+    }
+
+    fn set_offload(&mut self, name: LinkName, wanted: Offload) -> Result<(), String> {
+        self.ours.links.get(&name).ok_or("no such device")?;
+        match wanted {
+            Offload::Off => self.ours.software_checksums.insert(name),
+            Offload::On => self.ours.software_checksums.remove(&name),
+        };
         Ok(())
     }
 
