@@ -26,6 +26,7 @@ mod leaving;
 mod listener;
 pub mod liveness;
 mod paths;
+pub mod portrait;
 pub mod question;
 mod roster;
 mod settling;

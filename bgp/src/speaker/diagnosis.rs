@@ -22,10 +22,10 @@ pub(super) fn refused(config: &PeerConfig, settings: &Settings, theirs: &Open, w
         }
         (code::OPEN, open::ROLE_MISMATCH) => {
             let said = theirs.capabilities.iter().find_map(|capability| match capability {
-                Capability::Role(role) => Some(format!("{role:?}")),
+                Capability::Role(role) => Some(role.to_string()),
                 _ => None,
             });
-            let ours = config.role.map_or_else(|| "none".to_owned(), |role| format!("{role:?}"));
+            let ours = config.role.map_or_else(|| "none".to_owned(), |role| role.to_string());
             let said = said.unwrap_or_else(|| "an unknown one".to_owned());
             Some(format!("our role is {ours} and the peer's {said}, which do not go together (RFC 9234)"))
         }

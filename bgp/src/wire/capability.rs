@@ -1,5 +1,7 @@
 //! [`Capability`]: what a speaker can, as its OPEN says it (RFC 5492), each with the RFC that made it.
 
+mod text;
+
 use super::family::Family;
 use super::reader::{Reader, Short};
 

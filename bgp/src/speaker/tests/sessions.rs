@@ -85,7 +85,7 @@ fn a_stranger_is_refused_with_the_right_words() {
     refused(|_, config| config.remote_as = RemoteAs::Internal, "and one of our own AS, 65001, was configured (2/2)");
     refused(
         |_, config| config.role = Some(Role::Customer),
-        "our role is Customer and the peer's Customer, which do not",
+        "our role is customer and the peer's customer, which do not",
     );
     let mut world =
         World::new(|place, config| config.role = Some(if place == 0 { Role::Customer } else { Role::Provider }));
