@@ -17,6 +17,8 @@ use backends::sum::Desired;
 use backends::{Backend, Plan};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::bgp;
+use crate::bgp::views::PeerView;
 use crate::explain::Explanation;
 use crate::metrics::Figures;
 use crate::netconf::policy::Policies;
@@ -161,6 +163,28 @@ fn release(reconciler: &mut Reconciler) -> String {
 
 /// How long the run loop may take. A look at 15,000 peers takes a tenth of a second; more than this is trouble.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Those who are asked.
+#[derive(Clone, Debug)]
+pub struct Ears {
+    /// The run loop.
+    pub asks: mpsc::Sender<Ask>,
+    /// The BGP speaker, where there is one.
+    pub speaker: Option<mpsc::Sender<bgp::question::Question>>,
+}
+
+impl Ears {
+    /// The BGP peers; none where there is no speaker, or it does not answer, which its log says.
+    pub async fn peers_of_bgp(&self) -> Vec<PeerView> {
+        let Some(speaker) = &self.speaker else { return Vec::new() };
+        let (to, peers) = oneshot::channel();
+        let answered = async {
+            speaker.send(bgp::question::Question::Peers(to)).await.ok()?;
+            peers.await.ok()
+        };
+        tokio::time::timeout(PATIENCE, answered).await.ok().flatten().unwrap_or_default()
+    }
+}
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,9 +11,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 
-use crate::ask::{Answer, Ask, Question, Unanswered, ask};
+use crate::ask::{Answer, Ears, Question, Unanswered, ask};
 use crate::metrics::{MEDIA_TYPE, Process};
 use crate::status::Readiness;
 use entrance::Entrance;
@@ -38,22 +37,22 @@ pub enum HttpError {
 ///
 /// # Errors
 /// [`HttpError::Listen`] at once when the address cannot be listened on. The daemon does well without.
-pub async fn serve(address: SocketAddr, asks: mpsc::Sender<Ask>) -> Result<(), HttpError> {
+pub async fn serve(address: SocketAddr, ears: Ears) -> Result<(), HttpError> {
     let listener = TcpListener::bind(address).await.map_err(|source| HttpError::Listen { address, source })?;
     tracing::info!("health and metrics on http://{}", listener.local_addr().unwrap_or(address));
-    axum::serve(Entrance::new(listener), router(asks)).await.map_err(HttpError::Serve)
+    axum::serve(Entrance::new(listener), router(ears)).await.map_err(HttpError::Serve)
 }
 
-fn router(asks: mpsc::Sender<Ask>) -> Router {
+fn router(ears: Ears) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "towpathd is running\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(asks)
+        .with_state(ears)
 }
 
-async fn readyz(State(asks): State<mpsc::Sender<Ask>>) -> Response {
-    match ask(&asks, Question::Ready).await {
+async fn readyz(State(ears): State<Ears>) -> Response {
+    match ask(&ears.asks, Question::Ready).await {
         Ok(Answer::Ready(readiness)) => {
             let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             (status, body(&readiness)).into_response()
@@ -71,12 +70,15 @@ fn body(readiness: &Readiness) -> String {
     lines.map(|line| line.trim_end().replace('\n', "; ") + "\n").collect()
 }
 
-async fn metrics(State(asks): State<mpsc::Sender<Ask>>) -> Response {
-    match ask(&asks, Question::Metrics).await {
-        Ok(Answer::Metrics(figures)) => match figures.page(Process::now()) {
-            Ok(page) => ([(header::CONTENT_TYPE, MEDIA_TYPE)], page).into_response(),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-        },
+async fn metrics(State(ears): State<Ears>) -> Response {
+    match ask(&ears.asks, Question::Metrics).await {
+        Ok(Answer::Metrics(mut figures)) => {
+            figures.peers_of_bgp = ears.peers_of_bgp().await;
+            match figures.page(Process::now()) {
+                Ok(page) => ([(header::CONTENT_TYPE, MEDIA_TYPE)], page).into_response(),
+                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+            }
+        }
         other => unanswered(other),
     }
 }

@@ -5,6 +5,7 @@
 
 mod page;
 mod process;
+mod sessions;
 
 use std::fmt;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::ask::Clock;
+use crate::bgp::views::PeerView;
 use crate::node::Trouble;
 use crate::reconcile::Reconciler;
 use crate::status::Readiness;
@@ -51,6 +53,8 @@ pub struct Figures {
     store_trouble: Option<Duration>,
     /// What the store counts, where that is worth a figure.
     pub counts: Option<Counts>,
+    /// BGP peers, where there are any.
+    pub peers_of_bgp: Vec<PeerView>,
     /// Since 1970.
     started: Duration,
 }
@@ -80,6 +84,7 @@ impl Figures {
             ready: Readiness::of(reconciler, clock).ready,
             store_trouble: node.store_trouble.as_ref().map(age),
             counts: None,
+            peers_of_bgp: Vec::new(),
             started: clock.since_epoch(Duration::ZERO),
         }
     }
@@ -157,6 +162,7 @@ impl Collector for Scrape {
         let mut page = Page::new(encoder);
         self.figures.describe(&mut page)?;
         self.figures.report(&mut page)?;
+        sessions::describe(&self.figures.peers_of_bgp, &mut page)?;
         page.time("process_start_time", "When the process began, since 1970", self.figures.started)?;
         page.seconds_counted("process_cpu", "Time on the processors, user and system", self.process.cpu)?;
         if let Some(resident) = self.process.resident {

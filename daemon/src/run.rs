@@ -33,7 +33,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use crate::ask::{About, Ask, Clock, answer};
+use crate::ask::{About, Ask, Clock, Ears, answer};
 use crate::config::{PeerObjects, Settings, StoreSettings};
 use crate::device_lock::{DeviceLockError, DeviceLocks};
 use crate::files::Files;
@@ -46,7 +46,6 @@ use crate::node::Node;
 use crate::occurrences::Occurrences;
 use crate::outlets::Outlets;
 use crate::reconcile::Reconciler;
-use crate::status_socket::Ears;
 use crate::store::talk::{self, NodeEnd};
 use crate::store::{Event, Store, Wish};
 use crate::table_choice::Chosen;
@@ -138,7 +137,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 /// All that comes before the node loop: this instance alone, with its name. Health is served while that is waited for.
 async fn begin(settings: Settings, ask: mpsc::Sender<Ask>) -> Result<(InstanceLock, Settings), RunError> {
     let lock = InstanceLock::hold(&settings.instance).await.map_err(RunError::Instance)?;
-    serve(&settings, &ask);
+    serve(&settings, &Ears { asks: ask, speaker: None });
     Ok((lock, node_name::learn(settings).await))
 }
 
@@ -339,12 +338,12 @@ fn listen(mut notices: Notices) -> Result<mpsc::Receiver<Vec<Notice>>, RunError>
 
 /// Health, metrics and status: the daemon goes on without those that cannot be had, and tries again. Whoever has their place
 /// may be about to leave it: a daemon of another kind before a rollout, mostly.
-fn serve(settings: &Settings, ask: &mpsc::Sender<Ask>) {
+fn serve(settings: &Settings, ears: &Ears) {
     if let Some(address) = settings.healthz {
-        let ask = ask.clone();
+        let ears = ears.clone();
         tokio::spawn(async move {
             let mut said = None;
-            while let Err(error) = http::serve(address, ask.clone()).await {
+            while let Err(error) = http::serve(address, ears.clone()).await {
                 complain(&mut said, format!("health and metrics are not served: {error}"));
                 sleep(SERVE_AGAIN).await;
             }
@@ -356,7 +355,7 @@ fn serve(settings: &Settings, ask: &mpsc::Sender<Ask>) {
         }
     });
     let path = settings.status_socket.clone();
-    let ears = Ears { asks: ask.clone(), speaker: None };
+    let ears = ears.clone();
     tokio::spawn(async move {
         let mut said = None;
         while let Err(error) = status_socket::serve(&path, ears.clone()).await {

@@ -14,11 +14,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::ask::Ask;
-use crate::bgp::question::Question;
+use crate::ask::Ears;
 use crate::seats::Seats;
 pub use place::SocketError;
 use reply::{Reply, Request};
@@ -34,15 +33,6 @@ const LONGEST_REQUEST: u64 = 4096;
 
 /// How long a client may take to ask, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Those who are asked.
-#[derive(Clone, Debug)]
-pub struct Ears {
-    /// The run loop.
-    pub asks: mpsc::Sender<Ask>,
-    /// The BGP speaker, where there is one.
-    pub speaker: Option<mpsc::Sender<Question>>,
-}
 
 /// Serves for as long as the process runs.
 ///

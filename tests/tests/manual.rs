@@ -44,8 +44,19 @@ fn every_flag_is_explained() {
 fn every_metric_is_explained() {
     let tree = Tree::here().unwrap();
     // The kind of a metric adds to its name: `_total`, `_seconds`, `_info`.
-    let kinds = ["info", "flags", "gauge", "gauge_in", "time", "counter", "seconds_counted"];
-    let names = kinds.iter().flat_map(|kind| quoted_after(&tree, "daemon/src/metrics.rs", &format!("page.{kind}(\"")));
+    let kinds = [
+        "info",
+        "flags",
+        "gauge",
+        "gauge_in",
+        "time",
+        "counter",
+        "seconds_counted",
+        "gauge_each",
+        "gauge_in_each",
+        "counter_each",
+    ];
+    let names = kinds.iter().flat_map(|kind| quoted_after(&tree, "daemon/src/metrics", &format!("page.{kind}(\"")));
     let missing = missing("docs/metrics.md", names);
     assert!(missing.is_empty(), "docs/metrics.md does not name {missing:?}");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
+use bgp::machine::State;
 use bgp::speaker::{Agreement, Messages, PeerConfig, PeerStatus, RemoteAs};
 use bgp::wire::header::Kind;
 use bgp::wire::terms::{AsWidth, NextHops, PathIds};
@@ -12,6 +13,11 @@ use bgp::wire::{Family, MessageLimit};
 use super::views::PeerView;
 
 impl PeerView {
+    /// Whether its session is established.
+    pub fn is_up(&self) -> bool {
+        self.state == State::Established.to_string()
+    }
+
     /// The same with what the speaker says of the peer.
     pub fn with_status(self, status: &PeerStatus) -> PeerView {
         PeerView {

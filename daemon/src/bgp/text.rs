@@ -78,7 +78,7 @@ pub fn peers(peers: &[PeerView]) -> String {
 
 /// What somebody should look at: of a session that is up, what ended the one before is history.
 fn matters(peer: &PeerView) -> Vec<String> {
-    let trouble = peer.trouble.iter().filter(|_| peer.state != "Established").cloned();
+    let trouble = peer.trouble.iter().filter(|_| !peer.is_up()).cloned();
     trouble.chain(peer.notes.iter().cloned()).collect()
 }
 
@@ -95,7 +95,7 @@ pub fn peer(peer: &PeerView) -> String {
     if peer.stale {
         line("", "it is away, and its routes are kept until it is back or its time is over (RFC 4724)".to_owned());
     }
-    if let Some(trouble) = peer.trouble.as_ref().filter(|_| peer.state == "Established") {
+    if let Some(trouble) = peer.trouble.as_ref().filter(|_| peer.is_up()) {
         line("before", trouble.clone());
     }
     line("last error", format!("of ours: {}", peer.last_said.as_deref().unwrap_or("none")));

@@ -5,11 +5,11 @@ use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 use super::*;
-use crate::ask::About;
-use crate::ask::answer;
 use crate::ask::fixture::{MemoryKernel, about, newborn, settled, tell};
+use crate::ask::{About, Ask, answer};
 use crate::reconcile::Reconciler;
 use crate::store::Event;
 
@@ -24,7 +24,9 @@ async fn serving((mut reconciler, mut kernel): (Reconciler, MemoryKernel)) -> So
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(Entrance::new(listener), router(sender)).await });
+    tokio::spawn(
+        async move { axum::serve(Entrance::new(listener), router(Ears { asks: sender, speaker: None })).await },
+    );
     address
 }
 
@@ -84,7 +86,9 @@ async fn a_run_loop_that_has_ended_is_said_to_have() {
     drop(asks);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(Entrance::new(listener), router(sender)).await });
+    tokio::spawn(
+        async move { axum::serve(Entrance::new(listener), router(Ears { asks: sender, speaker: None })).await },
+    );
     for path in ["/readyz", "/metrics"] {
         let page = get_page(address, path).await.unwrap();
         assert!(
@@ -129,6 +133,6 @@ async fn a_port_that_somebody_has_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     let (sender, _asks) = mpsc::channel::<Ask>(4);
-    let error = serve(address, sender).await.unwrap_err().to_string();
+    let error = serve(address, Ears { asks: sender, speaker: None }).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot listen on {address}: ")) && error.contains("--healthz-port"), "{error}");
 }

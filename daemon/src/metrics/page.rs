@@ -68,6 +68,39 @@ impl<'a> Page<'a> {
         Info::new(labels.to_vec()).encode(self.begin((name, None), help, MetricType::Info)?)
     }
 
+    /// Numbers of things that can fall, one for each set of labels.
+    pub fn gauge_each(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl Iterator<Item = (Vec<Label>, u64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.begin((name, None), help, MetricType::Gauge)?;
+        each(values, |labels, value| ConstGauge::new(value).encode(encoder.encode_family(labels)?))
+    }
+
+    /// Measures that can fall, the same way; the unit is added to the name.
+    pub fn gauge_in_each(
+        &mut self,
+        name: &str,
+        (unit, help): (Unit, &str),
+        values: impl Iterator<Item = (Vec<Label>, u64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.begin((name, Some(&unit)), help, MetricType::Gauge)?;
+        each(values, |labels, value| ConstGauge::new(value).encode(encoder.encode_family(labels)?))
+    }
+
+    /// Numbers that only grow, the same way; `_total` is added to the name.
+    pub fn counter_each(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl Iterator<Item = (Vec<Label>, u64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.begin((name, None), help, MetricType::Counter)?;
+        each(values, |labels, value| ConstCounter::new(value).encode(encoder.encode_family(labels)?))
+    }
+
     /// A 1 for each set of labels.
     pub fn flags<const N: usize>(
         &mut self,
@@ -81,4 +114,11 @@ impl<'a> Page<'a> {
         }
         Ok(())
     }
+}
+
+fn each(
+    mut values: impl Iterator<Item = (Vec<Label>, u64)>,
+    mut write: impl FnMut(&Vec<Label>, u64) -> fmt::Result,
+) -> fmt::Result {
+    values.try_for_each(|(labels, value)| write(&labels, value))
 }

@@ -88,3 +88,37 @@ fn the_page_is_whole_from_the_first_moment() {
         assert!(page.contains(&format!("# HELP {family} ")), "{name}");
     }
 }
+
+#[test]
+fn bgp_peers_are_told_of_one_by_one() {
+    let (reconciler, _) = settled();
+    let peer = PeerView {
+        name: "tor\"1".into(),
+        asn: Some(64601),
+        state: "Active".into(),
+        flaps: 3,
+        prefixes_in: 12,
+        prefixes_out: 4,
+        queued_bytes: 99,
+        messages_in: [("update".to_owned(), 7)].into(),
+        required: true,
+        trouble: Some("no answer from 10.0.0.1:179: connection refused; is BGP enabled there?".into()),
+        ..PeerView::default()
+    };
+    let figures = Figures { peers_of_bgp: vec![peer], ..Figures::new(&reconciler, &noon()) };
+    let page = figures.page(PROCESS).unwrap();
+    for line in [
+        r#"towpath_bgp_peer_up{peer="tor\"1",asn="64601"} 0"#,
+        r#"towpath_bgp_peer_required{peer="tor\"1",asn="64601"} 1"#,
+        r#"towpath_bgp_peer_state{peer="tor\"1",asn="64601",state="Active"} 1"#,
+        r#"towpath_bgp_peer_flaps_total{peer="tor\"1",asn="64601"} 3"#,
+        r#"towpath_bgp_peer_messages_total{peer="tor\"1",asn="64601",direction="in",type="update"} 7"#,
+        r#"towpath_bgp_peer_prefixes{peer="tor\"1",asn="64601",direction="in"} 12"#,
+        r#"towpath_bgp_peer_prefixes{peer="tor\"1",asn="64601",direction="out"} 4"#,
+        r#"towpath_bgp_peer_queue_bytes{peer="tor\"1",asn="64601"} 99"#,
+        r#"towpath_bgp_peer_stale{peer="tor\"1",asn="64601"} 0"#,
+    ] {
+        assert!(values(&page).contains(&line), "{line} is not in\n{page}");
+    }
+    assert!(page.contains("is BGP enabled there?\"} 1"), "{page}");
+}

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::reply::{Output, Reply};
-use super::{Ears, say};
-use crate::ask::{self, Answer};
+use super::say;
+use crate::ask::{self, Answer, Ears};
 use crate::bgp::asked::{Asked, PolicyAsked};
 use crate::bgp::question::{Question, RouteFilter};
 use crate::bgp::text::{self, First};

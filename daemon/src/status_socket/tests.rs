@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::*;
 use crate::ask::fixture::{about, route, settled};
-use crate::ask::{Question, answer};
+use crate::ask::{Ask, Question, answer};
 
 /// A directory of the test's own, gone at its end.
 struct Directory(PathBuf);
