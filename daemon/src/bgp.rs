@@ -49,7 +49,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
 use ground::Ground;
-use learnt::Learnt;
+use learnt::{Learnt, Missing};
 use liveness::BfdEnd;
 use question::Question;
 use tidings::Tidings;
@@ -65,6 +65,8 @@ pub struct NodeEnd {
     pub wish: watch::Sender<Option<Arc<Wish>>>,
     /// What it learnt. It waits while this is full, and tells then what is true by then.
     pub learnt: mpsc::Receiver<Learnt>,
+    /// Which peers that this node needs are not up.
+    pub missing: watch::Receiver<Missing>,
     /// What it is asked.
     pub questions: mpsc::Sender<Question>,
 }
@@ -76,6 +78,8 @@ pub struct SpeakerEnd {
     pub wish: watch::Receiver<Option<Arc<Wish>>>,
     /// Where what it learns is told.
     pub learnt: mpsc::Sender<Learnt>,
+    /// Where it tells which peers that this node needs are not up.
+    pub missing: watch::Sender<Missing>,
     /// What it is asked.
     pub questions: mpsc::Receiver<Question>,
 }
@@ -85,8 +89,9 @@ pub fn talk() -> (NodeEnd, SpeakerEnd) {
     let (wish, wished) = watch::channel(None);
     let (tell, learnt) = mpsc::channel(16);
     let (questions, asked) = mpsc::channel(16);
-    let node = NodeEnd { wish, learnt, questions };
-    (node, SpeakerEnd { wish: wished, learnt: tell, questions: asked })
+    let (miss, missing) = watch::channel(Missing::new());
+    let node = NodeEnd { wish, learnt, missing, questions };
+    (node, SpeakerEnd { wish: wished, learnt: tell, missing: miss, questions: asked })
 }
 
 /// Starts the speaker's thread, in the network namespace of the one that calls. It ends when nobody can wish anything any more.
@@ -112,7 +117,7 @@ fn allow_many_descriptors() {
 
 /// Lives as often as it is wished for.
 async fn speak(mut end: SpeakerEnd, mut bfd: BfdEnd) {
-    let mut tidings = Tidings::new(end.learnt.clone());
+    let mut tidings = Tidings::new(end.learnt.clone(), end.missing.clone());
     loop {
         let wish = end.wish.borrow_and_update().clone();
         match wish {

@@ -8,9 +8,8 @@ use bgp::machine::State;
 use bgp::rib::PeerId;
 use bgp::rib::change::Destination;
 use bgp::rib::explain::{Explained, Outcome, Page};
-use bgp::speaker::{Agreement, Messages, RemoteAs};
-use bgp::wire::terms::NextHops;
-use bgp::wire::{MessageLimit, Nlri, PathIds};
+use bgp::speaker::RemoteAs;
+use bgp::wire::Nlri;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ground::Ground;
@@ -121,30 +120,13 @@ impl Shell {
     fn peer(&self, id: PeerId, seat: &Seat, now: Duration) -> PeerView {
         let Some(status) = self.speaker.status(id) else { return self.unplaced(seat) };
         let theirs = status.agreement.as_ref().map(|agreement| &agreement.theirs);
-        let counts = |messages: &Messages| {
-            messages.each().map(|(kind, count)| (format!("{kind:?}").to_lowercase(), count)).collect()
-        };
-        PeerView {
+        let view = PeerView {
             asn: theirs.map(|open| open.asn).or(self.expected(seat)),
             identifier: theirs.map(|open| IpAddr::from(open.identifier)),
-            state: status.state.to_string(),
             since_secs: now.saturating_sub(status.since).as_secs(),
-            prefixes_in: status.paths,
-            prefixes_out: status.told,
-            queued_bytes: status.queued,
-            flaps: status.flaps,
-            trouble: seat.trouble.clone().or(status.last_error),
-            notes: self.notes(seat),
-            last_said: status.last_said,
-            last_heard: status.last_heard,
-            messages_in: counts(&status.received),
-            messages_out: counts(&status.sent),
-            agreed: status.agreement.as_ref().map_or_else(Vec::new, agreed),
-            capabilities: status.capabilities.iter().map(|it| format!("{it:?}")).collect(),
-            families: status.families.iter().map(ToString::to_string).collect(),
-            stale: status.stale,
             ..self.unplaced(seat)
-        }
+        };
+        view.with_status(&status).with_notes(&seat.neighbour.session, self.wish.asn)
     }
 
     /// A peer of which nobody knows where it is.
@@ -175,17 +157,6 @@ impl Shell {
         }
     }
 
-    /// RFC 8212, which surprises people.
-    fn notes(&self, seat: &Seat) -> Vec<String> {
-        let session = &seat.neighbour.session;
-        let external = self.expected(seat) != Some(self.wish.asn);
-        let missing = [(session.import.is_none(), "import", "taken"), (session.export.is_none(), "export", "told")];
-        let missing = missing.into_iter().filter(|(missing, ..)| *missing && external);
-        missing
-            .map(|(_, way, done)| format!("no route is {done}: it is of another AS and has no {way} policy (RFC 8212)"))
-            .collect()
-    }
-
     /// What a peer is called.
     fn called(&self, id: PeerId) -> String {
         match id {
@@ -193,29 +164,4 @@ impl Shell {
             id => self.roster.seat(id).map_or_else(|| id.to_string(), |seat| seat.name.to_string()),
         }
     }
-}
-
-/// What both agreed upon, in words.
-fn agreed(agreement: &Agreement) -> Vec<String> {
-    let mut words = vec![match agreement.hold.as_secs() {
-        0 => "no hold time".to_owned(),
-        secs => format!("hold time {secs} s"),
-    }];
-    for terms in &agreement.terms.families {
-        let hops = if terms.next_hops == NextHops::AlsoIpv6 { ", next hops of both families" } else { "" };
-        let ids = match (terms.receive, terms.send) {
-            (PathIds::Absent, PathIds::Absent) => "",
-            (PathIds::Present, PathIds::Absent) => ", path identifiers from the peer",
-            (PathIds::Absent, PathIds::Present) => ", path identifiers to the peer",
-            (PathIds::Present, PathIds::Present) => ", path identifiers both ways",
-        };
-        words.push(format!("{}{hops}{ids}", terms.family));
-    }
-    let said = |yes: bool, what: &str| yes.then(|| what.to_owned());
-    words.extend(said(agreement.terms.limit == MessageLimit::Extended, "messages of up to 65535 bytes"));
-    words.extend(said(agreement.refresh, "routes again when asked"));
-    if let Some(graceful) = &agreement.graceful {
-        words.push(format!("its routes are kept for {} s while it restarts", graceful.restart_secs));
-    }
-    words
 }

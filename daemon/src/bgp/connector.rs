@@ -13,6 +13,7 @@ use tokio::net::TcpSocket;
 
 use super::ground::Ground;
 use super::listener::family;
+use super::portrait::unconnected;
 use super::shell::Shell;
 use super::wish::{Distance, Place};
 
@@ -27,7 +28,7 @@ pub(super) async fn connect(ground: Rc<Ground>, id: PeerId, (socket, remote): Pl
             if let Some(seat) = shell.roster.seat_mut(id) {
                 seat.attempt = None;
             }
-            shell.trouble(id, format!("connecting to {remote}: {error}"));
+            shell.trouble(id, unconnected(remote, &error));
             shell.speaker.closed(id, Side::Outgoing, now);
         }),
     }

@@ -9,6 +9,7 @@ use bgp::wire::Family;
 
 use super::shell::Shell;
 use super::views::Happening;
+use super::wish::Necessity;
 
 impl Shell {
     /// A session is up.
@@ -25,6 +26,7 @@ impl Shell {
             self.settling.told_all(id, family);
         }
         self.happened(Happening::Up { neighbour });
+        self.weigh(id);
     }
 
     /// A session is down, or an attempt failed.
@@ -39,6 +41,7 @@ impl Shell {
             false => self.trouble(id, reason.clone()),
         }
         self.happened(Happening::Down { neighbour, reason });
+        self.weigh(id);
     }
 
     /// Why there is no session; said when it is another reason than before.
@@ -47,7 +50,17 @@ impl Shell {
         if seat.trouble.as_ref() != Some(&why) {
             tracing::warn!("no BGP session with {}: {why}", seat.label());
             seat.trouble = Some(why);
+            self.weigh(id);
         }
+    }
+
+    /// Tells whether a peer that this node needs is up, and why it is not.
+    pub(super) fn weigh(&mut self, id: PeerId) {
+        let Some(seat) = self.roster.seat(id) else { return };
+        let needed = seat.neighbour.necessity == Necessity::Required && !seat.up;
+        let why = seat.trouble.as_deref().unwrap_or("no session yet");
+        let sentence = needed.then(|| format!("BGP peer {}, which is required, is not up: {why}", seat.label()));
+        self.tidings.need(&seat.name, sentence);
     }
 
     fn happened(&mut self, happening: Happening) {

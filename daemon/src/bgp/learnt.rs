@@ -1,11 +1,13 @@
 //! [`Learnt`]: what the speaker tells the node loop of routes that others announced.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use backends::state::LinkName;
 use bgp::wire::Family;
 use ipnet::IpNet;
+
+use super::wish::NeighbourName;
 
 /// Prefixes that one message tells of at most.
 pub const MOST_ROUTES: usize = 4096;
@@ -18,6 +20,9 @@ pub enum Learnt {
     /// Everybody who was expected has told all routes of a family, or had the time for it: what the kernel has and nobody announced may go.
     Settled(Family),
 }
+
+/// Why peers that this node needs are not up: a sentence each.
+pub type Missing = BTreeMap<NeighbourName, String>;
 
 /// Where packets are handed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

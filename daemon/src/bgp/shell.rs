@@ -193,6 +193,7 @@ impl Shell {
     /// Adds a peer.
     pub fn add(&mut self, name: NeighbourName, neighbour: Neighbour, now: Duration) -> Option<PeerId> {
         let id = self.roster.add(name, neighbour)?;
+        self.weigh(id);
         let seat = self.roster.seat(id)?;
         self.tidings.place(id, seat.link());
         // One on a link is waited for until its advertisement says where it is.
@@ -224,7 +225,9 @@ impl Shell {
         }
         self.unsign(id);
         self.settling.forget(id);
-        if let Some(attempt) = self.roster.remove(id).and_then(|seat| seat.attempt) {
+        let Some(seat) = self.roster.remove(id) else { return };
+        self.tidings.need(&seat.name, None);
+        if let Some(attempt) = seat.attempt {
             attempt.abort();
         }
     }
@@ -247,6 +250,7 @@ impl Shell {
             let Some(seat) = self.roster.seat_mut(id) else { continue };
             let policies = (neighbour.session.import.clone(), neighbour.session.export.clone());
             let before = std::mem::replace(&mut seat.neighbour, neighbour);
+            self.weigh(id);
             if before.session.import != policies.0 || before.session.export != policies.1 {
                 self.speaker.set_policies(id, policies, now);
             }

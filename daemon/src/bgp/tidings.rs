@@ -10,10 +10,11 @@ use bgp::rib::change::Destination;
 use bgp::rib::{Change, PeerId};
 use bgp::wire::{Family, NextHop as Hop};
 use ipnet::IpNet;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 
-use super::learnt::{Learnt, MOST_ROUTES, NextHop};
+use super::learnt::{Learnt, MOST_ROUTES, Missing, NextHop};
+use super::wish::NeighbourName;
 
 /// What waits to be told.
 #[derive(Debug)]
@@ -25,12 +26,13 @@ pub(super) struct Tidings {
     /// Prefixes that were told with a way.
     told: HashSet<IpNet>,
     links: HashMap<PeerId, LinkName>,
+    missing: watch::Sender<Missing>,
 }
 
 impl Tidings {
-    pub fn new(tell: mpsc::Sender<Learnt>) -> Tidings {
+    pub fn new(tell: mpsc::Sender<Learnt>, missing: watch::Sender<Missing>) -> Tidings {
         let (waiting, order, settled) = (HashMap::new(), VecDeque::new(), Vec::new());
-        Tidings { tell, waiting, order, settled, told: HashSet::new(), links: HashMap::new() }
+        Tidings { tell, waiting, order, settled, told: HashSet::new(), links: HashMap::new(), missing }
     }
 
     /// Where a peer is whose routes lead to addresses of a link.
@@ -39,6 +41,18 @@ impl Tidings {
             Some(link) => self.links.insert(peer, link),
             None => self.links.remove(&peer),
         };
+    }
+
+    /// Why a peer that this node needs is not up; nothing when it is, or is needed no longer.
+    pub fn need(&mut self, name: &NeighbourName, sentence: Option<String>) {
+        self.missing.send_if_modified(|missing| match sentence {
+            Some(sentence) if missing.get(name) == Some(&sentence) => false,
+            Some(sentence) => {
+                missing.insert(name.clone(), sentence);
+                true
+            }
+            None => missing.remove(name).is_some(),
+        });
     }
 
     /// What is best now.
@@ -59,7 +73,7 @@ impl Tidings {
 
     /// Everything that was told is true no longer: the speaker ends. The answer is for the one that begins.
     pub fn end(&mut self) -> Tidings {
-        let mut next = Tidings::new(self.tell.clone());
+        let mut next = Tidings::new(self.tell.clone(), self.missing.clone());
         next.told = std::mem::take(&mut self.told);
         next.waiting = next.told.iter().map(|net| (*net, Vec::new())).collect();
         next.order = next.told.iter().copied().collect();

@@ -20,6 +20,8 @@ use crate::bgp::trial::{Trial, TrialView};
 use crate::bgp::views::{Happening, RouteView};
 use crate::bgp::wish::NeighbourName;
 
+const NO_SPEAKER: &str = "this node has no BGP speaker: the network's configuration asks for none (docs/bgp.md)";
+
 /// How long the speaker may take: it leaves its peers after some seconds of grace.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -101,8 +103,7 @@ async fn trial(asked: &PolicyAsked, ears: &Ears) -> Result<TrialView, String> {
 
 /// The speaker, if there is one.
 fn speaker(ears: &Ears) -> Result<&mpsc::Sender<Question>, String> {
-    let none = "this node has no BGP speaker: the network's configuration asks for none (docs/bgp.md)";
-    ears.speaker.as_ref().ok_or_else(|| none.to_owned())
+    ears.speaker.as_ref().ok_or_else(|| NO_SPEAKER.to_owned())
 }
 
 async fn question<T>(ears: &Ears, of: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, String> {
@@ -110,7 +111,8 @@ async fn question<T>(ears: &Ears, of: impl FnOnce(oneshot::Sender<T>) -> Questio
     let gone = || "the BGP speaker has ended: see towpathd's log for why".to_owned();
     let answered = async {
         speaker(ears)?.send(of(to)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        // Without a wish it lets questions drop.
+        answer.await.map_err(|_| NO_SPEAKER.to_owned())
     };
     let busy = || format!("the BGP speaker did not answer within {} s: see towpathd's log", PATIENCE.as_secs());
     timeout(PATIENCE, answered).await.unwrap_or_else(|_| Err(busy()))
