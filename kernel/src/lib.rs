@@ -32,6 +32,7 @@ pub mod traces;
 pub mod trial;
 pub mod tun;
 pub mod wireguard;
+mod x_tables;
 
 pub use error::{Error, Refusal, Result};
 pub use hand::Hand;

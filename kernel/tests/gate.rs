@@ -118,3 +118,39 @@ X");
         )
     );
 }
+
+#[test]
+fn the_older_iptables_is_named_in_each_family_until_it_is_open() {
+    needs("iptables-legacy", "iptables");
+    let sandbox = Sandbox::new();
+    // Only reading it makes the table, and it accepts all.
+    sandbox.sh("iptables-legacy -S; ip6tables-legacy -S");
+    assert_eq!(said(&sandbox), Vec::<String>::new());
+    sandbox.sh("iptables-legacy -P FORWARD DROP; iptables-legacy -A FORWARD -s 10.1.0.0/16 -j ACCEPT");
+    sandbox
+        .sh("ip6tables-legacy -N last; ip6tables-legacy -A last -p tcp -j ACCEPT; ip6tables-legacy -A last -j REJECT");
+    sandbox.sh("ip6tables-legacy -A FORWARD -m state --state INVALID -j DROP; ip6tables-legacy -A FORWARD -j last");
+    let open = "iptables-legacy -I FORWARD -s 10.244.0.0/16 -j ACCEPT && iptables-legacy -I FORWARD -d 10.244.0.0/16 -j ACCEPT";
+    let by_both = said(&sandbox);
+    assert_eq!(by_both.len(), 2, "{by_both:?}");
+    assert_eq!(
+        by_both[0],
+        format!(
+            "the chain FORWARD of table ip filter of the older iptables drops pods' packets of 10.244.0.0/16 (its policy is drop): {open}"
+        )
+    );
+    assert!(
+        by_both[1].contains("(its last rule drops what is left): ip6tables-legacy -I FORWARD -s fd00:10:244::/48"),
+        "{by_both:?}"
+    );
+    sandbox.sh(open);
+    sandbox.sh("ip6tables-legacy -I FORWARD -i cni0 -j ACCEPT");
+    assert_eq!(said(&sandbox), Vec::<String>::new());
+    // One that returns before it drops, and one that accepts all.
+    for rules in
+        ["-A last -j RETURN; ip6tables-legacy -A last -j DROP", "-A last -j ACCEPT; ip6tables-legacy -P FORWARD DROP"]
+    {
+        sandbox.sh(&format!("ip6tables-legacy -F; ip6tables-legacy {rules}; ip6tables-legacy -A FORWARD -j last"));
+        assert_eq!(said(&sandbox), Vec::<String>::new(), "{rules}");
+    }
+}

@@ -6,7 +6,7 @@
 //! A gate is open for a network when a rule in it, or in a chain that it leads to, names the network or one of the pods'
 //! interfaces, or has no condition at all and accepts. What a set or a map says is not read. Nothing is ever changed here.
 //!
-//! The chains of the older iptables (`iptables-legacy`) are not seen: no netlink speaks of them.
+//! So is the chain of the older iptables (`iptables-legacy`, [`crate::x_tables`]), which lies in another part of the kernel.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,6 +21,7 @@ use super::chain::{CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, HOOK_NUMBE
 use super::foreign::{Chains, Fate, Rule};
 use crate::error::{Error, Result};
 use crate::netlink::{Protocol, Request, Socket};
+use crate::x_tables::{self, Filter};
 
 /// `NF_INET_FORWARD`; `NF_DROP`
 const FORWARD: u32 = 2;
@@ -65,6 +66,7 @@ enum Keeper {
     Ufw,
     Docker,
     Iptables,
+    LegacyIptables,
     Nobody,
 }
 
@@ -74,13 +76,13 @@ enum Keeper {
 /// When the kernel refuses to list. One without nftables has no gates.
 pub fn gates(scope: &Scope) -> Result<Vec<Gate>> {
     let names: Vec<&str> = scope.links.iter().map(LinkName::as_str).chain([BRIDGE]).collect();
+    let mut closed = legacy(scope, &names)?;
     let mut socket = match Socket::open(Protocol::Netfilter) {
         Err(Error::System { source, .. }) if source.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
-            return Ok(Vec::new());
+            return Ok(closed);
         }
         socket => socket?,
     };
-    let mut closed = Vec::new();
     for base in bases(&mut socket)? {
         let affected: Vec<&IpNet> = scope.networks.iter().filter(|net| base.covers(Family::of_net(net))).collect();
         if affected.is_empty() {
@@ -104,6 +106,25 @@ pub fn gates(scope: &Scope) -> Result<Vec<Gate>> {
     Ok(closed)
 }
 
+/// The gate of the older iptables, in each family.
+fn legacy(scope: &Scope, names: &[&str]) -> Result<Vec<Gate>> {
+    let mut closed = Vec::new();
+    for network in &scope.networks {
+        let Some(filter) = Filter::read(Family::of_net(network))? else { continue };
+        let by = match filter.fate() {
+            x_tables::Fate::Passes => continue,
+            x_tables::Fate::FallsByPolicy => End::Policy,
+            x_tables::Fate::FallsByRule => End::LastRule,
+        };
+        if !filter.lets(network, names) {
+            let family = if network.addr().is_ipv4() { "ip" } else { "ip6" };
+            let (table, chain) = ("filter".to_owned(), "FORWARD".to_owned());
+            closed.push(Gate { family, table, chain, network: *network, by, keeper: Keeper::LegacyIptables });
+        }
+    }
+    Ok(closed)
+}
+
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Gate { family, table, chain, network, by, keeper } = self;
@@ -111,8 +132,14 @@ impl fmt::Display for Gate {
             End::Policy => "its policy is drop",
             End::LastRule => "its last rule drops what is left",
         };
-        write!(f, "the chain {chain} of table {family} {table} drops pods' packets of {network} ({end}): ")?;
-        let iptables = if *family == "ip6" { "ip6tables" } else { "iptables" };
+        let iptables = match (*family, keeper) {
+            ("ip6", Keeper::LegacyIptables) => "ip6tables-legacy",
+            (_, Keeper::LegacyIptables) => "iptables-legacy",
+            ("ip6", _) => "ip6tables",
+            _ => "iptables",
+        };
+        let whose = if *keeper == Keeper::LegacyIptables { " of the older iptables" } else { "" };
+        write!(f, "the chain {chain} of table {family} {table}{whose} drops pods' packets of {network} ({end}): ")?;
         let ip = if network.addr().is_ipv4() { "ip" } else { "ip6" };
         match keeper {
             Keeper::Firewalld => {
@@ -123,7 +150,7 @@ impl fmt::Display for Gate {
                 f,
                 "{iptables} -I DOCKER-USER -s {network} -j ACCEPT && {iptables} -I DOCKER-USER -d {network} -j ACCEPT"
             ),
-            Keeper::Iptables => write!(
+            Keeper::Iptables | Keeper::LegacyIptables => write!(
                 f,
                 "{iptables} -I {chain} -s {network} -j ACCEPT && {iptables} -I {chain} -d {network} -j ACCEPT"
             ),
