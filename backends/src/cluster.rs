@@ -1,6 +1,7 @@
 //! [`Cluster`]: what a backend looks at — this node, its uplink, the networks — and the two halves of the sum: what the
 //! node itself needs ([`Cluster::base`]) and what one lease adds ([`Cluster::contribution`]).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -140,6 +141,8 @@ pub struct Uplink {
     pub public: Stack<IpAddr>,
     /// The addresses that it reaches without a gateway.
     pub on_link: OnLink,
+    /// Settings of the host, by path below /proc/sys, that must be so while it forwards over this interface.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// How routes to peers are written.
@@ -232,6 +235,7 @@ impl Cluster {
         if let Some(ways) = &self.ways {
             ways.add_base(&mut state);
         }
+        state.sysctls.extend(self.uplink.settings.clone());
         for (family, subnet) in self.own.subnets().iter() {
             let forwarding = match family {
                 Family::V4 => "net/ipv4/ip_forward",

@@ -134,7 +134,10 @@ fn devices(plan: &mut Plan, fate: &Fate, from: &KernelState, to: &KernelState) {
     }
     plan.changes.append(&mut gone);
     let fresh = |path: &str| to.links.keys().any(|name| is_new(fate, from, *name) && names_link(path, *name));
-    for (path, value) in &to.sysctls {
+    // The moment a host begins to forward, the kernel does what other settings say of hosts that do: those come first.
+    let (forwarding, others): (Vec<_>, Vec<_>) =
+        to.sysctls.iter().partition(|(path, _)| path.ends_with("forward") || path.ends_with("forwarding"));
+    for (path, value) in others.into_iter().chain(forwarding) {
         let differs = from.sysctls.get(path).is_some_and(|there| there != value);
         // One that cannot be read belongs to a kernel without that feature, unless its link is only being made.
         if differs || fresh(path) {

@@ -132,7 +132,9 @@ impl Change {
     /// of the kind can be written. And what another program's chain refuses is named as that chain's doing, and waits for nobody.
     pub fn only_guards(&self) -> bool {
         match self {
-            Change::SysctlSet(path, _) => path.contains("/conf/") && !path.contains("/conf/all/"),
+            Change::SysctlSet(path, _) => {
+                path.starts_with("net/bridge/") || (path.contains("/conf/") && !path.contains("/conf/all/"))
+            }
             Change::PassageSet(_) | Change::PassageDelete(_) => true,
             _ => false,
         }

@@ -127,7 +127,14 @@ impl Situation {
         let cluster = Cluster {
             networks: self.networks,
             backend: self.backend(),
-            uplink: Uplink { link, mtu, local, public: local, on_link: self.on_link.iter().copied().collect() },
+            uplink: Uplink {
+                link,
+                mtu,
+                local,
+                public: local,
+                on_link: self.on_link.iter().copied().collect(),
+                settings: Default::default(),
+            },
             own: self.own.clone(),
             firewall: Firewall { masquerade, forward: if self.forward { Forward::Accept } else { Forward::Untouched } },
             routes: if self.nexthop_objects { RouteStyle::Objects } else { RouteStyle::Gateways },

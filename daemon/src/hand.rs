@@ -9,6 +9,7 @@ use kernel::notices::Notices;
 use kernel::wireguard::Session;
 
 use crate::config::{Instance, InterfaceWish};
+use crate::host_settings::HostSettings;
 use crate::reconcile::{Kernel, WantedUplink};
 use crate::tunnel_keys::{KeySettings, TunnelKeys};
 use crate::uplink::{self, Facts};
@@ -18,6 +19,7 @@ pub struct Hand {
     kernel: kernel::Hand,
     wish: InterfaceWish,
     keys: KeySettings,
+    settings: HostSettings,
 }
 
 impl Hand {
@@ -25,8 +27,8 @@ impl Hand {
     ///
     /// # Errors
     /// One sentence: the kernel could not be spoken to.
-    pub fn open(wish: InterfaceWish, keys: KeySettings) -> Result<Hand, kernel::Error> {
-        Ok(Hand { kernel: kernel::Hand::open()?, wish, keys })
+    pub fn open(wish: InterfaceWish, keys: KeySettings, settings: HostSettings) -> Result<Hand, kernel::Error> {
+        Ok(Hand { kernel: kernel::Hand::open()?, wish, keys, settings })
     }
 
     /// What the kernel says of itself from now on, our own changes excepted.
@@ -76,7 +78,8 @@ impl Kernel for Hand {
         let wish = InterfaceWish { public, ..self.wish.clone() };
         let uplink = uplink::choose(&wish, facts, &wanted.families).map_err(|error| error.to_string())?;
         let on_link = kernel::inventory::on_link(uplink.link, &wanted.pods).map_err(|error| error.to_string())?;
-        Ok(Uplink { on_link, ..uplink })
+        let settings = self.settings.wanted(&uplink, &wanted.families, &inventory);
+        Ok(Uplink { on_link, settings, ..uplink })
     }
 
     fn gates(&mut self, scope: &Scope) -> Vec<String> {

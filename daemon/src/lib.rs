@@ -12,6 +12,7 @@ pub mod extension;
 pub mod file_notices;
 pub mod files;
 pub mod hand;
+pub mod host_settings;
 pub mod http;
 pub mod identity;
 pub mod installation;

@@ -180,7 +180,7 @@ struct Daemon {
 
 impl Daemon {
     fn new(settings: &Settings) -> Result<(Daemon, mpsc::Receiver<Vec<Notice>>), RunError> {
-        let mut kernel = Hand::open(settings.interface.clone(), settings.keys.clone())?;
+        let mut kernel = Hand::open(settings.interface.clone(), settings.keys.clone(), settings.store.host_settings())?;
         let table = Chosen::new(settings.instance.clone())?;
         let notices = kernel.notices(&table.instance)?;
         let remote = notices.remote();

@@ -3,6 +3,7 @@
 //! Pure; what the uplink reaches without a gateway is read by `hand`. Where flannel ends the process because nothing was found, [`choose`] says what it looked for and what there is;
 //! the daemon waits and asks again when links or addresses change.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -164,7 +165,14 @@ impl<'a> Choice<'a> {
         let local = Stack::from_options(local[0], local[1]).ok_or("no family is in use")?;
         let wished = |family| self.wish.public.as_ref().and_then(|public| public.get(family)).copied();
         let public = local.map(|family, address| wished(family).unwrap_or(*address));
-        Ok(Uplink { link: link.name, mtu: link.mtu, local, public, on_link: OnLink::default() })
+        Ok(Uplink {
+            link: link.name,
+            mtu: link.mtu,
+            local,
+            public,
+            on_link: OnLink::default(),
+            settings: BTreeMap::new(),
+        })
     }
 }
 

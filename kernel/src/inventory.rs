@@ -89,7 +89,12 @@ pub struct DefaultRoute {
     pub gateway: Option<IpAddr>,
     /// The smaller, the better.
     pub metric: u32,
+    /// The kernel has it from a router's advertisement (RFC 4861 section 4.2): `proto ra`.
+    pub learnt: bool,
 }
+
+/// `RTPROT_RA`
+const ADVERTISED: u8 = 9;
 
 /// Reads the facts of the calling thread's network namespace.
 ///
@@ -193,7 +198,8 @@ fn default_routes(socket: &mut Socket, links: &[Interface]) -> Result<Vec<Defaul
             for (index, gateway) in single.into_iter().chain(route::hops(&message)) {
                 let found = links.binary_search_by_key(&index, |link| link.index).ok().map(|at| &links[at]);
                 if let Some(link) = found.filter(|link| !link.loopback) {
-                    routes.push(DefaultRoute { family, link: link.name, gateway, metric: entry.key.metric });
+                    let (metric, learnt) = (entry.key.metric, entry.protocol == ADVERTISED);
+                    routes.push(DefaultRoute { family, link: link.name, gateway, metric, learnt });
                 }
             }
         }

@@ -158,7 +158,14 @@ pub fn lease(node: &str, number: u8) -> Lease {
 pub fn uplink() -> Uplink {
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
     let local = Stack::Dual { v4: address("192.0.2.1"), v6: address("2001:db8::1") };
-    Uplink { link: link("eth0"), mtu: 1500, local, public: local, on_link: Default::default() }
+    Uplink {
+        link: link("eth0"),
+        mtu: 1500,
+        local,
+        public: local,
+        on_link: Default::default(),
+        settings: Default::default(),
+    }
 }
 
 /// A link's name.

@@ -15,6 +15,7 @@ use ipam::{NodeName, Stack};
 
 use super::kube::{AnnotationPrefix, ApiUrl};
 use super::pattern::Pattern;
+use crate::host_settings::HostSettings;
 use crate::installation::InstallationSettings;
 use crate::secret::Secret;
 use crate::store::kubernetes;
@@ -267,5 +268,13 @@ impl StoreSettings {
     /// Whether the store assigns subnets by itself; else nodes take them.
     pub fn assigns(&self) -> bool {
         matches!(self, StoreSettings::Kubernetes(_))
+    }
+
+    /// What is asked of the host: where there are services, pods of one bridge may be each other's.
+    pub fn host_settings(&self) -> HostSettings {
+        match self {
+            StoreSettings::Kubernetes(_) => HostSettings::RoutersAndBridges,
+            StoreSettings::Directory { .. } | StoreSettings::Etcd(_) => HostSettings::Routers,
+        }
     }
 }

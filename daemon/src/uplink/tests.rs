@@ -46,7 +46,7 @@ fn interface(index: u32, link: &str, addresses: &[&str]) -> Interface {
 }
 
 fn default_route(family: Family, link: &str, metric: u32) -> DefaultRoute {
-    DefaultRoute { family, link: name(link), gateway: None, metric }
+    DefaultRoute { family, link: name(link), gateway: None, metric, learnt: false }
 }
 
 /// lo, two dual-stack interfaces, one with IPv4 alone, one without any, a tunnel of ours that a restart finds.

@@ -161,7 +161,14 @@ fn cluster(backend: &Backend, (link, mtu): (LinkName, u32), own: &Lease) -> Opti
     Some(Cluster {
         networks,
         backend,
-        uplink: Uplink { link, mtu, local, public: local, on_link: [].into_iter().collect() },
+        uplink: Uplink {
+            link,
+            mtu,
+            local,
+            public: local,
+            on_link: [].into_iter().collect(),
+            settings: Default::default(),
+        },
         own: own.clone(),
         firewall: Firewall { masquerade: Masquerade::Off, forward: Forward::Untouched },
         routes: RouteStyle::Gateways,

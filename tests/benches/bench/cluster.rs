@@ -67,7 +67,14 @@ pub fn desired_by(
     let cluster = Cluster {
         networks,
         backend: backend.clone(),
-        uplink: Uplink { link, mtu: 1500, local: Stack::V4(local), public: Stack::V4(local), on_link },
+        uplink: Uplink {
+            link,
+            mtu: 1500,
+            local: Stack::V4(local),
+            public: Stack::V4(local),
+            on_link,
+            settings: Default::default(),
+        },
         own,
         firewall: Firewall { masquerade: Masquerade::FullyRandom, forward: Forward::Accept },
         routes,

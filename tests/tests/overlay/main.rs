@@ -19,6 +19,7 @@ mod foreign;
 mod garbage;
 mod gates;
 mod host_gw;
+mod host_settings;
 mod interface;
 mod ipip;
 mod masquerade;

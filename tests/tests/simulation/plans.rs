@@ -66,6 +66,7 @@ impl Moment {
             local,
             public: local,
             on_link: Default::default(),
+            settings: Default::default(),
         }
     }
 

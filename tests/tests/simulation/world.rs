@@ -191,7 +191,14 @@ impl Machine {
         let link = LinkName::new("eth0").expect("a name");
         let local = addresses(i * 10);
         let on_link = ["192.0.2.0/24", "2001:db8::/64"].map(|net| net.parse::<ipnet::IpNet>().expect("a prefix"));
-        let uplink = Uplink { link, mtu: 1500, local, public: local, on_link: on_link.into_iter().collect() };
+        let uplink = Uplink {
+            link,
+            mtu: 1500,
+            local,
+            public: local,
+            on_link: on_link.into_iter().collect(),
+            settings: Default::default(),
+        };
         let untouched = foreign();
         let name = NodeName::new(&format!("n{i}")).expect("a name");
         let kernel = ModelKernel::new(uplink, untouched.clone(), seed);
