@@ -34,6 +34,7 @@ mod shell;
 pub mod text;
 mod tidings;
 pub mod trial;
+mod unnumbered;
 pub mod views;
 pub mod wish;
 

@@ -66,6 +66,18 @@ impl Receiver {
         Ok(Receiver { socket: socket.into() })
     }
 
+    /// Hears with a socket of IPv6 that is somebody else's making.
+    pub(crate) fn with(socket: OwnedFd) -> io::Result<Receiver> {
+        set(&socket, (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO), 1)?;
+        set(&socket, (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT), 1)?;
+        Ok(Receiver { socket: socket.into() })
+    }
+
+    /// Sends with the same socket.
+    pub(crate) fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.socket.send_to(bytes, to).map(drop)
+    }
+
     /// Takes what has come, at most one call's worth, without waiting: how many there were. Of one longer than [`Inbox`] keeps the end is
     /// missing.
     ///

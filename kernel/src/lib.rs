@@ -24,6 +24,7 @@ pub mod offload;
 pub mod pod;
 pub mod proxy;
 pub mod relay;
+pub mod routers;
 pub mod shaping;
 pub mod sysctl;
 pub mod tag;

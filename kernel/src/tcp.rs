@@ -223,7 +223,8 @@ struct AoDel {
     flags: u8,
 }
 
-fn set<T>(socket: BorrowedFd<'_>, (level, name): (i32, i32), value: &T) -> io::Result<()> {
+/// setsockopt(2) with a plain value.
+pub(crate) fn set<T>(socket: BorrowedFd<'_>, (level, name): (i32, i32), value: &T) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<T>()).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the descriptor is open as long as it is borrowed, `value` is a value of `length` octets that is only read, and setsockopt keeps
     // no pointer to it.

@@ -35,6 +35,8 @@ impl Addresses {
             None => has(link, own),
         });
         let v4 = link.and_then(|link| link.addresses.iter().find_map(global_v4)).or_else(|| {
+            // Whoever has no numbers on the link is reached by its link-local address, which such peers agree upon (RFC 8950).
+            named.is_none().then_some(())?;
             // An address of the host itself, as nodes of a fabric without numbers have it.
             let of_host = self.links.iter().filter(|link| link.loopback).flat_map(|link| &link.addresses);
             of_host.into_iter().find_map(global_v4)
@@ -63,6 +65,16 @@ impl Addresses {
     pub fn index(&mut self, name: LinkName) -> Option<u32> {
         self.read();
         self.links.iter().find(|link| link.name == name).map(|link| link.index)
+    }
+
+    /// Reads the node's links anew.
+    pub fn refresh(&mut self) {
+        self.read();
+    }
+
+    /// The index of a link as it was last read.
+    pub fn known_index(&self, name: LinkName) -> Option<u32> {
+        self.links.iter().find(|link| link.name == name && link.up).map(|link| link.index)
     }
 
     fn has(&self, address: IpAddr) -> bool {

@@ -54,6 +54,7 @@ impl Ground {
         self.with(|shell, now| {
             shell.wish_for(wish, now);
             self.take_connections(shell);
+            self.seek_neighbours(shell);
         });
     }
 
@@ -76,6 +77,7 @@ impl Ground {
             shell.listen(&wish);
             shell.forget_guests(now);
             self.take_connections(shell);
+            self.seek_neighbours(shell);
         });
     }
 

@@ -100,6 +100,9 @@ impl Shell {
     /// Whose a connection is; `None` for one that is to be closed.
     fn admit(&mut self, stream: &TcpStream, remote: SocketAddr, now: Duration) -> Option<PeerId> {
         let link = self.link_of(remote);
+        if let (Some(link), IpAddr::V6(address)) = (link, remote.ip()) {
+            self.discover(link, address, now);
+        }
         let id = match self.roster.at(remote, link) {
             Some(id) => id,
             None => match self.stranger(remote, now) {
@@ -111,7 +114,7 @@ impl Shell {
             },
         };
         let local = stream.local_addr().ok()?.ip();
-        let seat = self.roster.seat(id)?;
+        let seat = self.roster.seat(id).filter(|seat| seat.address == Some(remote.ip()))?;
         let elsewhere = matches!(seat.neighbour.place, Place::Address { local: Some(wanted), .. } if wanted != local);
         if elsewhere || seat.locked.is_some() || self.waits_for_path(id) || !self.speaker.may_accept(id, now) {
             tracing::debug!("a BGP connection from {remote} was closed: it is not its time");

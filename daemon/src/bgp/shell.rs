@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use bgp::machine::collision::Side;
 use bgp::rib::{Change, Chunk, PeerId, Settings};
-use bgp::speaker::{Output, PeerConfig, Readiness, Speaker, StrictBfd};
+use bgp::speaker::{Output, Readiness, Speaker};
 use bgp::wire::notification::{cease, code};
 use bgp::wire::{Family, Nlri, Notification};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::addresses::Addresses;
 use super::connection::Written;
 use super::keys::Keys;
 use super::leaving::Leaving;
 use super::listener::Listener;
-use super::liveness::Strictness;
 use super::roster::{Roster, Stranger, member};
 use super::settling::Settling;
 use super::tidings::Tidings;
@@ -44,6 +44,8 @@ pub(super) struct Shell {
     /// Ranges that have been said to be full.
     pub full: HashSet<IpNet>,
     pub leaving: Option<Leaving>,
+    /// Who looks for peers on links.
+    pub seeker: Option<JoinHandle<()>>,
     pub tidings: Tidings,
     pub settling: Settling,
     pub watchers: Vec<mpsc::Sender<Happening>>,
@@ -85,6 +87,7 @@ impl Shell {
             deaf: HashMap::new(),
             full: HashSet::new(),
             leaving: None,
+            seeker: None,
             tidings,
             settling: Settling::default(),
             watchers: Vec::new(),
@@ -197,14 +200,7 @@ impl Shell {
         let seat = self.roster.seat(id)?;
         self.tidings.place(id, seat.link());
         // One on a link is waited for until its advertisement says where it is.
-        if let Some(address) = seat.address {
-            let strict = seat.neighbour.liveness.is_some_and(|liveness| liveness.strictness == Strictness::Strict);
-            let strict_bfd = if strict { StrictBfd::Offered } else { StrictBfd::No };
-            let session = PeerConfig { address, strict_bfd, ..seat.neighbour.session.clone() };
-            self.authenticate(id);
-            self.speaker.add_peer(id, session, now);
-            self.keep_away(id, now);
-        }
+        self.begin(id, now);
         Some(id)
     }
 

@@ -86,11 +86,15 @@ fn hops(count: u8) -> NonZeroU8 {
 impl Speaker {
     /// One without neighbours, that listens and announces two prefixes.
     fn start(node: &Node) -> Result<Speaker> {
-        let router_id = v4(node);
+        Speaker::start_as(node, (65001, v4(node).octets(), [OURS, OURS_TOO]))
+    }
+
+    fn start_as(node: &Node, (asn, router_id, prefixes): (u32, [u8; 4], [&str; 2])) -> Result<Speaker> {
+        let router_id = Ipv4Addr::from(router_id);
         let listen = ["0.0.0.0:179", "[::]:179"].map(|text| text.parse::<SocketAddr>().unwrap()).to_vec();
-        let announced = [OURS, OURS_TOO].map(|net| (net.parse().unwrap(), Announcement::default())).into();
+        let announced = prefixes.map(|net| (net.parse().unwrap(), Announcement::default())).into();
         let wish = Wish {
-            asn: 65001,
+            asn,
             router_id,
             cluster: router_id,
             listen,

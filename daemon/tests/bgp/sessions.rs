@@ -1,12 +1,16 @@
 //! Sessions with BIRD: routes both ways, neighbours added and taken away, keys, distance, words at the end.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::Result;
+use backends::state::LinkName;
+use bgp::speaker::RemoteAs;
+use bgp::wire::terms::NextHops;
 use netns_harness::Lab;
 use towpathd::bgp::liveness::{BfdNews, BfdSettings, BfdState, Liveness, Strictness};
 use towpathd::bgp::question::Question;
-use towpathd::bgp::wish::{Authentication, Distance};
+use towpathd::bgp::wish::{Authentication, Distance, Place};
 
 use crate::bird::{Bird, THEIRS};
 use crate::{OURS, OURS_TOO, Speaker, hops, neighbour, v4, v6};
@@ -147,5 +151,29 @@ fn a_strict_session_waits_for_bfd_and_ends_with_it() -> Result<()> {
     speaker.until("its end", |it| {
         it.peer("bird").and_then(|peer| peer.trouble).is_some_and(|why| why.contains("the path is down"))
     })?;
+    Ok(())
+}
+
+#[test]
+fn neighbours_without_addresses_find_each_other_on_their_link_and_lead_there_in_both_families() -> Result<()> {
+    let lab = Lab::new("shelllink")?;
+    let (us, them) = (lab.node("us")?, lab.node("them")?);
+    for node in [&us, &them] {
+        node.namespace().run(["ip", "address", "flush", "dev", "eth0", "scope", "global"])?;
+    }
+    let mut one = Speaker::start_as(&us, (65001, [10, 0, 0, 1], ["10.71.0.0/16", "2001:db8:71::/48"]))?;
+    let mut two = Speaker::start_as(&them, (65002, [10, 0, 0, 2], ["10.72.0.0/16", "2001:db8:72::/48"]))?;
+    let link = LinkName::new("eth0")?;
+    let mut there = neighbour(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    there.place = Place::Link(link);
+    there.session.remote_as = RemoteAs::External;
+    there.session.families.iter_mut().for_each(|family| family.next_hops = NextHops::AlsoIpv6);
+    one.want("there", there.clone());
+    two.want("there", there);
+    one.until("their routes", |it| it.knows("10.72.0.0/16") && it.knows("2001:db8:72::/48"))?;
+    two.until("our routes", |it| it.knows("10.71.0.0/16") && it.knows("2001:db8:71::/48"))?;
+    for hops in one.learnt.values() {
+        assert!(hops.iter().all(|hop| hop.link == Some(link) && hop.address.is_ipv6()), "{hops:?}");
+    }
     Ok(())
 }
