@@ -84,6 +84,8 @@ pub struct Record {
     pub gates: Vec<String>,
     /// What is wrong with the plugin and the configuration that the container runtime is given: one sentence each.
     pub installation: Vec<String>,
+    /// Why BGP peers that this node needs are not up: one sentence each.
+    pub missing_peers: Vec<String>,
     /// What cannot be written to disk now: one sentence each.
     pub unwritten: BTreeMap<LocalFile, String>,
 }

@@ -6,6 +6,7 @@
 mod encryption;
 mod readiness;
 mod rollout;
+mod speaker;
 mod text;
 
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ use crate::record::Record;
 pub use encryption::SessionStatus;
 pub use readiness::Readiness;
 pub use rollout::RolloutStatus;
+pub use speaker::SpeakerStatus;
 
 /// What a daemon knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,6 +54,8 @@ pub struct Status {
     pub tx_checksum: Option<ChecksumStatus>,
     /// How far a change of the backend is: one sentence, while there is one. `towpathctl rollout status` says more.
     pub rollout: Option<String>,
+    /// BGP, where there are peers.
+    pub bgp: Option<SpeakerStatus>,
     /// What was done to the kernel.
     pub kernel: KernelStatus,
     /// The other nodes, by name.
@@ -232,6 +236,7 @@ impl Status {
                 reason,
             }),
             rollout: RolloutStatus::new(reconciler, clock).sentence(),
+            bgp: None,
             kernel: KernelStatus::new(record, clock),
             peers: peers(node, record),
             faults: faults(node, record),

@@ -81,7 +81,7 @@ async fn talk(mut client: UnixStream, ears: &Ears, answers: &Semaphore) -> io::R
     let _turn = answers.acquire().await.map_err(io::Error::other)?;
     let reply = match line {
         Ok(Ok(line)) => match Request::parse(&line) {
-            Ok(request) => request.answer(&ears.asks).await,
+            Ok(request) => request.answer(ears).await,
             Err(reason) => Reply::error(reason),
         },
         Ok(Err(error)) => return Err(error),

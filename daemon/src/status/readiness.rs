@@ -34,6 +34,7 @@ impl Readiness {
         readiness.reasons.extend(node.unprepared());
         readiness.weigh_kernel(record);
         readiness.weigh_files(record);
+        readiness.reasons.extend(record.missing_peers.iter().cloned());
         readiness.ready = readiness.reasons.is_empty();
         readiness
     }

@@ -30,6 +30,10 @@ impl fmt::Display for Status {
             line(f, "checksums", format_args!("offload {} ({}): {}", it.offload, it.setting, it.reason))
         })?;
         self.rollout.iter().try_for_each(|rollout| line(f, "rollout", rollout))?;
+        if let Some(bgp) = &self.bgp {
+            line(f, "bgp", bgp)?;
+            list(f, bgp.matters.iter().map(|matter| format!("- {matter}")))?;
+        }
         self.kernel.fmt(f)?;
         self.fmt_peers(f)
     }

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::mpsc;
 
-use crate::ask::{Answer, Ask, Question, ask};
+use crate::ask::{Answer, Ears, Question, ask};
 use crate::bgp::asked::Asked;
+use crate::status::SpeakerStatus;
 
 /// `{"ask":"explain","address":"10.244.3.7","output":"json"}`
 #[derive(Debug, Deserialize)]
@@ -54,13 +54,17 @@ impl Request {
     }
 
     /// Asks the run loop.
-    pub async fn answer(&self, asks: &mpsc::Sender<Ask>) -> Reply {
+    pub async fn answer(&self, ears: &Ears) -> Reply {
         let question = match self.question() {
             Ok(question) => question,
             Err(reason) => return Reply::error(reason),
         };
         let output = self.output;
-        match ask(asks, question).await {
+        let mut answered = ask(&ears.asks, question).await;
+        if let Ok(Answer::Status(status)) = &mut answered {
+            status.bgp = SpeakerStatus::new(&ears.peers_of_bgp().await);
+        }
+        match answered {
             Ok(Answer::Probing(Ok(probing))) => match probing.wait().await {
                 Ok(probed) => Reply::of(&probed, &probed, output, u8::from(!probed.tried)),
                 Err(reason) => Reply::error(reason),
