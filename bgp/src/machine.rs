@@ -271,6 +271,10 @@ impl Machine {
         for action in row.actions {
             self.own(*action, now);
         }
+        // Whoever starts sooner waits no longer.
+        if self.state == State::Idle && row.next != State::Idle {
+            self.timers.idle_hold = None;
+        }
         if row.next == State::Idle && self.state != State::Idle {
             let idle_hold = self.timers.idle_hold;
             self.timers = Timers { idle_hold, ..Timers::default() };

@@ -129,6 +129,15 @@ impl Speaker {
         });
     }
 
+    /// BFD says that it is up: whoever waited for it tries at once. A peer that is stopped stays so.
+    pub fn path_up(&mut self, id: PeerId, now: Duration) {
+        self.with(id, now, |speaker, peer| {
+            if peer.wanted && peer.established().is_none() {
+                speaker.start(id, peer, now);
+            }
+        });
+    }
+
     /// Our own routes are complete: peers are told them, and then that these were all.
     pub fn complete(&mut self, now: Duration) {
         self.readiness = Readiness::Complete;

@@ -51,7 +51,7 @@ use tokio::time::{Instant, sleep_until};
 
 use ground::Ground;
 use learnt::{Learnt, Missing};
-use liveness::BfdEnd;
+use liveness::{BfdEnd, BfdPaths};
 use question::Question;
 use tidings::Tidings;
 use wish::Wish;
@@ -131,7 +131,10 @@ async fn speak(mut end: SpeakerEnd, mut bfd: BfdEnd) {
                 }
                 tidings = ground.with(|shell, now| shell.end(now));
             }
-            None => tidings.tell(),
+            None => {
+                bfd.paths.send_replace(BfdPaths::new());
+                tidings.tell();
+            }
         }
         // Whoever asks meanwhile is told by silence that there is no speaker.
         while end.wish.borrow().is_none() {
@@ -161,7 +164,7 @@ async fn live(ground: &Rc<Ground>, wish: Arc<Wish>, (end, bfd): (&mut SpeakerEnd
     let identity = |wish: &Wish| (wish.asn, wish.router_id, wish.cluster, wish.preferences);
     let who = identity(&wish);
     ground.wish_for(&wish);
-    ground.watch_paths(&bfd.paths);
+    ground.begin_watching(&bfd.paths);
     let mut housekeeping = Instant::now() + HOUSEKEEPING;
     loop {
         let due = ground.look(|shell| shell.due()).map_or(housekeeping, |due| housekeeping.min(due.into()));

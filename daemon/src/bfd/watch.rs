@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use bgp::bfd::{Change, Diagnostic, Output, Path, SessionId, Sessions, Settings};
+use bgp::bfd::{Change, Diagnostic, Output, Path, SessionId, Sessions, Settings, State};
 use tokio::time::Instant;
 
 use super::news::News;
@@ -40,7 +40,8 @@ impl Watch {
         }
     }
 
-    /// These paths are to be watched, and no others. Those that are already go on.
+    /// These paths are to be watched, and no others. Those that are already go on; that they are up is told again, for whoever asks may have
+    /// forgotten.
     pub fn want(&mut self, paths: &BfdPaths) {
         let now = self.begun.elapsed();
         let gone: Vec<BfdKey> = self.watched.keys().filter(|key| !paths.contains_key(key)).copied().collect();
@@ -55,10 +56,14 @@ impl Watch {
         self.receivers.want(&ports);
         for (key, settings) in paths {
             match self.watched.get_mut(key) {
-                Some((_, before)) if before == settings => {}
                 Some((id, before)) => {
-                    *before = *settings;
-                    self.sessions.configure(*id, meant(settings), now);
+                    if before != settings {
+                        *before = *settings;
+                        self.sessions.configure(*id, meant(settings), now);
+                    }
+                    let status = self.sessions.status(*id).filter(|status| status.state == State::Up);
+                    let again = status.map(|status| news(*key, Change::Up, status.detection));
+                    again.into_iter().for_each(|news| self.news.add(news));
                 }
                 None => {
                     // Which number a link has is known when it is sent by; 0 is none's.
@@ -113,7 +118,7 @@ impl Watch {
                 Output::Changed(id, change) => {
                     let Some((key, _)) = self.senders.get(&id) else { continue };
                     let detection = self.sessions.status(id).and_then(|status| status.detection);
-                    self.news.add(BfdNews { key: *key, state: state(change), reason: reason(change, detection) });
+                    self.news.add(news(*key, change, detection));
                 }
             }
         }
@@ -126,6 +131,10 @@ fn meant(settings: &BfdSettings) -> Settings {
         NonZeroU32::new(u32::try_from(time.as_micros()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN)
     };
     Settings { transmit_us: us(settings.transmit), receive_us: us(settings.receive), multiplier: settings.multiplier }
+}
+
+fn news(key: BfdKey, change: Change, detection: Option<Duration>) -> BfdNews {
+    BfdNews { key, state: state(change), reason: reason(change, detection) }
 }
 
 fn state(change: Change) -> BfdState {

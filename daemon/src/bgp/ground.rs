@@ -58,9 +58,15 @@ impl Ground {
         });
     }
 
+    /// Says which paths BFD is to watch, from now on: it answers which of them are up already.
+    pub fn begin_watching(&self, wanted: &watch::Sender<BfdPaths>) {
+        wanted.send_replace(self.look(Shell::paths));
+    }
+
     /// Says which paths BFD is to watch, if they are others than before.
     pub fn watch_paths(&self, wanted: &watch::Sender<BfdPaths>) {
         let paths = self.look(Shell::paths);
+        self.shell.borrow_mut().forget_paths(&paths);
         wanted.send_if_modified(|known| {
             *known != paths && {
                 *known = paths;

@@ -15,7 +15,7 @@ impl Shell {
     pub(super) fn waits_for_path(&self, id: PeerId) -> bool {
         let strict = |seat: &Seat| {
             seat.neighbour.liveness.is_some_and(|liveness| liveness.strictness == Strictness::Strict)
-                && seat.path != Some(BfdState::Up)
+                && key(seat).and_then(|key| self.heard_paths.get(&key)) != Some(&BfdState::Up)
         };
         self.roster.seat(id).is_some_and(strict)
     }
@@ -26,13 +26,18 @@ impl Shell {
         self.roster.seats().filter_map(|(_, seat)| path(seat)).collect()
     }
 
+    /// These alone are watched: what is known of others is true no longer. Of those that stay BFD says again which are up.
+    pub(super) fn forget_paths(&mut self, watched: &BfdPaths) {
+        self.heard_paths.retain(|key, _| watched.contains_key(key));
+    }
+
     /// BFD says how a path is.
     pub(super) fn hear_of_path(&mut self, news: BfdNews, now: Duration) {
+        let before = self.heard_paths.insert(news.key, news.state);
         let concerned: Vec<PeerId> =
             self.roster.seats().filter(|(_, seat)| key(seat) == Some(news.key)).map(|(id, _)| id).collect();
         for id in concerned {
-            let Some(seat) = self.roster.seat_mut(id) else { continue };
-            let before = seat.path.replace(news.state);
+            let Some(seat) = self.roster.seat(id) else { continue };
             match (before, news.state) {
                 // Only what was up has failed; what was never up is no reason to end what is (RFC 5882 section 4.3).
                 (Some(BfdState::Up), BfdState::Down) => {
@@ -42,7 +47,7 @@ impl Shell {
                 (_, BfdState::Up) if before != Some(BfdState::Up) => {
                     tracing::info!("BFD says that the path to {} is up", seat.label());
                     // Whoever waited for it waits no longer.
-                    self.speaker.resume(id, now);
+                    self.speaker.path_up(id, now);
                 }
                 _ => {}
             }
@@ -61,11 +66,12 @@ fn key(seat: &Seat) -> Option<BfdKey> {
         Place::Address { local, .. } => local.unwrap_or(any),
         Place::Link(_) => any,
     };
-    let far = |hops: u8| BfdHops::Multi { least_ttl: u8::MAX - (hops - 1) };
     let hops = match seat.neighbour.distance {
         Distance::Direct => BfdHops::Single,
         Distance::Secured(hops) if hops.get() == 1 => BfdHops::Single,
-        Distance::Secured(hops) | Distance::Multihop(hops) => far(hops.get()),
+        Distance::Secured(hops) => BfdHops::Multi { least_ttl: u8::MAX - (hops.get() - 1) },
+        // Who is not asked to send with 255 may not: BIRD sends with 64.
+        Distance::Multihop(_) => BfdHops::Multi { least_ttl: 1 },
     };
     Some(BfdKey { local, remote, link: seat.link(), hops })
 }

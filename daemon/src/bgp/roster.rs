@@ -14,7 +14,6 @@ use ipnet::IpNet;
 use tokio::task::AbortHandle;
 
 use super::connection::Connection;
-use super::liveness::BfdState;
 use super::views::TrafficView;
 use super::wish::{Neighbour, NeighbourName, Origin, Place, Range};
 
@@ -36,8 +35,6 @@ pub(super) struct Seat {
     pub trouble: Option<String>,
     /// Why there must be none for now: a key that cannot be had.
     pub locked: Option<String>,
-    /// What BFD says of the path, if it was asked.
-    pub path: Option<BfdState>,
     /// Whether the session was up when last heard of.
     pub up: bool,
 }
@@ -56,18 +53,7 @@ impl Seat {
             Place::Link(_) => None,
         };
         let (connections, traffic) = ([None, None], TrafficView::default());
-        Seat {
-            name,
-            neighbour,
-            address,
-            connections,
-            attempt: None,
-            traffic,
-            trouble: None,
-            locked: None,
-            path: None,
-            up: false,
-        }
+        Seat { name, neighbour, address, connections, attempt: None, traffic, trouble: None, locked: None, up: false }
     }
 
     /// What is open to it on a side.

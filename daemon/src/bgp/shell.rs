@@ -21,6 +21,7 @@ use super::connection::Written;
 use super::keys::Keys;
 use super::leaving::Leaving;
 use super::listener::Listener;
+use super::liveness::{BfdKey, BfdState};
 use super::roster::{Roster, Stranger, member};
 use super::settling::Settling;
 use super::tidings::Tidings;
@@ -49,6 +50,8 @@ pub(super) struct Shell {
     pub tidings: Tidings,
     pub settling: Settling,
     pub watchers: Vec<mpsc::Sender<Happening>>,
+    /// What BFD said last of the paths that it watches.
+    pub heard_paths: BTreeMap<BfdKey, BfdState>,
     pub buffer: Vec<u8>,
     pub begun: Instant,
     /// Bytes that came since routes were last decided.
@@ -91,6 +94,7 @@ impl Shell {
             tidings,
             settling: Settling::default(),
             watchers: Vec::new(),
+            heard_paths: BTreeMap::new(),
             buffer: vec![0; READ_BYTES],
             begun: Instant::now(),
             fresh: 0,

@@ -214,6 +214,25 @@ fn bfd_down_ends_it_at_once_and_nothing_is_kept_of_it() {
 }
 
 #[test]
+fn bfd_up_starts_at_once_who_waits_and_nobody_who_is_stopped() {
+    let mut world = World::new(|_, _| ());
+    world.reachable = false;
+    world.pass(secs(1));
+    let now = world.now;
+    world.reachable = true;
+    world.speakers[0].path_up(PEER, now);
+    world.run();
+    assert!(world.established(), "without the pause for who did not answer");
+    world.pass(secs(200));
+    assert_eq!(world.speakers[0].status(PEER).unwrap().flaps, 0, "nor does the pause end what has begun meanwhile");
+    let now = world.now;
+    world.speakers[0].stop(PEER, Notification::cease(cease::SHUTDOWN, ""), now);
+    world.speakers[0].path_up(PEER, now);
+    world.pass(secs(60));
+    assert!(!world.established());
+}
+
+#[test]
 fn a_peer_that_goes_takes_nothing_of_others_with_it() {
     let mut world = World::new(|_, _| ());
     world.originate(0, &[FOUR]);
