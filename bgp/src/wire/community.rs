@@ -60,6 +60,20 @@ impl ExtendedCommunity {
     /// VXLAN as encapsulation of an EVPN route (RFC 8365 section 5.1.2.1).
     pub const VXLAN: ExtendedCommunity = ExtendedCommunity([0x03, 0x0c, 0, 0, 0, 0, 0, 8]);
 
+    /// The MAC of the router behind a VTEP (RFC 9135 section 8.1).
+    pub fn routers_mac(mac: [u8; 6]) -> ExtendedCommunity {
+        let [a, b, c, d, e, f] = mac;
+        ExtendedCommunity([0x06, 0x03, a, b, c, d, e, f])
+    }
+
+    /// The router's MAC, if it says one.
+    pub fn as_routers_mac(self) -> Option<[u8; 6]> {
+        match self.0 {
+            [0x06, 0x03, a, b, c, d, e, f] => Some([a, b, c, d, e, f]),
+            _ => None,
+        }
+    }
+
     /// Whether an AS may hand it on to the next (RFC 4360 section 2, the T bit).
     pub fn is_transitive(self) -> bool {
         let [kind, ..] = self.0;
