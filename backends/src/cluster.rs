@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use crate::bgp::{self, BgpSettings};
 use crate::extension::{self, ExtensionSettings};
 use crate::ipip::{self, IpipSettings};
-use crate::masquerade::{self, Exceptions, Firewall, TowardsNodes};
+use crate::masquerade::{self, Exceptions, Firewall, Segments, TowardsNodes};
 use crate::on_link::OnLink;
 use crate::ruleset::Ruleset;
 use crate::state::{KernelState, LinkName, Route, RouteKey, Tag, Via};
@@ -194,6 +194,8 @@ pub struct Cluster {
     pub unclaimed: UnclaimedAddresses,
     /// Whose packets are masqueraded otherwise.
     pub exceptions: Exceptions,
+    /// Whether connections' segment sizes are cut.
+    pub segments: Segments,
     /// The older ways, while the backend is being changed.
     pub ways: Option<Box<Ways>>,
 }

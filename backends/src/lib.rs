@@ -19,6 +19,7 @@ pub mod on_link;
 pub mod plan;
 pub mod render;
 pub mod rollout;
+pub mod room;
 pub mod ruleset;
 pub mod state;
 pub mod sum;

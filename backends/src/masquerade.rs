@@ -1,5 +1,5 @@
 //! Masquerade and forwarding: what our nftables table must say. Flannel's six rules by meaning (its iptables mode, where its
-//! two modes differ), what users ask for beside them ([`Exceptions`]), forward rules, and the tunnel's outer packets kept out of
+//! two modes differ), what users ask for beside them ([`Exceptions`]), forward rules, TCP segment sizes ([`Segments`]), and the tunnel's outer packets kept out of
 //! connection tracking and NAT.
 
 use std::net::IpAddr;
@@ -64,6 +64,17 @@ pub enum Forward {
     Accept,
 }
 
+/// Whether the segment size that TCP connections announce is cut to what their way takes (`ClampMSS`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Segments {
+    /// No: pods' interfaces have the right MTU, and so have their connections.
+    #[default]
+    Untouched,
+    /// It is, of connections from and to the cluster's networks, in both directions: for where something else than pods'
+    /// interfaces is wrong.
+    Clamped,
+}
+
 /// The whole table. `nodes` are the addresses of the other nodes, where these matter.
 pub(crate) fn ruleset(cluster: &Cluster, nodes: &[IpNet]) -> Ruleset {
     let mut chains = Vec::new();
@@ -84,10 +95,16 @@ pub(crate) fn ruleset(cluster: &Cluster, nodes: &[IpNet]) -> Ruleset {
         // A protocol is no port: others may tunnel with it on this host, and their firewall may follow their packets' state.
         Backend::Ipip(_) | Backend::HostGw | Backend::Extension(_) | Backend::Alloc => {}
     }
+    let sides = || cluster.networks.values().flat_map(|net| [Match::Source(*net), Match::Destination(*net)]);
+    let mut forward = Vec::new();
+    if cluster.segments == Segments::Clamped {
+        forward.extend(sides().map(|side| rule([side, Match::TcpSyn], Verdict::ClampSegment)));
+    }
     if cluster.firewall.forward == Forward::Accept {
-        let rules = cluster.networks.values().flat_map(|net| [Match::Source(*net), Match::Destination(*net)]);
-        let rules = rules.map(|side| rule([side], Verdict::Accept)).collect();
-        chains.push(Chain { kind: ChainKind::Forward, rules });
+        forward.extend(sides().map(|side| rule([side], Verdict::Accept)));
+    }
+    if !forward.is_empty() {
+        chains.push(Chain { kind: ChainKind::Forward, rules: forward });
     }
     let masquerade = match cluster.firewall.masquerade {
         Masquerade::Off => None,

@@ -92,6 +92,8 @@ pub enum Match {
     VxlanNetwork(u32),
     /// `fib daddr type local`
     DestinationLocal,
+    /// `tcp flags syn / syn,rst`: the first packets of a connection, one each way.
+    TcpSyn,
 }
 
 /// What a rule does with a packet.
@@ -111,6 +113,8 @@ pub enum Verdict {
     SourceNatFullyRandom(IpAddr),
     /// `notrack`
     NoTrack,
+    /// `tcp option maxseg size set rt mtu`, what `iptables -j TCPMSS --clamp-mss-to-pmtu` does; the next rules follow.
+    ClampSegment,
     /// A rule that we would never write: its presence makes the tables differ. Never desired.
     Foreign,
 }
@@ -130,6 +134,7 @@ impl fmt::Display for Match {
             Match::UdpSourcePort(port) => write!(f, "udp sport {port}"),
             Match::VxlanNetwork(vni) => write!(f, "@th,96,32 {:#x}", vni << 8),
             Match::DestinationLocal => f.write_str("fib daddr type local"),
+            Match::TcpSyn => f.write_str("tcp flags syn / syn,rst"),
         }
     }
 }
@@ -147,6 +152,7 @@ impl fmt::Display for Verdict {
             Verdict::Masquerade => "masquerade",
             Verdict::MasqueradeFullyRandom => "masquerade fully-random",
             Verdict::NoTrack => "notrack",
+            Verdict::ClampSegment => "tcp option maxseg size set rt mtu",
             Verdict::Foreign => "(not a rule of ours)",
         })
     }

@@ -15,7 +15,7 @@ use backends::diff::diff;
 use backends::extension::ExtensionSettings;
 use backends::ipip::IpipSettings;
 use backends::learnt::{Learnt, NextHop};
-use backends::masquerade::{Exceptions, Firewall, Forward, Masquerade, TowardsNodes};
+use backends::masquerade::{Exceptions, Firewall, Forward, Masquerade, Segments, TowardsNodes};
 use backends::rollout::Position;
 use backends::sum::{Desired, Facts};
 use backends::udp::UdpSettings;
@@ -56,6 +56,8 @@ struct Situation {
     kept_towards_nodes: bool,
     #[serde(default)]
     masquerade_address: Option<Stack<IpAddr>>,
+    #[serde(default)]
+    clamp_segments: bool,
     uplink: (LinkName, u32, Stack<IpAddr>),
     masquerade: String,
     forward: bool,
@@ -145,6 +147,7 @@ impl Situation {
                 nodes: if self.kept_towards_nodes { TowardsNodes::Kept } else { TowardsNodes::Masqueraded },
                 fixed: self.masquerade_address,
             },
+            segments: if self.clamp_segments { Segments::Clamped } else { Segments::Untouched },
             ways: None,
         };
         self.with_ways(cluster)

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use ipam::ledger::{Identifier, Owner};
 use kernel::netns::Netns;
@@ -29,6 +30,7 @@ pub struct Call<'a> {
     /// The host's network namespace.
     pub home: &'a Netns,
     delegated: bool,
+    mtu_from: Option<PathBuf>,
     daemon: OnceCell<Option<SubnetFile>>,
 }
 
@@ -36,13 +38,33 @@ impl<'a> Call<'a> {
     /// A request to a plugin.
     pub fn new(plugin: Plugin, (command, version): (Command, Version), said: Said<'a>) -> Call<'a> {
         let Said { document, environment, home } = said;
-        Call { command, plugin, version, document, environment, home, delegated: false, daemon: OnceCell::new() }
+        Call {
+            command,
+            plugin,
+            version,
+            document,
+            environment,
+            home,
+            delegated: false,
+            mtu_from: None,
+            daemon: OnceCell::new(),
+        }
     }
 
     /// The same request with another configuration, for the plugin that a meta plugin delegates to.
     pub fn delegated<'b>(&'b self, plugin: Plugin, document: &'b Document) -> Call<'b> {
         let said = Said { document, environment: self.environment, home: self.home };
         Call { delegated: true, ..Call::new(plugin, (self.command, self.version), said) }
+    }
+
+    /// The same, told that a meta plugin took the MTU in it from this `subnet.env`.
+    pub fn with_mtu_from(self, subnet_file: Option<PathBuf>) -> Call<'a> {
+        Call { mtu_from: subnet_file, ..self }
+    }
+
+    /// The `subnet.env` that a meta plugin took the MTU from.
+    pub fn mtu_from(&self) -> Option<&Path> {
+        self.mtu_from.as_deref()
     }
 
     /// Whether the configuration was made by a meta plugin.

@@ -96,7 +96,10 @@ fn with(
 ) -> Result<(), Error> {
     let kind = delegate::kind(document)?;
     match Plugin::named(kind) {
-        Some(plugin) => act(plugin.part(), &call.delegated(plugin, document)),
+        Some(plugin) => {
+            let delegated = call.delegated(plugin, document).with_mtu_from(delegate::mtu_from(call.document));
+            act(plugin.part(), &delegated)
+        }
         None => act(&Executed::new("delegate.type", kind)?, &call.delegated(call.plugin, document)),
     }
 }

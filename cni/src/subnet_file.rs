@@ -48,6 +48,8 @@ pub fn awaited<T>(read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
 /// What is said of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetFile {
+    /// Where it is.
+    pub path: PathBuf,
     /// One set for each family, IPv4 first; the gateway is the address that the file gives.
     pub sets: Vec<RangeSet>,
     /// Octets of payload that pods' packets may have.
@@ -94,16 +96,22 @@ impl SubnetFile {
     /// [`Error::NoSubnetFile`] when it is not there (yet); otherwise what is wrong with it.
     pub fn read(path: &Path) -> Result<SubnetFile, Error> {
         match file::read(path, LONGEST) {
-            Ok(octets) => SubnetFile::parse(&String::from_utf8_lossy(&octets))
+            Ok(octets) => SubnetFile::parse(path, &String::from_utf8_lossy(&octets))
                 .map_err(|what| Error::SubnetFile { path: path.to_owned(), what }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoSubnetFile { path: path.to_owned() }),
             Err(source) => Err(Error::File { path: path.to_owned(), source }),
         }
     }
 
-    fn parse(text: &str) -> Result<SubnetFile, String> {
-        let mut file =
-            SubnetFile { sets: Vec::new(), mtu: None, networks: Vec::new(), mode: Mode::default(), masquerade: None };
+    fn parse(path: &Path, text: &str) -> Result<SubnetFile, String> {
+        let mut file = SubnetFile {
+            path: path.to_owned(),
+            sets: Vec::new(),
+            mtu: None,
+            networks: Vec::new(),
+            mode: Mode::default(),
+            masquerade: None,
+        };
         let mut subnets = [None, None];
         for line in text.lines() {
             let Some((key, value)) = line.split_once('=') else { continue };
@@ -152,6 +160,7 @@ mod tests {
     #[test]
     fn flannels_file_gives_subnets_gateways_and_mtu() {
         let file = SubnetFile::parse(
+            Path::new("/s"),
             "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_IPV6_NETWORK=fd00::/48\n\
              FLANNEL_IPV6_SUBNET=fd00:0:0:1::1/64\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
         )
@@ -173,7 +182,7 @@ mod tests {
             ),
             ("FLANNEL_SUBNET=10.1.1.1/24\nFLANNEL_MTU=big", "FLANNEL_MTU is `big`, expected a number of octets"),
         ] {
-            assert_eq!(SubnetFile::parse(text).unwrap_err(), what);
+            assert_eq!(SubnetFile::parse(Path::new("/s"), text).unwrap_err(), what);
         }
     }
 }

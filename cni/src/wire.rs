@@ -143,6 +143,7 @@ fn wanted(
         pod: attachment.ifname,
         pod_mac: mac.unwrap_or(derived),
         mtu: resolved.mtu,
+        group: resolved.group,
     };
     let addresses = given.addresses.iter().map(|address| address.net).collect();
     first.extend(routes(plan, &given, resolved.networks));

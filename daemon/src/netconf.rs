@@ -17,7 +17,7 @@ mod vxlan;
 mod wireguard;
 
 use backends::Backend;
-use backends::masquerade::Exceptions;
+use backends::masquerade::{Exceptions, Segments};
 use ipam::{Family, Pool, Stack};
 use ipnet::IpNet;
 
@@ -39,6 +39,8 @@ pub struct Network {
     pub exceptions: Exceptions,
     /// Which routes BGP peers are told and which are taken from them, by name.
     pub policies: Policies,
+    /// Whether connections' segment sizes are cut (`ClampMSS`).
+    pub segments: Segments,
     /// What was read and looks wrong but harms nothing: one sentence each.
     pub warnings: Vec<String>,
 }
@@ -110,12 +112,13 @@ fn network(fields: &[(String, Value)], division: Division, findings: &mut Findin
     }
     let backend = top.take("Backend");
     let exceptions = masquerade::exceptions(&mut top);
+    let segments = masquerade::segments(&mut top);
     let policies = policy::policies(&mut top);
     top.finish();
     let backend = backend::read(backend, families.unwrap_or(Stack::V4(())), findings);
     pools.zip(backend).map(|(pools, backend)| {
         let networks = pools.map(|_, pool| pool.network);
-        Network { networks, pools, backend, exceptions, policies, warnings: Vec::new() }
+        Network { networks, pools, backend, exceptions, segments, policies, warnings: Vec::new() }
     })
 }
 

@@ -11,11 +11,13 @@ mod commands;
 mod keys;
 mod network;
 mod offloads;
+mod room;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use backends::room::Room;
 use backends::state::Link;
 use backends::{LinkName, Uplink};
 use ipam::table::Record;
@@ -61,6 +63,8 @@ pub struct Node {
     ways: OwnWays,
     /// Who computes checksums on its devices.
     offloads: OwnOffloads,
+    /// How large outer packets may be.
+    room: Option<Room>,
     /// What the store said when this daemon ran last, until the store itself speaks.
     last_known: Option<LastKnown>,
     /// Whether the store (or its memory) has told all leases: before that nothing may be removed.
@@ -115,6 +119,7 @@ impl Node {
             keys: OwnKeys::default(),
             ways: OwnWays::default(),
             offloads: OwnOffloads::default(),
+            room: None,
             extension: None,
             former: last_known.as_ref().map_or_else(Vec::new, |last| commands::of_extension(&last.leases)),
             last_known,

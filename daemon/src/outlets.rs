@@ -27,6 +27,8 @@ pub struct Outlets {
     pub orders: watch::Sender<Option<Orders>>,
     /// To the trial of checksum offload: what is to be tried.
     pub trial: watch::Sender<Option<Order>>,
+    /// To those who change pods that run: their MTU, octets.
+    pub pod_mtu: watch::Sender<Option<u32>>,
     /// What was said to have occurred.
     pub said: Occurrences,
 }
@@ -38,6 +40,9 @@ impl Outlets {
         tell_change(&self.orders, reconciler.node.orders());
         // Nothing that pods wait for waits for it.
         tell_change(&self.trial, reconciler.node.trial().filter(|_| reconciler.record.settled));
+        if reconciler.record.founded {
+            tell_change(&self.pod_mtu, reconciler.pod_mtu());
+        }
         let standing = standing(reconciler, now);
         if standing == Standing::Available {
             // A runtime that was told once is not told otherwise: what runs here keeps running.

@@ -6,6 +6,7 @@
 
 use backends::diff::diff;
 use backends::rollout::Made;
+use backends::room::least;
 use backends::state::{PeerKey, Scope, Tag};
 use backends::sum::Desired;
 use backends::wireguard::Generation;
@@ -133,6 +134,13 @@ impl Reconciler {
         self.target.as_ref().map(|target| &target.desired)
     }
 
+    /// The MTU of pods, octets; `None` where it is less than their families' links must carry.
+    pub fn pod_mtu(&self) -> Option<u32> {
+        let cluster = self.desired()?.cluster();
+        let mtu = cluster.pod_mtu();
+        cluster.own.endpoints.families().all(|family| mtu >= least(family)).then_some(mtu)
+    }
+
     /// What of the kernel is ours, once everything needed for it is known.
     pub fn scope(&self) -> Option<&Scope> {
         self.target.as_ref().map(|target| &target.scope)
@@ -202,6 +210,7 @@ impl Reconciler {
         self.node.follow_ways(now);
         // A way may have come that has another key.
         self.learn_keys(kernel, now);
+        self.node.follow_room();
         let Some((cluster, scope)) = self.take_change() else {
             return if due { self.look(kernel, now, Cause::Drift) } else { self.follow_leases(kernel, now) };
         };

@@ -8,7 +8,8 @@
 //!   net-conf.json (task) texts, 4 ───────▶│           │
 //!   installation (task) troubles, latest ▶│           │
 //!                ◀───── ready, latest ────│           │
-//!   extension (task), offloads (task)     │           │──▶ table of the udp proxy (two threads)
+//!   extension (task), offloads (task),    │           │──▶ table of the udp proxy (two threads)
+//!   pods' MTU (task)                      │           │
 //!       ── report, latest ──▶ ◀── orders ─│           │
 //!   http (task) ─────── asks, 16 ────────▶│           │
 //!   status socket (task) asks, 16 ───────▶└───────────┘
@@ -50,7 +51,7 @@ use crate::store::talk::{self, NodeEnd};
 use crate::store::{Event, Store, Wish};
 use crate::table_choice::Chosen;
 use crate::{
-    burial, extension, http, installation, net_config_file, node_name, notify_socket, offloads, state_file,
+    burial, extension, http, installation, net_config_file, node_name, notify_socket, offloads, pod_mtu, state_file,
     status_socket, subnet_file,
 };
 
@@ -103,7 +104,9 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let (ready, mut installation) = install(&settings);
     let ((orders, mut commands), (trial, mut trials)) = (extension::start(), offloads::start());
     daemon.about.trials = Some(trials.clone());
-    let mut outlets = Outlets { wishes, standing, occurrences, ready, orders, trial, said: Occurrences::default() };
+    let (pod_mtu, mut pods) = pod_mtu::start(settings.subnet_file.clone());
+    let mut outlets =
+        Outlets { wishes, standing, occurrences, ready, orders, trial, pod_mtu, said: Occurrences::default() };
     let mut network = follow_network(&settings);
     loop {
         let due = tokio::time::sleep_until(daemon.due().into());
@@ -117,6 +120,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             }
             Ok(()) = commands.changed() => daemon.reconciler.node.on_commands(commands.borrow_and_update().clone()),
             Ok(()) = trials.changed() => daemon.reconciler.node.on_trial(trials.borrow_and_update().as_ref()),
+            Ok(()) = pods.changed() => daemon.reconciler.record.pods.clone_from(&pods.borrow_and_update()),
             Some(seen) = notices.recv() => daemon.notice(&seen),
             Some(Ask { question, answer: reply }) = asks.recv() => {
                 let said = answer(question, &mut daemon.reconciler, &mut daemon.kernel, &daemon.about);

@@ -50,6 +50,8 @@ pub struct Status {
     pub lease: Option<LeaseStatus>,
     /// Octets of payload of a pod's interface; absent until it is known what the kernel should hold.
     pub pod_mtu: Option<u32>,
+    /// What is worth knowing of it: one sentence each.
+    pub mtu_notes: Vec<String>,
     /// Who computes the checksums of what the tunnel's devices send; absent of a backend that has no devices of the kernel's.
     pub tx_checksum: Option<ChecksumStatus>,
     /// How far a change of the backend is: one sentence, while there is one. `towpathctl rollout status` says more.
@@ -230,6 +232,7 @@ impl Status {
             uplink: uplink(node, trouble(&node.uplink_trouble)),
             lease: node.own().map(LeaseStatus::new),
             pod_mtu: reconciler.desired().map(|desired| desired.cluster().pod_mtu()),
+            mtu_notes: node.room_notes().into_iter().chain(record.pods.iter().cloned()).collect(),
             tx_checksum: node.tx_checksum().map(|(offload, said, reason)| ChecksumStatus {
                 offload: offload.as_str(),
                 setting: said.as_str(),

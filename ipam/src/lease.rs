@@ -122,6 +122,11 @@ impl Lease {
         self.endpoints.get(family).map(|endpoint| endpoint.subnet)
     }
 
+    /// Octets of an outer packet that its node can take and send, if it says so.
+    pub fn mtu(&self) -> Option<u32> {
+        self.rollout.as_ref()?.mtu
+    }
+
     /// Age first, then key: the order in which overlapping claims are honoured.
     pub fn seniority(&self) -> (u64, &str) {
         (self.since, self.key.as_str())

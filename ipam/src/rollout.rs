@@ -110,6 +110,8 @@ pub struct Rollout {
     pub clock: u64,
     /// The other ways by which it can receive.
     pub spares: Box<[Spare]>,
+    /// Octets of an outer packet that it can take and send; `None` of a node that does not say.
+    pub mtu: Option<u32>,
 }
 
 /// A way by which a node can receive beside its main one.
@@ -126,7 +128,7 @@ pub struct Spare {
 impl Rollout {
     /// Of a node that has one way, and no other before it.
     pub fn settled(carrier: Carrier, clock: u64) -> Rollout {
-        Rollout { target: carrier.clone(), main: carrier, ready: true, clock, spares: Box::default() }
+        Rollout { target: carrier.clone(), main: carrier, ready: true, clock, spares: Box::default(), mtu: None }
     }
 
     /// What is said of a way beside the main one.

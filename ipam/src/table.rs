@@ -4,6 +4,7 @@
 //! (a tunnel's route must never replace the one to our own pods). Garbage leaves the node as it was last good.
 //! The table does not know what a lease is good for; see `backends`.
 
+mod mtus;
 mod stances;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{Endpoint, Family, Lease, LeaseKey};
+use mtus::Mtus;
 pub use stances::Stance;
 use stances::Stances;
 
@@ -78,6 +80,7 @@ pub struct LeaseTable {
     lengths: BTreeMap<(Family, u8), usize>,
     garbage: BTreeMap<LeaseKey, String>,
     stances: Stances,
+    mtus: Mtus,
     own: Option<LeaseKey>,
 }
 
@@ -230,6 +233,12 @@ impl LeaseTable {
         self.stances.without(self.own.as_ref().and_then(|own| self.get(own)))
     }
 
+    /// What the other nodes' leases say of the largest outer packet that they take, octets, the least first: each thing once.
+    /// `None` before all, where some do not say.
+    pub fn mtus(&self) -> impl Iterator<Item = Option<u32>> {
+        self.mtus.without(self.own.as_ref().and_then(|own| self.get(own)))
+    }
+
     /// Keys that hold no lease, with the reason.
     pub fn garbage(&self) -> impl Iterator<Item = (&LeaseKey, &str)> {
         self.garbage.iter().map(|(key, reason)| (key, reason.as_str()))
@@ -253,12 +262,14 @@ impl LeaseTable {
             *self.lengths.entry((Family::of_net(subnet), subnet.prefix_len())).or_default() += 1;
         }
         self.stances.add(&lease);
+        self.mtus.add(&lease);
         self.entries.insert(lease.key.clone(), Entry { lease: Arc::new(lease), shadow: Box::default() });
     }
 
     fn remove(&mut self, key: &LeaseKey) {
         let Some(Entry { lease, .. }) = self.entries.remove(key) else { return };
         self.stances.remove(&lease);
+        self.mtus.remove(&lease);
         for subnet in lease.subnets().values() {
             self.claims.remove(&(*subnet, key.clone()));
             let length = (Family::of_net(subnet), subnet.prefix_len());

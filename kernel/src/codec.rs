@@ -9,6 +9,7 @@ pub mod generic;
 pub mod ipip;
 pub mod kind;
 pub mod link;
+pub mod namespace;
 pub mod neighbour;
 pub mod nexthop;
 pub mod pod;

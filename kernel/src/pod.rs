@@ -9,6 +9,8 @@ pub mod burial;
 mod exchange;
 mod host;
 mod inside;
+pub mod mtu;
+mod namespaces;
 mod routed;
 mod settings;
 mod tuning;
@@ -31,6 +33,7 @@ pub use bridge::BridgeSeen;
 use exchange::Exchange;
 pub use host::{Ends, Found, Host};
 pub use inside::{Inside, Pod, PodEnd};
+pub use namespaces::NotFound;
 pub use routed::gateway;
 pub use tuning::Tuning;
 
@@ -44,6 +47,8 @@ pub struct Bridge {
     pub mac: Mac,
     /// Octets of payload; left as it is, or the kernel's default, when not said.
     pub mtu: Option<u32>,
+    /// Its link group, as that of a [`Wire`].
+    pub group: u32,
     /// The pods' gateways, with their subnets' lengths. None when somebody else routes.
     pub gateways: Vec<IpNet>,
     /// What becomes of addresses that it has and a gateway contradicts.
@@ -124,6 +129,8 @@ pub struct Wire {
     pub pod_mac: Mac,
     /// Octets of payload on both; the kernel's default when not said.
     pub mtu: Option<u32>,
+    /// The link group of the end on the node: [`mtu::group`] where the MTU is the daemon's to change, else 0.
+    pub group: u32,
 }
 
 /// What a wire came to be.

@@ -43,7 +43,7 @@ fn full() -> Ruleset {
             chain(
                 ChainKind::Forward,
                 vec![
-                    rule([source("10.244.0.0/16")], Verdict::Accept),
+                    rule([source("10.244.0.0/16"), Match::TcpSyn], Verdict::ClampSegment),
                     rule([destination("10.244.0.0/16")], Verdict::Accept),
                     rule([source("2001:db8::/53")], Verdict::Accept),
                 ],

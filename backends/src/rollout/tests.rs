@@ -31,7 +31,7 @@ fn lease(number: u8, main: &Carrier, position: Option<&Position>) -> Lease {
             data: Stack::V4(data(carrier)),
         };
         let Position { main, target, ready, clock, spares } = position.clone();
-        Box::new(Rollout { main, target, ready, clock, spares: spares.iter().map(spare).collect() })
+        Box::new(Rollout { main, target, ready, clock, spares: spares.iter().map(spare).collect(), mtu: None })
     });
     let node = NodeName::new(&format!("n{number}")).unwrap();
     Lease { key: LeaseKey::new(&format!("k{number}")), node, since: 1, endpoints: Stack::V4(endpoint), rollout }

@@ -46,10 +46,7 @@ pub fn check(document: &Document) -> Result<(), Error> {
 /// When the configuration cannot be delegated, or the daemon has not written that file.
 pub fn of(document: &Document) -> Result<Document, Error> {
     check(document)?;
-    let (root, mut mistakes) = (document.root(), Mistakes::default());
-    let path =
-        root.absolute_path("subnetFile", &mut mistakes).map_or_else(|| PathBuf::from(SUBNET_FILE), PathBuf::from);
-    mistakes.none_or(())?;
+    let path = subnet_file(document)?;
     let file = SubnetFile::read(&path)?;
     let (masquerade, mtu) = complete(&file, &path)?;
     let (mut delegate, mut ipam) = skeleton(document);
@@ -64,6 +61,18 @@ pub fn of(document: &Document) -> Result<Document, Error> {
     ipam.insert("routes".to_owned(), Value::Array(routes(document, &file.networks)));
     delegate.insert("ipam".to_owned(), Value::Object(ipam));
     Ok(Document::from(delegate))
+}
+
+fn subnet_file(document: &Document) -> Result<PathBuf, Error> {
+    let (root, mut mistakes) = (document.root(), Mistakes::default());
+    let path = root.absolute_path("subnetFile", &mut mistakes).map(PathBuf::from);
+    mistakes.none_or(path.unwrap_or_else(|| PathBuf::from(SUBNET_FILE)))
+}
+
+/// The file that the MTU comes from; `None` where the configuration says it.
+pub fn mtu_from(document: &Document) -> Option<PathBuf> {
+    let written = document.root().get("delegate").is_some_and(|delegate| delegate.get("mtu").is_some());
+    if written { None } else { subnet_file(document).ok() }
 }
 
 /// As much of it as can be said without `subnet.env`: enough to take a pod down.

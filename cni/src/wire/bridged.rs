@@ -19,6 +19,7 @@ pub fn way(plan: &Plan, resolved: &Resolved, given: &[Address]) -> Way {
         name: plan.bridge,
         mac: names::bridge_mac(plan.bridge, gateways.first().copied().unwrap_or_default()),
         mtu: resolved.mtu,
+        group: resolved.group,
         gateways: if plan.router == Router::No { Vec::new() } else { gateways },
         others: plan.others,
         kin: resolved.networks.clone(),

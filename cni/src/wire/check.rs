@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use backends::LinkName;
 use backends::state::RouteKey;
 use ipam::Family;
-use kernel::pod::{Found, Host, Pod, PodEnd, PodError};
+use kernel::pod::{Found, Host, Pod, PodEnd, PodError, mtu};
 
 use super::plan::Plan;
 use super::{bridged, routed};
@@ -89,6 +89,8 @@ pub(super) fn host_end(
     let Some(found) = host.find(name).map_err(PodError::from)? else {
         return missing(format!("the host's end of the wire, {name}, is not there"));
     };
+    // What follows the daemon's MTU may have another by now.
+    let told = &Interface { mtu: told.mtu.filter(|_| mtu::given(found.group).is_none()), ..told.clone() };
     compare(&name, &found, told)?;
     Ok((name, found))
 }
@@ -103,12 +105,13 @@ fn check_pod_link(
     // Whoever is in the pod brings it up, or not.
     found.up |= end == PodEnd::Down;
     let in_pod = format!("{name} in the pod");
-    compare(&in_pod, &found, told)?;
+    let followed = mtu::given(port.group) == Some(found.mtu);
+    compare(&in_pod, &found, &Interface { mtu: told.mtu.filter(|_| !followed), ..told.clone() })?;
     if port.peer != Some(found.index) {
         return missing(format!("{in_pod} is not the other end of the wire on the host"));
     }
     // Before CNI 1.1 a result does not tell the MTU that a `tuning` behind us set.
-    if told.mtu.is_none() && !tuned && found.mtu != port.mtu {
+    if told.mtu.is_none() && !tuned && !followed && found.mtu != port.mtu {
         return missing(format!("the MTU of {in_pod} is {}, and {} at the other end of the wire", found.mtu, port.mtu));
     }
     Ok(found)

@@ -8,7 +8,7 @@ use backends::LinkName;
 use ipam::Family;
 use ipnet::IpNet;
 use kernel::pod::{
-    Dad, DefaultVlan, Hairpin, Isolation, Others, PodEnd, Promiscuity, Source, Terms, VlanFiltering, Vlans,
+    Dad, DefaultVlan, Hairpin, Isolation, Others, PodEnd, Promiscuity, Source, Terms, VlanFiltering, Vlans, mtu,
 };
 
 use crate::call::Call;
@@ -90,6 +90,8 @@ pub struct Resolved {
     pub mode: Mode,
     /// MTU, octets; the kernel's default when nobody says.
     pub mtu: Option<u32>,
+    /// The link group of what takes the daemon's MTU, and follows it; 0 where another is written.
+    pub group: u32,
     /// The cluster's networks, when the ranges are the daemon's, by whatever way.
     pub networks: Vec<IpNet>,
 }
@@ -144,13 +146,18 @@ impl Plan {
         let resolved = match call.daemon()? {
             None => {
                 let networks = if call.is_delegated() { routed_to(call) } else { Vec::new() };
-                Resolved { mode: self.mode.unwrap_or_default(), mtu: self.mtu, networks }
+                let group = call.mtu_from().zip(self.mtu).map_or(0, |(file, mtu)| mtu::group(file, mtu));
+                Resolved { mode: self.mode.unwrap_or_default(), mtu: self.mtu, group, networks }
             }
-            Some(file) => Resolved {
-                mode: self.mode.unwrap_or(file.mode),
-                mtu: self.mtu.or(file.mtu),
-                networks: file.networks.clone(),
-            },
+            Some(file) => {
+                let follows = file.mtu.filter(|_| self.mtu.is_none());
+                Resolved {
+                    mode: self.mode.unwrap_or(file.mode),
+                    mtu: self.mtu.or(file.mtu),
+                    group: follows.map_or(0, |mtu| mtu::group(&file.path, mtu)),
+                    networks: file.networks.clone(),
+                }
+            }
         };
         match &self.bridges_only {
             Some((key, value)) if resolved.mode == Mode::Routed => Err(Error::Configuration {

@@ -1,7 +1,7 @@
-//! What users ask of masquerade beside flannel's rules: `NonMasqueradeCIDRs`, `NonMasqueradeNodes`. flannel does not know these keys and
+//! What users ask of our rules beside flannel's: `NonMasqueradeCIDRs`, `NonMasqueradeNodes`, `ClampMSS`. flannel does not know these keys and
 //! passes over them.
 
-use backends::masquerade::{Exceptions, TowardsNodes};
+use backends::masquerade::{Exceptions, Segments, TowardsNodes};
 use ipnet::IpNet;
 
 use super::json::Value;
@@ -9,6 +9,7 @@ use super::object::Object;
 
 const CIDRS: &str = "NonMasqueradeCIDRs";
 const NODES: &str = "NonMasqueradeNodes";
+const CLAMP: &str = "ClampMSS";
 
 /// What to write in place of a mistake.
 const EXAMPLE: &str = r#"write a list of IPv4 or IPv6 networks, as in ["10.0.0.0/8", "fd00::/8"]"#;
@@ -21,6 +22,11 @@ pub(super) fn exceptions(top: &mut Object<'_, '_>) -> Exceptions {
     let kept_towards = networks(top);
     let nodes = if top.boolean(NODES).unwrap_or(false) { TowardsNodes::Kept } else { TowardsNodes::Masqueraded };
     Exceptions { kept_towards, nodes, fixed: None }
+}
+
+/// Whether connections' segment sizes are cut.
+pub(super) fn segments(top: &mut Object<'_, '_>) -> Segments {
+    if top.boolean(CLAMP).unwrap_or(false) { Segments::Clamped } else { Segments::Untouched }
 }
 
 fn networks(top: &mut Object<'_, '_>) -> Vec<IpNet> {

@@ -3,7 +3,7 @@
 
 use backends::masquerade::{Exceptions, Masquerade};
 use backends::state::Scope;
-use backends::{Backend, Cluster};
+use backends::{Backend, Cluster, Uplink};
 use ipam::Lease;
 use ipnet::IpNet;
 
@@ -41,13 +41,14 @@ impl Node {
         Some(self.with_ways(Cluster {
             networks: network.networks,
             backend: self.configured_backend(network),
-            uplink: uplink.clone(),
+            uplink: Uplink { mtu: self.room().map_or(uplink.mtu, |room| room.sends), ..uplink.clone() },
             own,
             firewall: self.identity.firewall,
             routes: self.identity.routes,
             own_subnet_route: self.identity.own_subnet_route,
             unclaimed: self.identity.unclaimed,
             exceptions: Exceptions { fixed: self.identity.masquerade_address, ..network.exceptions.clone() },
+            segments: network.segments,
             ways: None,
         }))
     }

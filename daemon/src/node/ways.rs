@@ -177,7 +177,8 @@ impl Node {
         };
         let Position { main, target, ready, clock, spares } = position.clone();
         let spares = spares.iter().filter_map(spare).collect();
-        Some((backend(&main)?, Rollout { main, target, ready, clock, spares }))
+        let mtu = self.room().map(|room| room.takes);
+        Some((backend(&main)?, Rollout { main, target, ready, clock, spares, mtu }))
     }
 
     /// Where a node stands that has just started: where its lease says, else where all others are.

@@ -27,6 +27,7 @@ fn turning(name: &str, number: u8, target: &str) -> Lease {
         ready: false,
         clock: 1,
         spares: [spare].into(),
+        mtu: None,
     };
     Lease { rollout: Some(Box::new(rollout)), ..lease(name, number) }
 }

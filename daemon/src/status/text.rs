@@ -26,6 +26,7 @@ impl fmt::Display for Status {
         }
         self.fmt_lease(f)?;
         self.pod_mtu.iter().try_for_each(|mtu| line(f, "pods' MTU", mtu))?;
+        list(f, self.mtu_notes.iter().map(|note| format!("- {note}")))?;
         self.tx_checksum.iter().try_for_each(|it| {
             line(f, "checksums", format_args!("offload {} ({}): {}", it.offload, it.setting, it.reason))
         })?;

@@ -1,8 +1,8 @@
 //! How a [`Rollout`] is written beside flannel's words: one JSON object, as short as can be while nothing changes.
 //!
 //! ```json
-//! {"Carrier":"vxlan vni=1 port=8472","Clock":3}
-//! {"Carrier":"vxlan vni=1 port=8472","Target":"host-gw","Ready":true,"Clock":4,"Spares":[{"Carrier":"host-gw"}]}
+//! {"Carrier":"vxlan vni=1 port=8472","Clock":3,"MTU":1500}
+//! {"Carrier":"vxlan vni=1 port=8472","Target":"host-gw","Ready":true,"Clock":4,"Spares":[{"Carrier":"host-gw"}],"MTU":1500}
 //! ```
 //!
 //! What is none is overlooked: its node is then taken for one that does not say, as flannel's do not.
@@ -30,6 +30,8 @@ struct Written {
     clock: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     spares: Vec<WrittenSpare>,
+    #[serde(rename = "MTU", default, skip_serializing_if = "Option::is_none")]
+    mtu: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -52,7 +54,7 @@ fn is_never(promised: &u64) -> bool {
 
 /// As JSON.
 pub fn write(rollout: &Rollout) -> Option<Value> {
-    let Rollout { main, target, ready, clock, spares } = rollout;
+    let Rollout { main, target, ready, clock, spares, mtu } = rollout;
     let elsewhere = target != main;
     let spare = |spare: &Spare| {
         let data = |family| spare.data.get(family).and_then(written);
@@ -65,6 +67,7 @@ pub fn write(rollout: &Rollout) -> Option<Value> {
         ready: elsewhere.then_some(*ready),
         clock: *clock,
         spares: spares.iter().map(spare).collect(),
+        mtu: *mtu,
     };
     // It has neither maps with other keys than texts nor numbers that JSON lacks.
     serde_json::to_value(all).ok()
@@ -86,7 +89,7 @@ pub fn parse(json: Option<&Value>, endpoints: &Stack<Endpoint>) -> Option<Box<Ro
     let target = said.target.unwrap_or_else(|| said.carrier.clone());
     let ready = said.ready.unwrap_or(target == said.carrier);
     let spares = said.spares.into_iter().filter_map(spare).collect();
-    Some(Box::new(Rollout { main: said.carrier, target, ready, clock: said.clock, spares }))
+    Some(Box::new(Rollout { main: said.carrier, target, ready, clock: said.clock, spares, mtu: said.mtu }))
 }
 
 #[cfg(test)]
@@ -104,7 +107,7 @@ mod tests {
         let [main, target] = ["vxlan vni=1 port=8472", "vxlan vni=2 port=4789"].map(|text| Carrier::new(text).unwrap());
         let data = Stack::V4(BackendData::Vxlan { vni: 2, mac: Mac([2, 0, 0, 0, 0, 2]) });
         let spare = Spare { carrier: target.clone(), promised: 4, data };
-        Rollout { main, target, ready: true, clock: 4, spares: [spare].into() }
+        Rollout { main, target, ready: true, clock: 4, spares: [spare].into(), mtu: Some(1400) }
     }
 
     #[test]

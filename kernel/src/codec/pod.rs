@@ -41,6 +41,8 @@ pub struct End {
     pub name: LinkName,
     /// Link-layer address.
     pub mac: Mac,
+    /// Link group.
+    pub group: u32,
 }
 
 /// `ip link add HOST address MAC mtu N master BRIDGE type veth peer name POD address MAC mtu N netns FD`, all at once;
@@ -55,6 +57,9 @@ pub fn veth(
     let end = |body: &mut Body<'_>, end: End| {
         body.text(libc::IFLA_IFNAME, end.name.as_str());
         body.mac(libc::IFLA_ADDRESS, end.mac);
+        if end.group != 0 {
+            body.u32(libc::IFLA_GROUP, end.group);
+        }
         // As many as a veth uses that nobody asked for more. If it is not said, the kernel makes one for each processor, takes
         // them away again, and waits for all processors each time (`veth_init_queues`, `synchronize_net`).
         body.u32(libc::IFLA_NUM_TX_QUEUES, 1);

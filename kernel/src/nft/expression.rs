@@ -49,6 +49,13 @@ pub(super) enum Expression {
     },
     /// `notrack`
     NoTrack,
+    /// Load the largest TCP segment that the packet's route and the way back take, a 16-bit number. `rt load tcpmss => reg 1`
+    RouteSegment,
+    /// Put a 16-bit number into network byte order. `byteorder reg 1 = hton(reg 1, 2, 2)`
+    NetworkOrder,
+    /// Write the register into the segment size that a SYN announces, if that is larger (RFC 9293 section 3.7.1).
+    /// `exthdr write tcpopt reg 1 => 2b @ 2 + 2`
+    SegmentOption,
 }
 
 /// What [`Expression::Meta`] loads (`enum nft_meta_keys`).
@@ -130,6 +137,16 @@ const NAT_FLAGS: u16 = 7;
 /// `NFT_NAT_SNAT`, and `NF_NAT_RANGE_MAP_IPS`, which the kernel adds where there is an address.
 const TO_SOURCE: u32 = 0;
 const MAP_ADDRESS: u32 = 1;
+/// `NFTA_RT_…`, `NFT_RT_TCPMSS`
+const RT_DREG: u16 = 1;
+const RT_KEY: u16 = 2;
+const RT_SEGMENT: u32 = 3;
+/// `NFTA_BYTEORDER_SREG`, `_DREG`, `_OP`, `_LEN`, `_SIZE`; `NFT_BYTEORDER_HTON` of two octets by two
+const TO_NETWORK: [(u16, u32); 5] = [(1, REGISTER), (2, REGISTER), (3, 1), (4, 2), (5, 2)];
+/// `NFTA_EXTHDR_TYPE`: `TCPOPT_MAXSEG`; then `NFTA_EXTHDR_OFFSET`, `_LEN`, `_OP` (`NFT_EXTHDR_OP_TCPOPT`), `_SREG`
+const OPTION_KIND: u16 = 2;
+const SEGMENT_KIND: u8 = 2;
+const TO_OPTION: [(u16, u32); 4] = [(3, 2), (4, 2), (6, 1), (7, REGISTER)];
 
 impl Expression {
     /// The register must be this.
@@ -173,6 +190,15 @@ impl Expression {
                 data.nest(IMMEDIATE_DATA, |nest| {
                     nest.nest(DATA_VERDICT, |verdict| verdict.be32(VERDICT_CODE, code.cast_unsigned()));
                 });
+            }
+            Expression::RouteSegment => {
+                data.be32(RT_DREG, REGISTER);
+                data.be32(RT_KEY, RT_SEGMENT);
+            }
+            Expression::NetworkOrder => TO_NETWORK.iter().for_each(|(kind, value)| data.be32(*kind, *value)),
+            Expression::SegmentOption => {
+                data.u8(OPTION_KIND, SEGMENT_KIND);
+                TO_OPTION.iter().for_each(|(kind, value)| data.be32(*kind, *value));
             }
             Expression::Masquerade { flags: 0 } | Expression::NoTrack => {}
             Expression::Masquerade { flags } => data.be32(MASQ_FLAGS, *flags),
@@ -250,6 +276,25 @@ impl Expression {
                 alone.then_some(Expression::Masquerade { flags })
             }
             "notrack" => Some(Expression::NoTrack),
+            name => Expression::decode_segment(name, &data),
+        }
+    }
+
+    /// Those that are about segment sizes.
+    fn decode_segment(name: &str, data: &Fields<'_>) -> Option<Expression> {
+        match name {
+            "rt" => {
+                data.has(&[(RT_DREG, REGISTER), (RT_KEY, RT_SEGMENT)])?;
+                Some(Expression::RouteSegment)
+            }
+            "byteorder" => {
+                data.has(&TO_NETWORK)?;
+                Some(Expression::NetworkOrder)
+            }
+            "exthdr" => {
+                data.has(&TO_OPTION)?;
+                (data.0.get(OPTION_KIND)?.u8() == Some(SEGMENT_KIND)).then_some(Expression::SegmentOption)
+            }
             _ => None,
         }
     }
@@ -266,6 +311,9 @@ impl Expression {
             Expression::Load(_) => "immediate",
             Expression::SourceNat { .. } => "nat",
             Expression::NoTrack => "notrack",
+            Expression::RouteSegment => "rt",
+            Expression::NetworkOrder => "byteorder",
+            Expression::SegmentOption => "exthdr",
         }
     }
 }
@@ -298,81 +346,4 @@ fn named<T: Copy>(table: &[(T, u32)], number: u32) -> Option<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::netlink::{Datagram, Header, Messages};
-
-    fn every_kind() -> Vec<Expression> {
-        let payload = |base, offset, length| Expression::Payload { base, offset, length };
-        vec![
-            Expression::Meta(MetaKey::Mark),
-            Expression::Meta(MetaKey::NfProto),
-            Expression::Meta(MetaKey::L4Proto),
-            payload(Base::Network, 12, 4),
-            payload(Base::Transport, 2, 2),
-            Expression::Mask(vec![255, 255, 254, 0]),
-            Expression::equal(&[10, 244, 0, 0]),
-            Expression::Compare { equal: false, value: vec![255] },
-            Expression::FibDestinationType,
-            Expression::Verdict(-5),
-            Expression::Masquerade { flags: 0 },
-            Expression::Masquerade { flags: 16 },
-            Expression::NoTrack,
-            Expression::Load(vec![192, 0, 2, 1]),
-            Expression::SourceNat { family: 2, flags: 0 },
-            Expression::SourceNat { family: 10, flags: 16 },
-        ]
-    }
-
-    fn bytes(expression: &Expression) -> Vec<u8> {
-        let mut datagram = Datagram::default();
-        datagram.push(Header { kind: 0, flags: 0, sequence: 0 }, |body| expression.encode(body));
-        Messages::new(datagram.bytes()).next().unwrap().body.to_vec()
-    }
-
-    #[test]
-    fn every_expression_comes_back_as_it_was_written() {
-        for expression in every_kind() {
-            assert_eq!(Expression::decode(Attributes::new(&bytes(&expression))), Some(expression));
-        }
-    }
-
-    /// Cut short at any place it is unknown, but where what is cut is padding or the empty data of an expression
-    /// without options.
-    #[test]
-    fn an_expression_cut_short_is_never_another_one() {
-        for expression in every_kind() {
-            let whole = bytes(&expression);
-            for length in 0..whole.len() {
-                let read = Expression::decode(Attributes::new(&whole[..length]));
-                let bare = matches!(expression, Expression::Masquerade { .. } | Expression::NoTrack);
-                assert!(
-                    read.is_none() || read == Some(expression.clone()) || bare,
-                    "{expression:?} at {length}: {read:?}"
-                );
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_octets_can_be_read(octets in proptest::collection::vec(any::<u8>(), 0..96)) {
-            Expression::decode(Attributes::new(&octets));
-        }
-
-        #[test]
-        fn an_expression_with_any_octet_altered_can_be_read(
-            which in 0..16usize,
-            at: prop::sample::Index,
-            octet: u8,
-        ) {
-            let mut octets = bytes(&every_kind()[which]);
-            let at = at.index(octets.len());
-            octets[at] = octet;
-            Expression::decode(Attributes::new(&octets));
-        }
-    }
-}
+mod tests;

@@ -33,6 +33,9 @@ pub(super) fn compile(rule: &Rule) -> Option<Vec<Expression>> {
     if let Verdict::SourceNat(address) | Verdict::SourceNatFullyRandom(address) = rule.verdict {
         expressions.push(Expression::Load(octets(address)));
     }
+    if rule.verdict == Verdict::ClampSegment {
+        expressions.extend([Expression::RouteSegment, Expression::NetworkOrder]);
+    }
     let source_nat = |address, flags| Expression::SourceNat { family: nfproto(Family::of(address)), flags };
     expressions.push(match rule.verdict {
         Verdict::Return => Expression::Verdict(RETURN),
@@ -42,6 +45,7 @@ pub(super) fn compile(rule: &Rule) -> Option<Vec<Expression>> {
         Verdict::SourceNat(address) => source_nat(address, 0),
         Verdict::SourceNatFullyRandom(address) => source_nat(address, RANDOM_FULLY),
         Verdict::NoTrack => Expression::NoTrack,
+        Verdict::ClampSegment => Expression::SegmentOption,
         Verdict::Foreign => return None,
     });
     Some(expressions)
@@ -57,6 +61,11 @@ pub(super) fn recognise(expressions: &[Expression]) -> Rule {
         Expression::Masquerade { flags: 0 } => Verdict::Masquerade,
         Expression::Masquerade { flags: RANDOM_FULLY } => Verdict::MasqueradeFullyRandom,
         Expression::NoTrack => Verdict::NoTrack,
+        Expression::SegmentOption => {
+            let [before @ .., Expression::RouteSegment, Expression::NetworkOrder] = rest else { return foreign };
+            rest = before;
+            Verdict::ClampSegment
+        }
         Expression::SourceNat { family, flags } => {
             let Some((Expression::Load(value), before)) = rest.split_last() else { return foreign };
             let Some(found) = loaded(value, *family) else { return foreign };
@@ -107,6 +116,13 @@ fn compile_match(condition: &Match, family: &mut Option<Family>, out: &mut Vec<E
         ]),
         Match::UdpSourcePort(port) => out.extend([UDP_SOURCE, Expression::equal(&port.to_be_bytes())]),
         Match::VxlanNetwork(vni) => out.extend([VXLAN_NETWORK, Expression::equal(&(vni << 8).to_be_bytes())]),
+        Match::TcpSyn => out.extend([
+            Expression::Meta(MetaKey::L4Proto),
+            Expression::equal(&[TCP]),
+            TCP_FLAGS,
+            Expression::Mask(vec![SYN | RST]),
+            Expression::equal(&[SYN]),
+        ]),
         Match::DestinationLocal => {
             out.extend([Expression::FibDestinationType, Expression::equal(&LOCAL.to_ne_bytes())]);
         }
@@ -138,6 +154,9 @@ fn recognise_match<'e>(
                 }
             }
         }
+        [Meta(MetaKey::L4Proto), Compare { .. }, Payload { .. }, Mask(_), Compare { .. }, rest @ ..] => {
+            Some((Match::TcpSyn, rest))
+        }
         [Meta(MetaKey::L4Proto), Compare { .. }, Payload { .. }, Compare { value, .. }, rest @ ..] => {
             Some((Match::UdpDestinationPort(u16::from_be_bytes(value[..].try_into().ok()?)), rest))
         }
@@ -152,6 +171,12 @@ fn recognise_match<'e>(
     }
 }
 
+/// The flags' place in a TCP header, and two of them (RFC 9293 section 3.1).
+const TCP_FLAGS: Expression = Expression::Payload { base: Base::Transport, offset: 13, length: 1 };
+const SYN: u8 = 2;
+const RST: u8 = 4;
+
+const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// The destination port's place in a UDP header (RFC 768).
 const UDP_DESTINATION: Expression = Expression::Payload { base: Base::Transport, offset: 2, length: 2 };

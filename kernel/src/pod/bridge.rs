@@ -32,6 +32,7 @@ pub struct BridgeSeen {
     /// Up, with a port that is.
     pub(super) running: bool,
     promiscuous: bool,
+    group: u32,
     /// Whether its address must be pinned: it had none of our gateways yet, so nobody may have done it.
     pub(super) unpinned: bool,
     made: bool,
@@ -102,7 +103,8 @@ impl Host {
         let (mac, own) = (found.mac.unwrap_or(wanted.mac), found.mac == Some(wanted.mac));
         let (up, promiscuous) = (found.up, found.promiscuous);
         let (index, mtu, running) = (found.index, found.mtu, found.operation == UP);
-        let seen = BridgeSeen { index, mac, mtu, up, running, promiscuous, unpinned: !made, made, own };
+        let group = found.group;
+        let seen = BridgeSeen { index, mac, mtu, up, running, promiscuous, group, unpinned: !made, made, own };
         let others = if made || own { Vec::new() } else { self.others(wanted, seen.index)? };
         Ok((seen, others))
     }
@@ -183,6 +185,11 @@ impl Tended {
             let mtu = link::Attributed { mtu: Some(mtu), ..link::Attributed::default() };
             exchange.order((link::NEW, 0), |body| link::set(body, seen.index, mtu));
         }
+        // One of flannel's took its MTU from the same file, if it has that.
+        let follows = seen.own || (wanted.group != 0 && seen.group == 0 && wanted.mtu == Some(seen.mtu));
+        if follows && seen.group != wanted.group {
+            exchange.order((link::NEW, 0), |body| link::set_group(body, seen.index, wanted.group));
+        }
         let delete = |net: &IpNet| exchange.order((address::DELETE, 0), |body| address::delete(body, seen.index, *net));
         let removals = others.iter().map(delete).collect();
         let mut add = |net: &IpNet| {
@@ -251,7 +258,9 @@ impl Host {
                 return Err(PodError::VlanName { name: digits });
             };
             let here = Netns::current()?;
-            let ends = [pod::End { name: port, mac }, pod::End { name, mac: Mac::derived_from(name.as_str()) }];
+            let group = wanted.group;
+            let ends =
+                [pod::End { name: port, mac, group }, pod::End { name, mac: Mac::derived_from(name.as_str()), group }];
             let mut exchange = Exchange::new(&mut self.socket);
             exchange.order((link::NEW, codec::MAKE), |body| {
                 pod::veth(body, ends, (Some(seen.index), wanted.mtu), here.as_fd());

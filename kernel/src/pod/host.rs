@@ -187,7 +187,10 @@ impl Host {
         let mut exchange = Exchange::new(&mut self.socket);
         let tended = footing.map(|footing| Tended::new(&mut exchange, footing));
         let master = footing.map(|footing| footing.seen.index);
-        let ends = [pod::End { name: wire.host, mac: wire.host_mac }, pod::End { name: wire.pod, mac: wire.pod_mac }];
+        let ends = [
+            pod::End { name: wire.host, mac: wire.host_mac, group: wire.group },
+            pod::End { name: wire.pod, mac: wire.pod_mac, group: 0 },
+        ];
         let make = exchange.order((link::NEW, codec::MAKE), |body| {
             pod::veth(body, ends, (master, wire.mtu), netns.as_fd());
         });

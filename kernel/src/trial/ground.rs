@@ -35,7 +35,7 @@ impl Ground {
     pub(super) fn new(backend: &Backend, family: Family, mtu: u32) -> Result<Ground, TrialError> {
         let ends = [fresh()?, fresh()?];
         let wire = LinkName::new("wire0").map_err(|_| refused("naming the wire"))?;
-        let macs = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])].map(|mac| End { name: wire, mac });
+        let macs = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])].map(|mac| End { name: wire, mac, group: 0 });
         ends[0].run(|| make_wire(macs, mtu, &ends[1]))??;
         let leases = [lease(backend, family, 1)?, lease(backend, family, 2)?];
         for (end, [own, peer]) in ends.iter().zip([[0, 1], [1, 0]]) {
@@ -175,6 +175,7 @@ fn cluster(backend: &Backend, (link, mtu): (LinkName, u32), own: &Lease) -> Opti
         own_subnet_route: OwnSubnetRoute::Absent,
         unclaimed: Default::default(),
         exceptions: Default::default(),
+        segments: Default::default(),
         ways: None,
     })
 }

@@ -81,6 +81,7 @@ pub fn desired_by(
         own_subnet_route: OwnSubnetRoute::Absent,
         unclaimed: Default::default(),
         exceptions: Default::default(),
+        segments: Default::default(),
         ways: None,
     };
     let base = cluster.base();

@@ -23,6 +23,7 @@ mod host_settings;
 mod interface;
 mod ipip;
 mod masquerade;
+mod mtu;
 mod neighbours;
 mod network;
 mod offload;

@@ -16,13 +16,14 @@ fn with(backend: &str) -> String {
 }
 
 /// Numbered datagrams and connections between all pods, both ways, in both families.
-struct Traffic {
+pub struct Traffic {
     streams: Vec<(String, Stream)>,
     connections: Vec<(String, TcpStream)>,
 }
 
 impl Traffic {
-    fn start(pods: &[Pod]) -> Result<Traffic> {
+    /// From each to each.
+    pub fn start(pods: &[Pod]) -> Result<Traffic> {
         let (mut streams, mut connections) = (Vec::new(), Vec::new());
         for from in pods {
             for to in pods.iter().filter(|to| to.name() != from.name()) {
@@ -42,7 +43,7 @@ impl Traffic {
     }
 
     /// All connections are the same as ever, and datagrams come back.
-    fn goes_on(&mut self) -> Result<()> {
+    pub fn goes_on(&mut self) -> Result<()> {
         for (_, stream) in &self.streams {
             stream.wait_more(30, LIMIT)?;
         }
@@ -55,7 +56,8 @@ impl Traffic {
         Ok(())
     }
 
-    fn lost_nothing(self) -> Result<()> {
+    /// Ends all and counts.
+    pub fn lost_nothing(self) -> Result<()> {
         for (name, stream) in self.streams {
             let report = stream.stop()?;
             ensure!(report.lost() == 0, "{name}: {} of {} lost", report.lost(), report.sent);

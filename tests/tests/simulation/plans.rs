@@ -91,6 +91,7 @@ impl Moment {
             own_subnet_route: OwnSubnetRoute::Blackhole,
             unclaimed: Default::default(),
             exceptions: Default::default(),
+            segments: Default::default(),
             ways: None,
         };
         Desired::new(cluster, &table).state().clone()

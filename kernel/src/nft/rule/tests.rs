@@ -28,7 +28,7 @@ fn words(rule: &Rule) -> Vec<String> {
 
 #[test]
 fn rules_compile_as_nft_compiles_the_same_words_in_an_inet_table() {
-    let table: [(&[Match], &[&str]); 10] = [
+    let table: [(&[Match], &[&str]); 11] = [
         (&[Match::Source(net("10.244.0.0/16"))], &["meta NfProto", "== 02", "payload 2b @ Network + 12", "== 0af4"]),
         (
             &[Match::Source(net("10.244.1.1/32")), Match::DestinationNot(net("10.244.0.0/15"))],
@@ -61,6 +61,7 @@ fn rules_compile_as_nft_compiles_the_same_words_in_an_inet_table() {
         (&[Match::UdpDestinationPort(8472)], &["meta L4Proto", "== 11", "payload 2b @ Transport + 2", "== 2118"]),
         (&[Match::UdpSourcePort(8285)], &["payload 2b @ Transport + 0", "== 205d"]),
         (&[Match::VxlanNetwork(0x01_0203)], &["payload 4b @ Transport + 12", "== 01020300"]),
+        (&[Match::TcpSyn], &["meta L4Proto", "== 06", "payload 1b @ Transport + 13", "& 06", "== 02"]),
         (&[Match::DestinationLocal], &["FibDestinationType", "== 02000000"]),
     ];
     for (matches, expected) in table {
@@ -128,6 +129,7 @@ fn any_match() -> impl Strategy<Value = Match> {
         any::<u16>().prop_map(Match::UdpSourcePort),
         (0_u32..1 << 24).prop_map(Match::VxlanNetwork),
         Just(Match::DestinationLocal),
+        Just(Match::TcpSyn),
     ]
 }
 
@@ -138,6 +140,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         Verdict::Masquerade,
         Verdict::MasqueradeFullyRandom,
         Verdict::NoTrack,
+        Verdict::ClampSegment,
         Verdict::SourceNat(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))),
         Verdict::SourceNatFullyRandom(IpAddr::V6(Ipv6Addr::LOCALHOST)),
     ];
