@@ -5,7 +5,7 @@ use std::num::NonZeroU8;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use backends::state::LinkName;
 use netns_harness::Node;
 use towpathd::bgp::liveness::{BfdEnd, BfdHops, BfdKey, BfdNews, BfdPaths, BfdSettings, BfdState, talk};
@@ -40,6 +40,7 @@ impl Ours {
     /// Watches a path no longer.
     pub fn leave(&mut self, key: &BfdKey) {
         self.paths.remove(key);
+        self.told.retain(|news| news.key != *key);
         self.end.paths.send_replace(self.paths.clone());
     }
 
@@ -60,6 +61,11 @@ impl Ours {
             let news = runtime.block_on(async { tokio::time::timeout(left, self.end.news.recv()).await });
             match news {
                 Ok(Some(news)) => {
+                    // That a path is still up is said again whenever other paths are wanted.
+                    let before = self.told.iter().rfind(|before| before.key == news.key);
+                    if before.is_some_and(|before| before.state == news.state) {
+                        continue;
+                    }
                     self.told.push(news.clone());
                     if news.key == *key {
                         return Ok(Some(news));
@@ -70,6 +76,17 @@ impl Ours {
             }
         }
         Ok(None)
+    }
+
+    /// Waits until it says this of a path that is up, when it is asked again.
+    pub fn until(&mut self, key: &BfdKey, text: &str) -> Result<()> {
+        netns_harness::wait_for(text, LIMIT, || {
+            self.end.paths.send_replace(self.paths.clone());
+            let news = self.end.news.blocking_recv().context("BFD has ended")?;
+            ensure!(news.key == *key && news.state == BfdState::Up, "{news:?}");
+            ensure!(news.reason.contains(text), "{news:?}");
+            Ok(())
+        })
     }
 
     /// Ends it, as the daemon does.

@@ -24,14 +24,15 @@ fn meet(who: Who, node: &Node, peer: &Peer, interval: u32) -> Result<Neighbour> 
     }
 }
 
-/// Two nodes on a link whose session is up.
-fn up(lab: &Lab, who: Who, family: Family) -> Result<(Ours, Neighbour, Peer, BfdKey)> {
+/// Two nodes on a link whose session is up, with 3 × so many milliseconds: many enough, where nothing may go down by itself, for a router that
+/// has to share its processor.
+fn up(lab: &Lab, who: Who, (family, interval): (Family, u32)) -> Result<(Ours, Neighbour, Peer, BfdKey)> {
     let [us, them] = [lab.node("us")?, lab.node("them")?];
     let peer = Peer { local: them.address(family)?, remote: us.address(family)?, place: Place::OnLink };
     let mut ours = Ours::start(us)?;
     let key = direct(peer.local);
-    ours.watch(key, every(50, 3));
-    let neighbour = meet(who, &them, &peer, 50)?;
+    ours.watch(key, every(interval.into(), 3));
+    let neighbour = meet(who, &them, &peer, interval)?;
     ours.next(&key, BfdState::Up)?;
     neighbour.until(&peer, neighbour.up())?;
     Ok((ours, neighbour, peer, key))
@@ -39,7 +40,7 @@ fn up(lab: &Lab, who: Who, family: Family) -> Result<(Ours, Neighbour, Peer, Bfd
 
 fn a_router_that_is_killed_is_missed(who: Who, family: Family) -> Result<()> {
     let lab = Lab::new("bfdkill")?;
-    let (mut ours, neighbour, _, key) = up(&lab, who, family)?;
+    let (mut ours, neighbour, _, key) = up(&lab, who, (family, 50))?;
     neighbour.router().process.kill()?;
     let news = ours.next(&key, BfdState::Down)?;
     assert!(news.reason.starts_with("no packet for "), "{news:?}");
@@ -60,7 +61,7 @@ fn a_bfdd_that_is_killed_is_missed_and_found_again() -> Result<()> {
 
 fn a_path_that_is_cut_is_missed_by_both(who: Who, family: Family) -> Result<()> {
     let lab = Lab::new("bfdcut")?;
-    let (mut ours, neighbour, peer, key) = up(&lab, who, family)?;
+    let (mut ours, neighbour, peer, key) = up(&lab, who, (family, 200))?;
     neighbour.router().node.wire().unplug()?;
     ours.next(&key, BfdState::Down)?;
     neighbour.until(&peer, "own")?;
@@ -86,23 +87,25 @@ fn a_cable_between_us_and_bfdd_that_is_pulled_is_missed() -> Result<()> {
 
 fn intervals_change_and_nothing_goes_down(who: Who, family: Family) -> Result<()> {
     let lab = Lab::new("bfdtimes")?;
-    let (mut ours, neighbour, peer, key) = up(&lab, who, family)?;
-    ours.watch(key, every(200, 5));
-    let slow = if who == Who::Bird { "0.200    1.000" } else { "Receive interval: 200ms" };
+    let (mut ours, neighbour, peer, key) = up(&lab, who, (family, 300))?;
+    ours.watch(key, every(800, 5));
+    let slow = if who == Who::Bird { "0.800    4.000" } else { "Receive interval: 800ms" };
     neighbour.until(&peer, slow)?;
-    neighbour.retime(&peer, 100)?;
-    ours.watch(key, every(100, 3));
-    let fast = if who == Who::Bird { "0.100    0.300" } else { "Transmission interval: 100ms" };
+    ours.until(&key, "silence is noticed after 2.4s")?;
+    neighbour.retime(&peer, 500)?;
+    ours.watch(key, every(500, 3));
+    ours.until(&key, "silence is noticed after 1.5s")?;
+    ours.watch(key, every(400, 3));
+    ours.watch(key, every(200, 3));
+    neighbour.retime(&peer, 200)?;
+    let fast = if who == Who::Bird { "0.200    0.600" } else { "Transmission interval: 200ms" };
     neighbour.until(&peer, fast)?;
-    ours.watch(key, every(60, 3));
-    neighbour.retime(&peer, 60)?;
-    let fastest = if who == Who::Bird { "0.060    0.180" } else { "Transmission interval: 60ms" };
-    neighbour.until(&peer, fastest)?;
+    ours.until(&key, "silence is noticed after 600ms")?;
     assert_eq!(ours.told.len(), 1, "{:?}", ours.told);
     // And it is still watched.
     neighbour.router().process.kill()?;
     let news = ours.next(&key, BfdState::Down)?;
-    assert_eq!(news.reason, "no packet for 180ms");
+    assert_eq!(news.reason, "no packet for 600ms");
     Ok(())
 }
 
@@ -118,7 +121,7 @@ fn bfdd_and_we_change_intervals_while_it_is_up() -> Result<()> {
 
 fn either_end_may_switch_it_off_and_nothing_was_wrong(who: Who) -> Result<()> {
     let lab = Lab::new("bfdoff")?;
-    let (mut ours, neighbour, peer, key) = up(&lab, who, V4)?;
+    let (mut ours, neighbour, peer, key) = up(&lab, who, (V4, 300))?;
     neighbour.switch_off(&peer)?;
     // BIRD says no AdminDown: it falls silent.
     ours.next(&key, if who == Who::Bird { BfdState::Down } else { BfdState::AdminDown })?;
@@ -128,7 +131,7 @@ fn either_end_may_switch_it_off_and_nothing_was_wrong(who: Who) -> Result<()> {
     ours.leave(&key);
     let off = if who == Who::Bird { "Down" } else { "Remote diagnostics: administratively down" };
     neighbour.until(&peer, off)?;
-    ours.watch(key, every(50, 3));
+    ours.watch(key, every(300, 3));
     ours.next(&key, BfdState::Up)?;
     neighbour.until(&peer, neighbour.up())?;
     // The daemon ends: that is no failure either.
@@ -164,12 +167,12 @@ fn many_hops_are_watched_within_the_limit(who: Who) -> Result<()> {
     let lab = Lab::new("bfdfar")?;
     let ([us, them], [near, there]) = beyond(&lab)?;
     let peer = Peer { local: there, remote: near, place: Place::Far };
-    let neighbour = meet(who, &them, &peer, 50)?;
+    let neighbour = meet(who, &them, &peer, 200)?;
     let mut ours = Ours::start(us)?;
     // BIRD sends with the TTL of everything else; what has passed one router has one less left.
     let sent = if who == Who::Bird { 64 } else { 255 };
     let key = far(near, there, sent - 1);
-    ours.watch(key, every(50, 3));
+    ours.watch(key, every(200, 3));
     ours.next(&key, BfdState::Up)?;
     neighbour.until(&peer, neighbour.up())?;
     neighbour.router().process.kill()?;
