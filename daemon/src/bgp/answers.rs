@@ -126,7 +126,9 @@ impl Shell {
             since_secs: now.saturating_sub(status.since).as_secs(),
             ..self.unplaced(seat)
         };
-        view.with_status(&status).with_notes(&seat.neighbour.session, self.wish.asn)
+        let mut view = view.with_status(&status).with_notes(&seat.neighbour.session, self.wish.asn);
+        view.notes.extend(self.note_of_path(seat));
+        view
     }
 
     /// A peer of which nobody knows where it is.

@@ -20,6 +20,19 @@ impl Shell {
         self.roster.seat(id).is_some_and(strict)
     }
 
+    /// What somebody should know of a path that is to be watched and is not up.
+    pub(super) fn note_of_path(&self, seat: &Seat) -> Option<String> {
+        let remote = seat.address?;
+        Some(match self.heard_paths.get(&key(seat)?) {
+            Some(BfdState::Up) => return None,
+            Some(BfdState::AdminDown) => {
+                "BFD was switched off at the peer: a dead path is noticed by the hold time".into()
+            }
+            Some(BfdState::Down) => "BFD says that the path is down".into(),
+            None => format!("BFD hears nothing of {remote}: is it on at the peer, and let through?"),
+        })
+    }
+
     /// All paths that are to be watched.
     pub(super) fn paths(&self) -> BfdPaths {
         let path = |seat: &Seat| Some((key(seat)?, seat.neighbour.liveness?.settings));
