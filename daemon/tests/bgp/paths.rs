@@ -53,6 +53,24 @@ fn routes_over_a_dead_path_are_gone_long_before_the_hold_time_and_none_is_kept()
 }
 
 #[test]
+fn of_two_ways_the_dead_one_is_left_and_the_other_used() -> Result<()> {
+    let lab = Lab::new("shelltwoways")?;
+    let us = lab.node("us")?;
+    let birds = ["one", "two"].map(|name| Bird::start(&lab, name, v4(&us).into(), WATCHED).unwrap());
+    let mut speaker = start(&us)?;
+    for (name, bird) in ["one", "two"].into_iter().zip(&birds) {
+        speaker.want(name, watched(bird, Strictness::Strict));
+    }
+    let ways =
+        |it: &mut Speaker, count: usize| it.learnt.len() == 2 && it.learnt.values().all(|hops| hops.len() == count);
+    speaker.until("both ways", |it| ways(it, 2))?;
+    birds[0].node.wire().unplug()?;
+    speaker.until("one way", |it| ways(it, 1))?;
+    assert!(speaker.is_up("two") && speaker.peer("two").is_some_and(|peer| peer.flaps == 0));
+    Ok(())
+}
+
+#[test]
 fn a_strict_session_waits_for_bfd_also_after_it_was_configured_otherwise() -> Result<()> {
     let lab = Lab::new("shellstrict")?;
     let us = lab.node("us")?;
