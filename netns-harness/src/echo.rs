@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recvfrom, sendto, shutdown};
 
 use crate::namespace::Namespace;
@@ -37,6 +38,7 @@ impl Echo {
         let (tcp, udp) = namespace
             .within(|| Ok((TcpListener::bind(any)?, UdpSocket::bind(any)?)))
             .with_context(|| format!("cannot listen on port {ECHO_PORT} in {}", namespace.name()))?;
+        roomy(&udp)?;
         let ended = Arc::new(AtomicBool::new(false));
         let threads = vec![
             std::thread::spawn({
@@ -64,6 +66,13 @@ impl Echo {
             thread.join().unwrap_or_default();
         }
     }
+}
+
+/// Room for what comes while this process waits for a processor. The usual 200 kB is 256 small packets: at ten thousand a second they
+/// would be lost to the test and not to what it looks at.
+pub(crate) fn roomy(socket: &UdpSocket) -> Result<()> {
+    const ROOM: usize = 8 << 20;
+    Ok(set_socket_recv_buffer_size_force(socket, ROOM)?)
 }
 
 fn accept(listener: &TcpListener, ended: &Arc<AtomicBool>) {

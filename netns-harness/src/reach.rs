@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use ipam::Family;
 
-use crate::echo::ECHO_PORT;
+use crate::echo::{ECHO_PORT, roomy};
 use crate::station::Station;
 
 /// How long an answer may take: in a lab all are within a millisecond, on a busy machine some are not.
@@ -68,6 +68,7 @@ impl Station {
             socket.connect(to)?;
             Ok(socket)
         })?;
+        roomy(&socket)?;
         socket.set_read_timeout(Some(limit))?;
         Ok(socket)
     }

@@ -65,7 +65,7 @@ fn with_peers(etcd: &Etcd, node: &Node, peers: u32, megabytes: f64) -> Result<()
     daemon.process.kill()?;
     let again = Started::new(node, etcd, &prefix)?;
     note("restart: exec to ready", in_millis(again.wait_ready()?), "ms");
-    goal("restart: changes to the kernel", again.changes()?, Bound::AtMost(0.0));
+    goal("restart: changes to the kernel", again.metric("towpath_kernel_changes_total")?, Bound::AtMost(0.0));
     let before = usage(&again.process)?.cpu;
     idle(Duration::from_secs(5))?;
     note("idle: processor time in five seconds", (usage(&again.process)?.cpu - before) * 1000.0, "ms");
@@ -73,7 +73,7 @@ fn with_peers(etcd: &Etcd, node: &Node, peers: u32, megabytes: f64) -> Result<()
 }
 
 /// A daemon that was told where to say that it is ready.
-struct Started {
+pub struct Started {
     process: Process,
     ready: ReadySocket,
     began: Instant,
@@ -81,7 +81,8 @@ struct Started {
 }
 
 impl Started {
-    fn new(node: &Node, etcd: &Etcd, prefix: &str) -> Result<Started> {
+    /// Starts it.
+    pub fn new(node: &Node, etcd: &Etcd, prefix: &str) -> Result<Started> {
         let directory = node.directory();
         let ready = ReadySocket::bind(directory)?;
         let mut command = Command::new(Binaries::built()?.find("towpathd")?);
@@ -95,14 +96,21 @@ impl Started {
         Ok(Started { process, ready, began, node: node.clone() })
     }
 
-    fn wait_ready(&self) -> Result<Duration> {
+    /// How long it took to be ready.
+    pub fn wait_ready(&self) -> Result<Duration> {
         self.ready.wait(&self.process, self.began)
     }
 
-    fn changes(&self) -> Result<f64> {
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// A metric without labels.
+    pub fn metric(&self, name: &str) -> Result<f64> {
         let page = self.node.get(([127, 0, 0, 1], 8081).into(), "/metrics")?;
-        let line = page.body.lines().find_map(|line| line.strip_prefix("towpath_kernel_changes_total "));
-        Ok(line.context("no towpath_kernel_changes_total")?.parse()?)
+        let line = page.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.with_context(|| format!("no {name}"))?.parse()?)
     }
 
     /// Ends the daemon and takes what it left, so that the next begins from nothing.

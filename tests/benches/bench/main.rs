@@ -2,27 +2,45 @@
 //!
 //! On a shared machine only ratios inside one run mean anything; absolute figures are printed for orientation. What a
 //! figure must reach stands beside it. Everything happens in namespaces of a lab. Needs root; `peers`, `daemon`,
-//! `plugin` or `kubernetes` as argument runs that part alone.
+//! `plugin`, `change`, `ways`, `memory` or `kubernetes` as argument runs that part alone; a number beside
+//! `change` says how many rounds.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bare_client;
+mod change;
 mod cluster;
 mod daemon;
 mod figures;
 mod floor;
 mod kubernetes;
 mod latency;
+mod memory;
+mod nodes;
 mod peers;
 mod plugin;
 mod ready;
+mod ways;
 
 use anyhow::Result;
+
+/// Of a part that is done in rounds.
+const ROUNDS: u32 = 20;
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let runs = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
+    let rounds = wanted.iter().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS);
     netns_harness::check_machine()?;
+    if wanted.iter().any(|word| word == change::THERE) {
+        return change::there(rounds);
+    }
+    if wanted.iter().any(|word| word == ways::THERE) {
+        return ways::there();
+    }
+    if wanted.iter().any(|word| word == memory::THERE) {
+        return memory::there();
+    }
     if runs("peers") {
         peers::measure()?;
     }
@@ -31,6 +49,15 @@ fn main() -> Result<()> {
     }
     if runs("plugin") {
         plugin::measure()?;
+    }
+    if runs("change") {
+        change::measure(rounds)?;
+    }
+    if runs("ways") {
+        ways::measure()?;
+    }
+    if runs("memory") {
+        memory::measure()?;
     }
     if runs("kubernetes") {
         kubernetes::measure()?;
