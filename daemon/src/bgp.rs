@@ -33,6 +33,7 @@ mod settling;
 mod shell;
 pub mod text;
 mod tidings;
+mod tracking;
 pub mod trial;
 mod unnumbered;
 pub mod views;

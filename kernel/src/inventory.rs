@@ -113,23 +113,47 @@ pub fn read() -> Result<Inventory> {
 /// # Errors
 /// When the kernel cannot be asked.
 pub fn route_to(address: IpAddr) -> Result<Option<LinkName>> {
-    let mut socket = Socket::open(Protocol::Route)?;
+    let mut ways = Ways::open()?;
+    let Some(index) = ways.link(address)? else { return Ok(None) };
     let doing = format!("looking up the route to {address}");
-    let request = Request { kind: route::GET, flags: 0, doing: &doing };
-    let index = match socket.query(&request, |body| route::towards(body, address)) {
-        Ok(mut answers) => answers.find_map(|message| route::device(&message)),
-        // No route, or one that says: unreachable, prohibit, blackhole (`fib_props` in net/ipv4/fib_semantics.c).
-        Err(Error::Refused { refusal, .. })
-            if [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES, libc::EINVAL].contains(&refusal.errno) =>
-        {
-            None
-        }
-        Err(error) => return Err(error),
-    };
-    let Some(index) = index else { return Ok(None) };
     let request = Request { kind: link::GET, flags: 0, doing: &doing };
-    let mut answers = socket.query(&request, |body| link::by_index(body, index))?;
+    let mut answers = ways.socket.query(&request, |body| link::by_index(body, index))?;
     Ok(answers.find_map(|message| link::Entry::read(&message)?.name))
+}
+
+/// Asks the kernel for the ways to many addresses, one after another.
+#[derive(Debug)]
+pub struct Ways {
+    socket: Socket,
+}
+
+impl Ways {
+    /// A socket to ask with.
+    ///
+    /// # Errors
+    /// When there is none to be had.
+    pub fn open() -> Result<Ways> {
+        Ok(Ways { socket: Socket::open(Protocol::Route)? })
+    }
+
+    /// The number of the link through which packets to an address leave; `None` when there is no way.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn link(&mut self, address: IpAddr) -> Result<Option<u32>> {
+        let doing = format!("looking up the route to {address}");
+        let request = Request { kind: route::GET, flags: 0, doing: &doing };
+        match self.socket.query(&request, |body| route::towards(body, address)) {
+            Ok(mut answers) => Ok(answers.find_map(|message| route::device(&message))),
+            // No route, or one that says: unreachable, prohibit, blackhole (`fib_props` in net/ipv4/fib_semantics.c).
+            Err(Error::Refused { refusal, .. })
+                if [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES, libc::EINVAL].contains(&refusal.errno) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// Whether the calling thread has CAP_NET_ADMIN, without which nothing here can be changed. `CapEff` in

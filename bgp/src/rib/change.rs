@@ -1,5 +1,6 @@
 //! [`Change`]: what is best now for one destination, for whoever brings it to the kernel; and how far next hops are.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::wire::{NextHop, Nlri};
@@ -74,7 +75,7 @@ impl Rib {
             return Some(0);
         }
         let hop = self.sets.hop(path.set)?;
-        self.metrics.get(&hop.address()).copied().unwrap_or(Some(0))
+        self.metrics.get(&hop.router()).copied().unwrap_or(Some(0))
     }
 
     fn candidate(&self, path: &Path) -> Option<Candidate> {
@@ -109,12 +110,22 @@ impl Rib {
 
     /// Somebody looked for a next hop: this far it is, or `None` when it cannot be reached.
     pub fn set_metric(&mut self, hop: IpAddr, metric: Option<u32>) {
-        if self.metrics.insert(hop, metric) == Some(metric) {
+        // What is not known is as near as can be, and with nothing known there is nothing to look up.
+        let before = match metric {
+            Some(0) => self.metrics.remove(&hop).unwrap_or(Some(0)),
+            metric => self.metrics.insert(hop, metric).unwrap_or(Some(0)),
+        };
+        if before == metric {
             return;
         }
-        let through = |path: &Path| self.sets.hop(path.set).is_some_and(|its| its.address() == hop);
+        let through = |path: &Path| self.sets.hop(path.set).is_some_and(|its| its.router() == hop);
         let ids: Vec<_> = self.table.ids().filter(|id| self.table.paths(*id).any(through)).collect();
         ids.into_iter().for_each(|id| self.touch(id));
+    }
+
+    /// The addresses that routes lead to, each once.
+    pub fn next_hops(&self) -> BTreeSet<IpAddr> {
+        self.sets.hops().map(NextHop::router).collect()
     }
 
     /// Whether a path is stale, for people.

@@ -180,6 +180,11 @@ impl Sets {
         Some((decode_attributes(attributes), hop))
     }
 
+    /// The next hops of all sets, as often as there are sets.
+    pub fn hops(&self) -> impl Iterator<Item = NextHop> {
+        self.sets.iter().flatten().filter_map(|set| split(&set.bytes).map(|(hop, _)| hop))
+    }
+
     pub fn hop(&self, id: SetId) -> Option<NextHop> {
         split(&self.set(id)?.bytes).map(|(hop, _)| hop)
     }

@@ -76,6 +76,14 @@ impl NextHop {
         }
     }
 
+    /// The address by which the router is known beyond its link, and which routes are looked up for.
+    pub fn router(self) -> IpAddr {
+        match self {
+            NextHop::V4(address) => address.into(),
+            NextHop::V6(address, _) => address.into(),
+        }
+    }
+
     /// The address that decides: the link-local one when there is one, for it is on the link.
     pub fn address(self) -> IpAddr {
         match self {

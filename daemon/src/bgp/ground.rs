@@ -82,6 +82,7 @@ impl Ground {
             let wish = Arc::clone(&shell.wish);
             shell.listen(&wish);
             shell.forget_guests(now);
+            shell.track();
             self.take_connections(shell);
             self.seek_neighbours(shell);
         });

@@ -25,6 +25,7 @@ use super::liveness::{BfdKey, BfdState};
 use super::roster::{Roster, Stranger, member};
 use super::settling::Settling;
 use super::tidings::Tidings;
+use super::tracking::Tracking;
 use super::views::Happening;
 use super::wish::{Completeness, Neighbour, NeighbourName, Origin, Wish};
 
@@ -49,6 +50,7 @@ pub(super) struct Shell {
     pub seeker: Option<JoinHandle<()>>,
     pub tidings: Tidings,
     pub settling: Settling,
+    pub tracking: Tracking,
     pub watchers: Vec<mpsc::Sender<Happening>>,
     /// What BFD said last of the paths that it watches.
     pub heard_paths: BTreeMap<BfdKey, BfdState>,
@@ -93,6 +95,7 @@ impl Shell {
             seeker: None,
             tidings,
             settling: Settling::default(),
+            tracking: Tracking::default(),
             watchers: Vec::new(),
             heard_paths: BTreeMap::new(),
             buffer: vec![0; READ_BYTES],

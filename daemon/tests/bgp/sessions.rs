@@ -177,3 +177,19 @@ fn neighbours_without_addresses_find_each_other_on_their_link_and_lead_there_in_
     }
     Ok(())
 }
+
+#[test]
+fn what_leads_to_a_router_that_cannot_be_reached_is_not_used_until_it_can() -> Result<()> {
+    let lab = Lab::new("shellhops")?;
+    let us = lab.node("us")?;
+    let bird = Bird::start(&lab, "bird", v4(&us).into(), "")?;
+    let mut speaker = Speaker::start(&us)?;
+    speaker.want("bird", neighbour(v4(&bird.node).into()));
+    speaker.until("their routes", |it| THEIRS.iter().all(|net| it.knows(net)))?;
+    let there = format!("{}/128", v6(&bird.node));
+    us.namespace().run(["ip", "route", "add", "unreachable", &there, "metric", "1"])?;
+    speaker.until("one family to have no way", |it| it.knows(THEIRS[0]) && !it.knows(THEIRS[1]))?;
+    us.namespace().run(["ip", "route", "del", "unreachable", &there, "metric", "1"])?;
+    speaker.until("the way again", |it| it.knows(THEIRS[1]))?;
+    Ok(())
+}

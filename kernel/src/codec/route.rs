@@ -214,9 +214,11 @@ pub fn towards(body: &mut Body<'_>, address: IpAddr) {
     body.address(libc::RTA_DST, address);
 }
 
-/// Index of the device that the answer to [`towards`] leads through.
+/// Index of the device that the answer to [`towards`] leads through. A route of IPv6 that leads nowhere has one too.
 pub fn device(message: &Message<'_>) -> Option<u32> {
-    message.attributes(12).get(libc::RTA_OIF)?.u32()
+    let [_, _, _, _, _, _, _, kind] = message.fixed()?;
+    let leads = [libc::RTN_UNICAST, libc::RTN_LOCAL, libc::RTN_ANYCAST, libc::RTN_MULTICAST].contains(&kind);
+    message.attributes(12).get(libc::RTA_OIF).filter(|_| leads)?.u32()
 }
 
 /// The next hops of a route to several (`RTA_MULTIPATH`): index of the device, and the gateway if there is one.
