@@ -10,12 +10,13 @@ use ipnet::IpNet;
 use super::wish::NeighbourName;
 
 /// Prefixes that one message tells of at most.
-pub const MOST_ROUTES: usize = 4096;
+pub const MOST_ROUTES: usize = 1024;
 
 /// What was learnt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Learnt {
-    /// What leads to each of these prefixes now; nothing for one that is gone. A prefix stands once, at most [`MOST_ROUTES`] of them.
+    /// What leads to each of these prefixes now; nothing for one that is gone. At most [`MOST_ROUTES`] of them; what stands
+    /// later is what holds.
     Routes(Vec<(IpNet, BTreeSet<NextHop>)>),
     /// Everybody who was expected has told all routes of a family, or had the time for it: what the kernel has and nobody announced may go.
     Settled(Family),

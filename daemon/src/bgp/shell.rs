@@ -132,12 +132,19 @@ impl Shell {
         timers.into_iter().flatten().min().map(|at| self.begun + at)
     }
 
-    /// Ends everything; what was learnt is true no longer.
+    /// Ends everything; what was learnt is told to be gone.
     pub fn end(&mut self, now: Duration) -> Tidings {
         let ids: Vec<PeerId> = self.roster.seats().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.remove(id, cease::DECONFIGURED, now));
         self.listeners.clear();
-        self.tidings.end()
+        while self.speaker.flush() {}
+        for output in self.speaker.outputs() {
+            if let Output::Route(change) = output {
+                self.learn(change);
+            }
+        }
+        self.tidings.turn();
+        self.tidings.hand_over()
     }
 
     /// Forgets peers of ranges whose sessions are over and whose routes nobody keeps.

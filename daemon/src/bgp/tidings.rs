@@ -1,8 +1,8 @@
 //! [`Tidings`]: what the node loop is still to be told of routes. While it is busy, what is said twice of a prefix is said once.
 //!
-//! Bounded by the routes that there are: a prefix waits at most once.
+//! Bounded by the routes that there are: a prefix waits at most once. While the node loop keeps up nothing waits, and nothing is looked up.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use backends::state::LinkName;
@@ -20,19 +20,19 @@ use super::wish::NeighbourName;
 #[derive(Debug)]
 pub(super) struct Tidings {
     tell: mpsc::Sender<Learnt>,
+    /// What was learnt in this turn.
+    fresh: Vec<(IpNet, Vec<(PeerId, Hop)>)>,
     waiting: HashMap<IpNet, Vec<(PeerId, Hop)>>,
     order: VecDeque<IpNet>,
     settled: Vec<Family>,
-    /// Prefixes that were told with a way.
-    told: HashSet<IpNet>,
     links: HashMap<PeerId, LinkName>,
     missing: watch::Sender<Missing>,
 }
 
 impl Tidings {
     pub fn new(tell: mpsc::Sender<Learnt>, missing: watch::Sender<Missing>) -> Tidings {
-        let (waiting, order, settled) = (HashMap::new(), VecDeque::new(), Vec::new());
-        Tidings { tell, waiting, order, settled, told: HashSet::new(), links: HashMap::new(), missing }
+        let (fresh, waiting, order, settled) = (Vec::new(), HashMap::new(), VecDeque::new(), Vec::new());
+        Tidings { tell, fresh, waiting, order, settled, links: HashMap::new(), missing }
     }
 
     /// Where a peer is whose routes lead to addresses of a link.
@@ -61,7 +61,30 @@ impl Tidings {
         if self.tell.is_closed() || !may_lead_out(net) {
             return;
         }
-        if self.waiting.insert(net, change.paths).is_none() {
+        match self.order.is_empty() {
+            true => self.fresh.push((net, change.paths)),
+            false => self.wait_with(net, change.paths),
+        }
+    }
+
+    /// The turn is over: what it brought is told, or waits.
+    pub fn turn(&mut self) {
+        let mut fresh = std::mem::take(&mut self.fresh).into_iter();
+        while fresh.len() > 0 && self.order.is_empty() {
+            match self.tell.clone().try_reserve_owned() {
+                Ok(permit) => {
+                    let routes = fresh.by_ref().take(MOST_ROUTES).map(|(net, paths)| (net, self.hops(&paths)));
+                    drop(permit.send(Learnt::Routes(routes.collect())));
+                }
+                Err(TrySendError::Full(_)) => break,
+                Err(TrySendError::Closed(_)) => return,
+            }
+        }
+        fresh.for_each(|(net, paths)| self.wait_with(net, paths));
+    }
+
+    fn wait_with(&mut self, net: IpNet, paths: Vec<(PeerId, Hop)>) {
+        if self.waiting.insert(net, paths).is_none() {
             self.order.push_back(net);
         }
     }
@@ -71,13 +94,10 @@ impl Tidings {
         self.settled.push(family);
     }
 
-    /// Everything that was told is true no longer: the speaker ends. The answer is for the one that begins.
-    pub fn end(&mut self) -> Tidings {
-        let mut next = Tidings::new(self.tell.clone(), self.missing.clone());
-        next.told = std::mem::take(&mut self.told);
-        next.waiting = next.told.iter().map(|net| (*net, Vec::new())).collect();
-        next.order = next.told.iter().copied().collect();
-        next
+    /// What waits, for the next speaker to tell.
+    pub fn hand_over(&mut self) -> Tidings {
+        let next = Tidings::new(self.tell.clone(), self.missing.clone());
+        std::mem::replace(self, next)
     }
 
     /// Whether something waits.
@@ -116,19 +136,7 @@ impl Tidings {
         while routes.len() < MOST_ROUTES {
             let Some(net) = self.order.pop_front() else { break };
             let Some(paths) = self.waiting.remove(&net) else { continue };
-            // What begins here leads nowhere else.
-            let local = paths.iter().any(|(peer, _)| *peer == PeerId::LOCAL);
-            let hops: BTreeSet<NextHop> = match local {
-                true => BTreeSet::new(),
-                false => paths.iter().map(|(peer, hop)| self.hop(*peer, hop)).collect(),
-            };
-            match hops.is_empty() {
-                // Of what was never told the end is nothing to tell.
-                true if !self.told.remove(&net) => continue,
-                true => {}
-                false => drop(self.told.insert(net)),
-            }
-            routes.push((net, hops));
+            routes.push((net, self.hops(&paths)));
         }
         if self.order.is_empty() {
             // A full table once is no reason to keep room for one.
@@ -136,6 +144,14 @@ impl Tidings {
             self.order = VecDeque::new();
         }
         routes
+    }
+
+    /// Where paths lead; what begins here leads nowhere else.
+    fn hops(&self, paths: &[(PeerId, Hop)]) -> BTreeSet<NextHop> {
+        match paths.iter().any(|(peer, _)| *peer == PeerId::LOCAL) {
+            true => BTreeSet::new(),
+            false => paths.iter().map(|(peer, hop)| self.hop(*peer, hop)).collect(),
+        }
     }
 
     fn hop(&self, peer: PeerId, hop: &Hop) -> NextHop {
