@@ -64,6 +64,8 @@ pub struct Rib {
     dirty: Vec<DestinationId>,
     /// Destinations without paths, which a peer may still have to be told of.
     unused: Vec<DestinationId>,
+    /// Whether members are behind, as far as was looked.
+    lagging: bool,
     /// Peers that there are new bytes for.
     ready: BTreeSet<PeerId>,
     /// How far next hops are that somebody looked for; `None` for one that cannot be reached.
@@ -86,6 +88,7 @@ impl Rib {
             groups: Vec::new(),
             dirty: Vec::new(),
             unused: Vec::new(),
+            lagging: false,
             ready: BTreeSet::new(),
             metrics: BTreeMap::new(),
         }

@@ -240,6 +240,12 @@ impl Speaker {
         chunk
     }
 
+    /// Whether there is neither a session with a peer nor one about to be, and nothing is kept of it.
+    pub fn rests(&self, id: PeerId) -> bool {
+        let busy = |peer: &Peer| Side::ALL.into_iter().any(|side| peer.state(side) >= State::OpenSent);
+        self.peers.get(&id).is_none_or(|peer| !busy(peer) && peer.kept.is_none())
+    }
+
     /// How a peer fares.
     pub fn status(&self, id: PeerId) -> Option<PeerStatus> {
         self.peers.get(&id).map(|peer| {

@@ -74,6 +74,10 @@ impl Rib {
     /// Decides what changed since the last flush, and encodes it for every group. What is best now is appended to `changes`.
     /// Whether there is more to do is the answer: call again, other work may come between.
     pub fn flush(&mut self, changes: &mut Vec<Change>) -> bool {
+        // A keepalive changes nothing, and there may be thousands of members to look at.
+        if self.dirty.is_empty() && self.unused.is_empty() && !self.lagging {
+            return false;
+        }
         let slice = self.dirty.len().min(SLICE);
         let dirty: Vec<DestinationId> = self.dirty.drain(..slice).collect();
         let mut touched = Vec::with_capacity(dirty.len());
@@ -103,6 +107,7 @@ impl Rib {
             self.table.settle(*id);
         }
         self.free_unused(&touched);
+        self.lagging = self.groups.iter().any(Group::is_behind);
         more
     }
 
@@ -139,6 +144,7 @@ impl Rib {
 
     /// A peer is told everything of a family from now on, as these terms say; End-of-RIB follows when it has it all.
     pub fn join(&mut self, peer: PeerId, terms: GroupTerms) {
+        self.lagging = true;
         let member = Member::new(self.table.bound(), end_of_rib(terms.family.family).into());
         self.enter(peer, member, terms);
     }
@@ -183,6 +189,7 @@ impl Rib {
     /// A peer asked for all routes of a family again; one with enhanced refresh is told where they begin and end (RFC 7313).
     pub fn refresh(&mut self, peer: PeerId, family: Family, marked: RefreshMarks) {
         let bound = self.table.bound();
+        self.lagging = true;
         let of_family = self.groups.iter_mut().filter(|group| group.terms.family.family == family);
         for member in of_family.filter_map(|group| group.members.get_mut(&peer)) {
             let marker = |subtype| Chunk::from(message::refresh(&Refresh { family, subtype }));

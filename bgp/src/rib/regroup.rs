@@ -25,6 +25,7 @@ impl Rib {
                 *known = local_id.max(*known);
             }
         }
+        self.lagging = true;
         self.groups.retain(|group| !group.members.is_empty());
         self.enter(peer, member, terms);
     }

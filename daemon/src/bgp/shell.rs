@@ -22,7 +22,7 @@ use super::keys::Keys;
 use super::leaving::Leaving;
 use super::listener::Listener;
 use super::liveness::{BfdKey, BfdState};
-use super::roster::{Roster, Stranger, member};
+use super::roster::{Roster, Seat, Stranger, member};
 use super::settling::Settling;
 use super::tidings::Tidings;
 use super::tracking::Tracking;
@@ -149,12 +149,8 @@ impl Shell {
 
     /// Forgets peers of ranges whose sessions are over and whose routes nobody keeps.
     pub fn forget_guests(&mut self, now: Duration) {
-        let idle = |id: PeerId| {
-            let status = self.speaker.status(id);
-            status.is_some_and(|status| !status.stale && status.state < bgp::machine::State::OpenSent)
-        };
-        let over =
-            self.roster.seats().filter(|(id, seat)| matches!(seat.neighbour.origin, Origin::Range(_)) && idle(*id));
+        let guest = |seat: &Seat| matches!(seat.neighbour.origin, Origin::Range(_));
+        let over = self.roster.seats().filter(|(id, seat)| guest(seat) && self.speaker.rests(*id));
         let over: Vec<PeerId> = over.map(|(id, _)| id).collect();
         if !over.is_empty() {
             self.full.clear();
