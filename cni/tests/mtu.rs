@@ -179,3 +179,37 @@ fn a_pod_that_is_gone_or_cannot_be_found_keeps_nobody_waiting_and_a_killed_one_g
     }
     assert_eq!(ends(&stage, "c0", &pods[0]), (1300, 1300));
 }
+
+#[test]
+fn without_the_right_to_enter_pods_they_keep_theirs_and_still_get_through() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let mut stage = Stage::new();
+    let config = stage.config("1.1.0", json!({}));
+    let pod = stage.pod("c0");
+    stage.towpath("ADD", "c0", &pod, &config).success();
+    let netns = Netns::open(Path::new(&stage.netns())).unwrap();
+    let bound = |mtu| {
+        netns
+            .run(|| {
+                // The thread's own, and that of those it starts.
+                let mut sets = capabilities(None).unwrap();
+                sets.effective = CapabilitySet::NET_ADMIN;
+                set_capabilities(None, sets).unwrap();
+                follow(&stage.path("subnet.env"), mtu).unwrap()
+            })
+            .unwrap()
+    };
+    let followed = bound(1350);
+    let [left] = followed.left.as_slice() else { panic!("{followed:?}") };
+    assert!(matches!(&left.reason, Reason::Refused(why) if why.contains("cannot be entered")), "{left:?}");
+    // What it sends passes its wire, and the node says what is too large for the way.
+    assert_eq!((ends(&stage, "c0", &pod), mtu_of(&stage.netns(), "cni0")), ((1450, 1450), 1350));
+    assert!(pings(&pod, "10.244.1.1"));
+    // Whoever may, goes on from there.
+    assert_eq!(change(&stage, 1350).left, []);
+    assert_eq!(ends(&stage, "c0", &pod), (1350, 1350));
+    bound(1400);
+    assert_eq!(ends(&stage, "c0", &pod), (1350, 1400));
+    assert_eq!(change(&stage, 1400).left, []);
+    assert_eq!(ends(&stage, "c0", &pod), (1400, 1400));
+}

@@ -176,3 +176,44 @@ fn an_increase_waits_for_flannels_nodes_unless_the_configuration_says_it() -> Re
     cluster.configure(&with_mtu(1500))?;
     wait_pods(&daemons, &pods, 1500)
 }
+
+#[test]
+fn connections_of_pods_with_an_mtu_of_their_own_fit_the_way_when_they_are_clamped() -> Result<()> {
+    let clamped = |value: bool| with_mtu(1400).replacen('{', &format!("{{\"ClampMSS\": {value}, "), 1);
+    let mut cluster = Cluster::on_directory("mtuclamp", &clamped(false))?;
+    let daemons = cluster.join_all(["alpha", "beta"])?;
+    let pods = daemons.iter().map(|daemon| cluster.pod(daemon, "web")).collect::<Result<Vec<_>>>()?;
+    pods.iter().try_for_each(|pod| pod.ip("link set eth0 mtu 1425").map(drop))?;
+    wait_for("the two to talk", LIMIT, || pods[0].reach(&pods[1], Family::V4))?;
+    pods[1].serve_echo()?;
+    // What the smaller of the two ends' links on the way takes, less an IPv4 and a TCP header.
+    let fits = u64::from(1400 - HEADERS) - 40;
+    let told = |value: bool| -> Result<()> {
+        let connection = pods[0].connect(SocketAddr::new(pods[1].address(Family::V4)?, ECHO_PORT), LIMIT)?;
+        for pod in &pods {
+            let size = segment(pod)?;
+            ensure!((size <= fits) == value, "clamped: {value}, and {} sends segments of {size}", pod.name());
+        }
+        drop(connection);
+        wait_for("the connection to be gone", LIMIT, || {
+            segment(&pods[0]).map_or(Ok(()), |_| anyhow::bail!("it is there"))
+        })
+    };
+    told(false)?;
+    cluster.configure(&clamped(true))?;
+    for daemon in &daemons {
+        wait_for("the rules", LIMIT, || {
+            let rules = daemon.node().run(["nft", "list", "chain", "inet", "towpath", "forward"])?;
+            ensure!(rules.matches("tcp option maxseg size set rt mtu").count() == 4, "{rules}");
+            Ok(())
+        })?;
+    }
+    told(true)
+}
+
+/// The segment size of a pod's only connection.
+fn segment(pod: &Pod) -> Result<u64> {
+    let said = pod.run(["ss", "-Htin", "state", "established"])?;
+    let word = said.split_whitespace().find_map(|word| word.strip_prefix("mss:"));
+    Ok(word.with_context(|| format!("no connection: {said}"))?.parse()?)
+}
