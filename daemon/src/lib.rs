@@ -27,6 +27,7 @@ pub mod notify_socket;
 pub mod occurrences;
 pub mod offloads;
 pub mod outlets;
+pub mod path_probe;
 pub mod pod_mtu;
 pub mod reconcile;
 pub mod record;

@@ -22,6 +22,7 @@ use ipam::{Family, Pool, Stack};
 use ipnet::IpNet;
 
 use crate::config::{Mistake, Mistakes, StoreSettings};
+use crate::path_probe::PathProbe;
 use json::Value;
 use object::{Findings, Object};
 use policy::Policies;
@@ -41,6 +42,8 @@ pub struct Network {
     pub policies: Policies,
     /// Whether connections' segment sizes are cut (`ClampMSS`).
     pub segments: Segments,
+    /// Whether the paths to other nodes are measured.
+    pub path_probe: PathProbe,
     /// What was read and looks wrong but harms nothing: one sentence each.
     pub warnings: Vec<String>,
 }
@@ -113,12 +116,13 @@ fn network(fields: &[(String, Value)], division: Division, findings: &mut Findin
     let backend = top.take("Backend");
     let exceptions = masquerade::exceptions(&mut top);
     let segments = masquerade::segments(&mut top);
+    let path_probe = if top.boolean("PathProbe").unwrap_or(false) { PathProbe::On } else { PathProbe::Off };
     let policies = policy::policies(&mut top);
     top.finish();
     let backend = backend::read(backend, families.unwrap_or(Stack::V4(())), findings);
     pools.zip(backend).map(|(pools, backend)| {
         let networks = pools.map(|_, pool| pool.network);
-        Network { networks, pools, backend, exceptions, segments, policies, warnings: Vec::new() }
+        Network { networks, pools, backend, exceptions, segments, path_probe, policies, warnings: Vec::new() }
     })
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use crate::extension::Orders;
 use crate::occurrences::Occurrences;
 use crate::offloads::Order;
+use crate::pod_mtu;
 use crate::reconcile::Reconciler;
 use crate::standing::standing;
 use crate::store::Wish;
@@ -27,8 +28,8 @@ pub struct Outlets {
     pub orders: watch::Sender<Option<Orders>>,
     /// To the trial of checksum offload: what is to be tried.
     pub trial: watch::Sender<Option<Order>>,
-    /// To those who change pods that run: their MTU, octets.
-    pub pod_mtu: watch::Sender<Option<u32>>,
+    /// To those who change pods that run, and measure paths.
+    pub pod_mtu: watch::Sender<pod_mtu::Order>,
     /// What was said to have occurred.
     pub said: Occurrences,
 }
@@ -41,7 +42,8 @@ impl Outlets {
         // Nothing that pods wait for waits for it.
         tell_change(&self.trial, reconciler.node.trial().filter(|_| reconciler.record.settled));
         if reconciler.record.founded {
-            tell_change(&self.pod_mtu, reconciler.pod_mtu());
+            let order = pod_mtu::Order { mtu: reconciler.pod_mtu(), paths: reconciler.node.paths() };
+            tell_change(&self.pod_mtu, order);
         }
         let standing = standing(reconciler, now);
         if standing == Standing::Available {

@@ -13,47 +13,76 @@ use kernel::pod::mtu::{Followed, Left, Reason, follow};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::path_probe::{self, Errand};
+
 /// Longer than a pod's start takes, from the reading of `subnet.env` to its wire.
 const SOON: Duration = Duration::from_secs(3);
 
 /// How often it is looked at without a reason.
 const SELDOM: Duration = Duration::from_secs(60);
 
-/// Pods that are left with another MTU: one sentence for each reason.
-pub type Notes = Vec<String>;
+/// What is to be done about the size of packets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// The MTU of pods, octets, once it is known.
+    pub mtu: Option<u32>,
+    /// The paths to measure, where that is asked for.
+    pub paths: Option<Errand>,
+}
 
-/// Starts the task: the MTU to follow goes in, what is left comes out.
-pub fn start(subnet_file: PathBuf) -> (watch::Sender<Option<u32>>, watch::Receiver<Notes>) {
-    let (tell, wanted) = watch::channel(None);
-    let (say, notes) = watch::channel(Notes::new());
-    tokio::spawn(keep(subnet_file, wanted, say));
+/// What came of it: one sentence each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Pods that are left with another MTU, for each reason.
+    pub pods: Vec<String>,
+    /// Paths that carry less than is sent.
+    pub paths: Vec<String>,
+}
+
+impl Notes {
+    /// All of them.
+    pub fn all(&self) -> Vec<String> {
+        [self.pods.as_slice(), self.paths.as_slice()].concat()
+    }
+}
+
+/// Starts the tasks: what to do goes in, what came of it comes out.
+pub fn start(subnet_file: PathBuf) -> (watch::Sender<Order>, watch::Receiver<Notes>) {
+    let (tell, orders) = watch::channel(Order::default());
+    let (say, notes) = watch::channel(Notes::default());
+    tokio::spawn(path_probe::keep(orders.clone(), say.clone()));
+    tokio::spawn(keep(subnet_file, orders, say));
     (tell, notes)
 }
 
+/// Replaces some notes; new ones are worth a line in the log.
+pub fn note(say: &watch::Sender<Notes>, of: fn(&mut Notes) -> &mut Vec<String>, now: Vec<String>) {
+    say.send_if_modified(|said| {
+        let said = of(said);
+        now.iter().filter(|note| !said.contains(note)).for_each(|note| tracing::warn!("{note}"));
+        std::mem::replace(said, now) != *said
+    });
+}
+
 /// It ends with the node loop.
-async fn keep(subnet_file: PathBuf, mut wanted: watch::Receiver<Option<u32>>, say: watch::Sender<Notes>) {
-    let mut pause = SELDOM;
+async fn keep(subnet_file: PathBuf, mut orders: watch::Receiver<Order>, say: watch::Sender<Notes>) {
+    let (mut pause, mut before) = (SELDOM, None);
     loop {
-        let anew = match timeout(pause, wanted.changed()).await {
-            Ok(Err(_)) => return,
-            Ok(Ok(())) => true,
-            Err(_) => false,
-        };
-        let Some(mtu) = *wanted.borrow_and_update() else { continue };
+        if let Ok(Err(_)) = timeout(pause, orders.changed()).await {
+            return;
+        }
+        let Some(mtu) = orders.borrow_and_update().mtu else { continue };
+        let anew = before.replace(mtu) != Some(mtu);
         let path = subnet_file.clone();
         let done = tokio::task::spawn_blocking(move || follow(&path, mtu)).await;
         let done = done.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
         let changed = done.as_ref().is_ok_and(|followed| followed.changed > 0);
         pause = if anew || changed || done.is_err() { SOON } else { SELDOM };
-        let now = notes(mtu, done);
-        say.send_if_modified(|said| {
-            now.iter().filter(|note| !said.contains(note)).for_each(|note| tracing::warn!("{note}"));
-            std::mem::replace(said, now) != *said
-        });
+        note(&say, |notes| &mut notes.pods, left_over(mtu, done));
     }
 }
 
-fn notes(mtu: u32, done: Result<Followed, String>) -> Notes {
+fn left_over(mtu: u32, done: Result<Followed, String>) -> Vec<String> {
     let followed = match done {
         Ok(followed) => followed,
         Err(error) => {
@@ -67,10 +96,10 @@ fn notes(mtu: u32, done: Result<Followed, String>) -> Notes {
     for left in &followed.left {
         reasons.entry(why(&left.reason)).or_default().push(left);
     }
-    reasons.iter().filter_map(|(why, left)| Some(note(mtu, why, left.first()?, left.len()))).collect()
+    reasons.iter().filter_map(|(why, left)| Some(sentence(mtu, why, left.first()?, left.len()))).collect()
 }
 
-fn note(mtu: u32, why: &str, first: &Left, count: usize) -> String {
+fn sentence(mtu: u32, why: &str, first: &Left, count: usize) -> String {
     let has = first.mtu.map_or_else(String::new, |mtu| format!(" with {mtu}"));
     let owner = &first.owner;
     format!("{count} running pods have another MTU than {mtu} inside, the first is {owner}{has}: {why}")
@@ -109,7 +138,7 @@ mod tests {
                 left("c/eth0", 900, Reason::SetInside),
             ],
         };
-        let notes = notes(1350, Ok(followed));
+        let notes = left_over(1350, Ok(followed));
         assert_eq!(
             notes[0],
             "1 running pods have another MTU than 1350 inside, the first is c/eth0 with 900: somebody set it there, and it is left alone"

@@ -86,7 +86,7 @@ pub struct Record {
     pub installation: Vec<String>,
     /// Why BGP peers that this node needs are not up: one sentence each.
     pub missing_peers: Vec<String>,
-    /// Pods that keep another MTU: one sentence each.
+    /// Pods that keep another MTU, and paths that carry less: one sentence each.
     pub pods: Vec<String>,
     /// What cannot be written to disk now: one sentence each.
     pub unwritten: BTreeMap<LocalFile, String>,

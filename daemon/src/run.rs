@@ -120,7 +120,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             }
             Ok(()) = commands.changed() => daemon.reconciler.node.on_commands(commands.borrow_and_update().clone()),
             Ok(()) = trials.changed() => daemon.reconciler.node.on_trial(trials.borrow_and_update().as_ref()),
-            Ok(()) = pods.changed() => daemon.reconciler.record.pods.clone_from(&pods.borrow_and_update()),
+            Ok(()) = pods.changed() => daemon.reconciler.record.pods = pods.borrow_and_update().all(),
             Some(seen) = notices.recv() => daemon.notice(&seen),
             Some(Ask { question, answer: reply }) = asks.recv() => {
                 let said = answer(question, &mut daemon.reconciler, &mut daemon.kernel, &daemon.about);

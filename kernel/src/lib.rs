@@ -21,6 +21,8 @@ pub mod nft;
 pub mod notices;
 pub mod observe;
 pub mod offload;
+
+pub mod path;
 pub mod pod;
 pub mod proxy;
 pub mod relay;

@@ -6,6 +6,8 @@ use crate::config::Mistakes;
 use backends::Backend;
 use backends::masquerade::{Exceptions, Segments, TowardsNodes};
 use backends::vxlan::VxlanSettings;
+
+use crate::path_probe::PathProbe;
 use ipam::Family;
 use proptest::prelude::*;
 
@@ -107,6 +109,8 @@ fn udp_carries_ipv4_alone() {
 fn what_is_not_masqueraded_is_a_list_of_networks_and_a_switch() {
     assert_eq!(good(&with(r#""VNI2": 0"#)).exceptions, Exceptions::default());
     let segments = ["false", "true"].map(|value| good(&with(&format!(r#""clampMss": {value}"#))).segments);
+    let probes = ["false", "true"].map(|value| good(&with(&format!(r#""PathProbe": {value}"#))).path_probe);
+    assert_eq!(probes, [PathProbe::Off, PathProbe::On]);
     assert_eq!(segments, [Segments::Untouched, Segments::Clamped]);
     let network = good(&with(
         r#""NonMasqueradeCIDRs": ["fd00::/8", "10.0.0.0/8", "192.0.2.9/24", "10.0.0.0/8"], "nonMasqueradeNodes": true"#,

@@ -6,6 +6,7 @@ use backends::room::{Room, Underlay};
 use ipam::Lease;
 
 use super::Node;
+use crate::path_probe::{Errand, PathProbe};
 
 /// So many nodes are named in a sentence.
 const NAMED: usize = 3;
@@ -81,6 +82,18 @@ impl Node {
         names.truncate(NAMED);
         let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
         format!("node {}{rest}", names.join(", "))
+    }
+
+    /// The paths that are to be measured.
+    pub fn paths(&self) -> Option<Errand> {
+        let size = self.room?.sends;
+        if self.network.as_ref()?.path_probe == PathProbe::Off {
+            return None;
+        }
+        let own = self.table.own();
+        let others = self.table.leases().filter(|lease| own != Some(&lease.key));
+        let address = |lease: &Lease| Some((lease.node.to_string(), lease.endpoints.values().next()?.public));
+        Some(Errand { size, peers: others.filter_map(address).collect() })
     }
 
     /// What is worth knowing of the packets' size: one sentence each.

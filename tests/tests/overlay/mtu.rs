@@ -211,6 +211,31 @@ fn connections_of_pods_with_an_mtu_of_their_own_fit_the_way_when_they_are_clampe
     told(true)
 }
 
+#[test]
+fn a_path_that_drops_large_packets_without_a_word_is_named_with_what_it_carries() -> Result<()> {
+    let mut cluster = Cluster::on_directory("mtupath", DUAL)?;
+    let daemons = cluster.join_all(["alpha", "beta"])?;
+    daemons[1].node().run([
+        "nft",
+        "table inet path { chain in { type filter hook prerouting priority -400; meta length > 1400 drop; }; }",
+    ])?;
+    cluster.configure(&DUAL.replacen('{', "{\"PathProbe\": true, ", 1))?;
+    let address = daemons[1].node().address(Family::V4)?;
+    let sentence = format!("the path to node beta ({address}) carries packets of 1400 octets");
+    wait_for("the path to be named", LIMIT, || {
+        let said = notes(&cluster, &daemons[0])?;
+        ensure!(said.contains(&sentence), "{said}");
+        Ok(())
+    })?;
+    daemons[1].node().run(["nft", "delete", "table", "inet", "path"])?;
+    cluster.configure(DUAL)?;
+    wait_for("nothing to be said", LIMIT, || {
+        let said = notes(&cluster, &daemons[0])?;
+        ensure!(said == "[]", "{said}");
+        Ok(())
+    })
+}
+
 /// The segment size of a pod's only connection.
 fn segment(pod: &Pod) -> Result<u64> {
     let said = pod.run(["ss", "-Htin", "state", "established"])?;
