@@ -79,6 +79,8 @@ pub enum Command {
     },
     /// Remove all that towpathd left on this node; works without it
     Cleanup(Cleanup),
+    /// Tell systemd-networkd or NetworkManager, by drop-in files, to leave our devices alone
+    HostFiles(HostFiles),
     /// Give this node's lease back to the store
     Release {
         /// Do not ask
@@ -103,6 +105,29 @@ pub enum Command {
     },
     /// Print the version
     Version,
+}
+
+/// Whom to tell.
+#[derive(Clone, Debug, Args)]
+pub struct HostFiles {
+    /// Whom
+    #[arg(required = true, value_name = "PROGRAM")]
+    pub programs: Vec<HostProgram>,
+    /// Remove them
+    #[arg(long)]
+    pub remove: bool,
+    /// Where the host's files are, when not here: an image that is being built
+    #[arg(long, value_name = "DIRECTORY", default_value = "/", hide_default_value = true)]
+    pub root: PathBuf,
+}
+
+/// A program that manages the host's devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HostProgram {
+    /// systemd-networkd
+    Networkd,
+    /// NetworkManager
+    NetworkManager,
 }
 
 /// What of a change of the backend.

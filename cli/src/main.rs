@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod consent;
 mod copy;
+mod host_files;
 mod install;
 mod migrate;
 
@@ -81,6 +82,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Command::Probe { what: Probe::Offloads(form) } => ask(&Question::new("probe-offloads", form.output)),
         Command::RotateKeys => ask(&Question::new("rotate-keys", arguments::Output::Text)),
         Command::Cleanup(wish) => Ok(cleanup::run(wish, &arguments.socket)?),
+        Command::HostFiles(wish) => {
+            print(&host_files::run(wish)?).context("standard output")?;
+            Ok(0)
+        }
         Command::Install(wish) => {
             print(&install::run(wish)?).context("standard output")?;
             Ok(0)

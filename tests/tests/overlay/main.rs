@@ -26,6 +26,7 @@ mod masquerade;
 mod mtu;
 mod neighbours;
 mod network;
+mod networkd;
 mod offload;
 mod own_lease;
 mod pods;
