@@ -29,6 +29,9 @@ const DROP: i32 = 0;
 /// Chains that are followed from one base chain.
 const MOST: usize = 256;
 
+/// What firewalld drops all new flows by while it reloads, for a tenth of a second: nobody could open it in time.
+const RELOADING: &str = "firewalld_policy_drop";
+
 /// The bridge that the usual CNI configuration names.
 const BRIDGE: &str = "cni0";
 
@@ -226,7 +229,7 @@ fn bases(socket: &mut Socket) -> Result<Vec<Base>> {
         let family = *message.body.first()?;
         let known = [libc::NFPROTO_IPV4, libc::NFPROTO_IPV6, libc::NFPROTO_INET].contains(&family.into());
         let (table, name) = (chain.get(CHAIN_TABLE)?.text()?.to_owned(), chain.get(CHAIN_NAME)?.text()?.to_owned());
-        (forward && known).then_some(Base { family, table, name, drops })
+        (forward && known && table != RELOADING).then_some(Base { family, table, name, drops })
     };
     Ok(answers.filter_map(read).collect())
 }
