@@ -47,6 +47,10 @@ pub enum Output {
     Down(PeerId, String),
 }
 
+/// Why an attempt failed that the peer took and ended before its OPEN: less than what was said of an attempt before.
+pub const CLOSED_WITHOUT_A_WORD: &str =
+    "the peer closed the connection without a word; does its configuration name this node?";
+
 /// Whether our own routes are all there, so that peers can be told that these are all (RFC 4724 section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
@@ -178,7 +182,11 @@ impl Speaker {
     pub fn closed(&mut self, id: PeerId, side: Side, now: Duration) {
         self.with(id, now, |speaker, peer| {
             let there = peer.connection(side).is_some();
-            let why = if there { "the peer closed the connection" } else { "the connection did not come about" };
+            let why = match (there, peer.state(side) >= State::OpenConfirm) {
+                (true, true) => "the peer closed the connection",
+                (true, false) => CLOSED_WITHOUT_A_WORD,
+                (false, _) => "the connection did not come about",
+            };
             peer.failure.get_or_insert_with(|| why.into());
             speaker.step(id, peer, (side, Event::TcpFails), now);
             // What ended a session says more than that nobody is there since.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bgp::rib::change::Destination;
 use bgp::rib::{Change, PeerId};
+use bgp::speaker::CLOSED_WITHOUT_A_WORD;
 use bgp::wire::Family;
 
 use super::shell::Shell;
@@ -38,6 +39,10 @@ impl Shell {
                 tracing::warn!("BGP session with {} is down: {reason}", seat.label());
                 seat.trouble = Some(reason.clone());
             }
+            // Who has just been refused, or has refused us, often says nothing for a while: why it was stays true.
+            false
+                if reason == CLOSED_WITHOUT_A_WORD
+                    && seat.trouble.as_ref().is_some_and(|why| why.contains(" ended it: ")) => {}
             false => self.trouble(id, reason.clone()),
         }
         self.happened(Happening::Down { neighbour, reason });

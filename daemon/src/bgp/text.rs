@@ -95,7 +95,7 @@ pub fn peer(peer: &PeerView) -> String {
     if peer.stale {
         line("", "it is away, and its routes are kept until it is back or its time is over (RFC 4724)".to_owned());
     }
-    if let Some(trouble) = peer.trouble.as_ref().filter(|_| peer.is_up()) {
+    if let Some(trouble) = peer.trouble.as_ref().filter(|_| peer.is_up() && peer.flaps > 0) {
         line("before", trouble.clone());
     }
     line("last error", format!("of ours: {}", peer.last_said.as_deref().unwrap_or("none")));
@@ -158,11 +158,10 @@ pub fn paths(prefix: &str, paths: &[PathView]) -> String {
             "nobody announces {prefix}: `towpathctl bgp routes --within` shows what lies in it or around it\n"
         );
     }
-    let mut text = format!(
-        "{prefix}: {} of {} paths\n",
-        if paths.len() == 1 { "the only one" } else { "the best first" },
-        paths.len()
-    );
+    let mut text = match paths.len() {
+        1 => format!("{prefix}: one path\n"),
+        count => format!("{prefix}: {count} paths, the best first\n"),
+    };
     for path in paths {
         let mut details = vec![format!("via {} from {}", path.next_hop, path.neighbour)];
         details.push(if path.as_path.is_empty() { "no AS path".to_owned() } else { format!("path {}", path.as_path) });

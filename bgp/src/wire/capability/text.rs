@@ -71,7 +71,10 @@ impl fmt::Display for Capability {
                 let long = |family: &super::LongLived| {
                     format!("{}, {} s", kept((family.family, family.forwarding)), family.stale_secs)
                 };
-                write!(f, "long-lived graceful restart: {}", families(all, long))
+                match all.is_empty() {
+                    true => f.write_str("long-lived graceful restart of no family"),
+                    false => write!(f, "long-lived graceful restart: {}", families(all, long)),
+                }
             }
             Capability::Hostname(name, domain) if domain.is_empty() => write!(f, "name {}", printable(name)),
             Capability::Hostname(name, domain) => write!(f, "name {}.{}", printable(name), printable(domain)),
