@@ -16,7 +16,8 @@ fn quoted_after(tree: &Tree, place: &str, marker: &str) -> BTreeSet<String> {
         .filter(|path| path.to_string_lossy().starts_with(place) && !path.ends_with("tests.rs"));
     let mut found = BTreeSet::new();
     for path in files {
-        let text = tree.text(path).unwrap();
+        // Where a call is long its first word stands on a line of its own.
+        let text = tree.text(path).unwrap().split('(').map(str::trim_start).collect::<Vec<_>>().join("(");
         let names = text.split(marker).skip(1).filter_map(|rest| rest.split('"').next());
         found.extend(names.map(str::to_owned));
     }
