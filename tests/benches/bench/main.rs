@@ -2,12 +2,13 @@
 //!
 //! On a shared machine only ratios inside one run mean anything; absolute figures are printed for orientation. What a
 //! figure must reach stands beside it. Everything happens in namespaces of a lab. Needs root; `peers`, `daemon`,
-//! `plugin`, `change`, `ways`, `memory` or `kubernetes` as argument runs that part alone; a number beside
+//! `plugin`, `bgp`, `change`, `ways`, `memory` or `kubernetes` as argument runs that part alone; a number beside
 //! `change` says how many rounds.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bare_client;
+mod bgp;
 mod change;
 mod cluster;
 mod daemon;
@@ -29,6 +30,11 @@ const ROUNDS: u32 = 20;
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if let [word, peers] = wanted.as_slice()
+        && word == bgp::ours::WORD
+    {
+        return bgp::ours::speak(peers);
+    }
     let runs = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
     let rounds = wanted.iter().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS);
     netns_harness::check_machine()?;
@@ -58,6 +64,9 @@ fn main() -> Result<()> {
     }
     if runs("memory") {
         memory::measure()?;
+    }
+    if runs("bgp") {
+        bgp::measure()?;
     }
     if runs("kubernetes") {
         kubernetes::measure()?;

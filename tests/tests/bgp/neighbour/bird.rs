@@ -1,4 +1,4 @@
-//! BIRD 2.
+//! BIRD 2, with one static route of each family and one session.
 
 use anyhow::Result;
 use netns_harness::{Lab, Node, Process, wait_for};
