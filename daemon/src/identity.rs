@@ -25,6 +25,8 @@ pub struct Identity {
     pub unclaimed: UnclaimedAddresses,
     /// The address that masqueraded packets get, where not the interface's.
     pub masquerade_address: Option<Stack<IpAddr>>,
+    /// This node's AS, where not the network's.
+    pub bgp_as: Option<u32>,
     /// What the plugin hangs pods on.
     pub pods: PodMode,
     /// How routes to peers are written: what the kernel can do.
@@ -43,6 +45,7 @@ impl Identity {
             own_subnet_route: settings.own_subnet_route,
             unclaimed: settings.unclaimed,
             masquerade_address: settings.masquerade_address,
+            bgp_as: settings.bgp_as,
             pods: settings.pods,
             routes,
             division: Division::of(&settings.store),

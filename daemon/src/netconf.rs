@@ -4,6 +4,7 @@
 //! its files. Keys that nobody knows are warned about, not refused. Where the text comes from is the store's business.
 
 mod backend;
+pub mod bgp;
 mod extension;
 mod family;
 mod ipip;
@@ -23,6 +24,7 @@ use ipnet::IpNet;
 
 use crate::config::{Mistake, Mistakes, StoreSettings};
 use crate::path_probe::PathProbe;
+use bgp::Bgp;
 use json::Value;
 use object::{Findings, Object};
 use policy::Policies;
@@ -44,6 +46,8 @@ pub struct Network {
     pub segments: Segments,
     /// Whether the paths to other nodes are measured.
     pub path_probe: PathProbe,
+    /// Who speaks BGP with whom, if anybody does.
+    pub bgp: Option<Bgp>,
     /// What was read and looks wrong but harms nothing: one sentence each.
     pub warnings: Vec<String>,
 }
@@ -118,11 +122,19 @@ fn network(fields: &[(String, Value)], division: Division, findings: &mut Findin
     let segments = masquerade::segments(&mut top);
     let path_probe = if top.boolean("PathProbe").unwrap_or(false) { PathProbe::On } else { PathProbe::Off };
     let policies = policy::policies(&mut top);
+    let beside = top.object("BGP").map(|mut object| bgp::beside(&mut object, &policies));
+    let twice = top.holds("BGP");
     top.finish();
-    let backend = backend::read(backend, families.unwrap_or(Stack::V4(())), findings);
-    pools.zip(backend).map(|(pools, backend)| {
+    let backend = backend::read(backend, (families.unwrap_or(Stack::V4(())), &policies), findings);
+    if twice && backend.as_ref().is_some_and(|(_, bgp)| bgp.is_some()) {
+        let fix = "write all of it in Backend; BGP is for what stands beside another backend";
+        findings.mistakes.push(Mistake::of("BGP", "{…}", ("the backend is bgp already", fix)));
+    }
+    pools.zip(backend).map(|(pools, (backend, bgp))| {
+        let bgp = bgp.or(beside);
         let networks = pools.map(|_, pool| pool.network);
-        Network { networks, pools, backend, exceptions, segments, path_probe, policies, warnings: Vec::new() }
+        let warnings = Vec::new();
+        Network { networks, pools, backend, exceptions, segments, path_probe, policies, bgp, warnings }
     })
 }
 

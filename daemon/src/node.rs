@@ -5,6 +5,7 @@
 //! Facts come in by `on_…`; nothing here does anything. The kernel's side of it is `reconcile`'s.
 
 mod arrival;
+mod bgp;
 mod claim;
 mod cluster;
 mod commands;
@@ -24,6 +25,7 @@ use ipam::table::Record;
 use ipam::{Lease, LeaseKey, LeaseTable, NodeName, Stack};
 use ipnet::IpNet;
 
+use self::bgp::OwnBgp;
 use self::keys::OwnKeys;
 use self::offloads::OwnOffloads;
 use self::ways::OwnWays;
@@ -59,6 +61,8 @@ pub struct Node {
     previous: Option<Stack<IpNet>>,
     /// What this node's WireGuard devices are known by; `None` until that was asked for.
     keys: OwnKeys,
+    /// What it speaks and learnt.
+    bgp: OwnBgp,
     /// By which ways packets are carried.
     ways: OwnWays,
     /// Who computes checksums on its devices.
@@ -97,6 +101,8 @@ pub struct Node {
     pub changed: bool,
     /// Peers whose leases changed since they were last taken.
     pub touched: BTreeSet<LeaseKey>,
+    /// Learnt prefixes that lead elsewhere since they were last taken.
+    pub touched_prefixes: BTreeSet<IpNet>,
     /// Whether there is something that the state file does not have yet.
     pub unsaved: bool,
 }
@@ -117,6 +123,7 @@ impl Node {
             table: LeaseTable::default(),
             previous,
             keys: OwnKeys::default(),
+            bgp: OwnBgp::new(same_boot),
             ways: OwnWays::default(),
             offloads: OwnOffloads::default(),
             room: None,
@@ -136,6 +143,7 @@ impl Node {
             keys_trouble: None,
             changed: false,
             touched: BTreeSet::new(),
+            touched_prefixes: BTreeSet::new(),
             unsaved: false,
         }
     }
@@ -214,6 +222,7 @@ impl Node {
                 self.uplink_trouble = None;
                 if self.uplink.as_ref() != Some(&uplink) {
                     self.uplink = Some(uplink);
+                    self.touch_bgp();
                     self.changed = true;
                     self.take_offered(now);
                 }
@@ -323,11 +332,13 @@ impl Node {
         self.same_boot |= own.is_some();
         self.own = own;
         self.changed = true;
+        self.touch_bgp();
         self.on_touched(touched);
     }
 
     fn on_touched(&mut self, touched: BTreeSet<LeaseKey>) {
         self.unsaved |= !touched.is_empty();
+        self.touch_bgp();
         self.touched.extend(touched);
     }
 

@@ -214,7 +214,8 @@ impl Reconciler {
         let Some((cluster, scope)) = self.take_change() else {
             return if due { self.look(kernel, now, Cause::Drift) } else { self.follow_leases(kernel, now) };
         };
-        let desired = Desired::new(cluster, self.node.table());
+        let desired = Desired::of(cluster, self.node.facts());
+        self.node.touched_prefixes.clear();
         // Those that are gone are among the touched ones alone.
         let mut keys = self.node.table().keys();
         keys.append(&mut self.node.touched);
@@ -297,8 +298,10 @@ impl Reconciler {
             return self.look(kernel, now, Cause::Lease);
         }
         let keys: BTreeSet<_> = std::mem::take(&mut self.node.touched);
-        let (Some(Target { desired, scope }), false) = (&mut self.target, keys.is_empty()) else { return };
-        let plan = desired.update(&keys, self.node.table());
+        let prefixes = std::mem::take(&mut self.node.touched_prefixes);
+        let untouched = keys.is_empty() && prefixes.is_empty();
+        let (Some(Target { desired, scope }), false) = (&mut self.target, untouched) else { return };
+        let plan = desired.follow((&keys, &prefixes), self.node.facts());
         self.record.complaints(&keys, self.node.table(), desired);
         if plan.is_empty() {
             return;
@@ -315,12 +318,13 @@ impl Reconciler {
     /// The whole: what is, compared with what should be.
     fn look(&mut self, kernel: &mut impl Kernel, now: Moment, cause: Cause) {
         let touched = std::mem::take(&mut self.node.touched);
+        let prefixes = std::mem::take(&mut self.node.touched_prefixes);
         let Some(Target { desired, scope }) = &mut self.target else {
             return self.trigger.done();
         };
-        desired.update(&touched, self.node.table());
+        desired.follow((&touched, &prefixes), self.node.facts());
         self.record.complaints(&touched, self.node.table(), desired);
-        let observed = match kernel.observe(scope) {
+        let mut observed = match kernel.observe(scope) {
             Ok(observed) => observed,
             Err(reason) => {
                 self.record.failed_to_look(&reason, now);
@@ -328,6 +332,8 @@ impl Reconciler {
                 return self.trigger.failed();
             }
         };
+        // Routes of an earlier life stay until all is learnt again.
+        desired.keep_unsettled(&mut observed, &self.node.learnt().unsettled);
         let plan = diff(&observed, desired.state());
         let outcome = if plan.is_empty() { Outcome::default() } else { kernel.apply(scope, &plan) };
         self.made = made(&outcome);

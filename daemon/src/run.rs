@@ -12,12 +12,14 @@
 //!   pods' MTU (task)                      │           │
 //!       ── report, latest ──▶ ◀── orders ─│           │
 //!   http (task) ─────── asks, 16 ────────▶│           │
-//!   status socket (task) asks, 16 ───────▶└───────────┘
+//!   bgp (thread) ────── learnt, 16 ──────▶│           │
+//!                ◀───── wish, latest ─────│           │
+//!   status socket (task) asks, 16 ───────▶└───────────┘──▶ questions, 16, to bgp; bgp and bfd (thread) talk by themselves
 //!   burial (task), blocking pool ────────▶ netlink, of links that the plugin left
 //!                                               ▲ SIGTERM, SIGINT; timers
 //! ```
 //!
-//! One thread runs them all but the notices and the packets of the udp backend. The loop owns the facts and the kernel; nobody else changes either.
+//! One thread runs them all but the notices, BGP with BFD, and the packets of the udp backend. The loop owns the facts and the kernel; nobody else changes either.
 //! Channels are bounded: when the loop is busy the store's task waits, and the kernel drops notices and says so. The task for
 //! net-conf.json is there where the store does not keep it, the installation's where it was asked for; the extension's runs the
 //! user's commands, where the network has some; that of offloads tries the tunnel's devices out, by a thread now and then.
@@ -30,7 +32,6 @@ use std::time::{Duration, Instant};
 use backends::Backend;
 use backends::state::Scope;
 use kernel::notices::{Notice, Notices, Remote};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
@@ -47,6 +48,8 @@ use crate::node::Node;
 use crate::occurrences::Occurrences;
 use crate::outlets::Outlets;
 use crate::reconcile::Reconciler;
+use crate::speech::Speech;
+use crate::stop::Stop;
 use crate::store::talk::{self, NodeEnd};
 use crate::store::{Event, Store, Wish};
 use crate::table_choice::Chosen;
@@ -91,8 +94,10 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     }
     let mut stop = Stop::new().map_err(RunError::Signals)?;
     let (ask, mut asks) = mpsc::channel::<Ask>(16);
+    let (mut speech, questions) = Speech::new();
+    let ears = Ears { asks: ask, speaker: Some(questions) };
     let begun = tokio::select! {
-        begun = begin(settings, ask) => begun?,
+        begun = begin(settings, &ears) => begun?,
         () = stop.asked() => return Ok(()),
     };
     let (_instance, settings) = begun;
@@ -122,6 +127,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             Ok(()) = trials.changed() => daemon.reconciler.node.on_trial(trials.borrow_and_update().as_ref()),
             Ok(()) = pods.changed() => daemon.reconciler.record.pods = pods.borrow_and_update().all(),
             Some(seen) = notices.recv() => daemon.notice(&seen),
+            Some(news) = speech.next() => speech.hear(news, &mut daemon.reconciler),
             Some(Ask { question, answer: reply }) = asks.recv() => {
                 let said = answer(question, &mut daemon.reconciler, &mut daemon.kernel, &daemon.about);
                 if reply.send(said).is_err() {
@@ -131,6 +137,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             () = due => {}
         }
         daemon.turn(&mut outlets)?;
+        speech.tell(&mut daemon.reconciler).map_err(RunError::Signals)?;
     }
     notify_socket::stopping();
     daemon.files.finish(&mut daemon.reconciler).await;
@@ -139,9 +146,9 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
 }
 
 /// All that comes before the node loop: this instance alone, with its name. Health is served while that is waited for.
-async fn begin(settings: Settings, ask: mpsc::Sender<Ask>) -> Result<(InstanceLock, Settings), RunError> {
+async fn begin(settings: Settings, ears: &Ears) -> Result<(InstanceLock, Settings), RunError> {
     let lock = InstanceLock::hold(&settings.instance).await.map_err(RunError::Instance)?;
-    serve(&settings, &Ears { asks: ask, speaker: None });
+    serve(&settings, ears);
     Ok((lock, node_name::learn(settings).await))
 }
 
@@ -262,6 +269,7 @@ impl Daemon {
                     .reconciler
                     .desired()
                     .is_some_and(|desired| desired.cluster().backends().any(Backend::uses_uplink))
+                    || self.reconciler.node.learns()
                 {
                     self.reconciler.look_again();
                 }
@@ -377,24 +385,5 @@ fn complain(said: &mut Option<String>, sentence: String) {
     if said.as_ref() != Some(&sentence) {
         tracing::error!("{sentence}; it is tried again");
         *said = Some(sentence);
-    }
-}
-
-/// The signals that end the daemon.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> std::io::Result<Stop> {
-        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

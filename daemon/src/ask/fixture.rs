@@ -182,6 +182,7 @@ pub fn identity(division: Division) -> Identity {
         own_subnet_route: OwnSubnetRoute::Absent,
         unclaimed: UnclaimedAddresses::Routed,
         masquerade_address: None,
+        bgp_as: None,
         pods: PodMode::Bridge,
         routes: RouteStyle::Objects,
         division,

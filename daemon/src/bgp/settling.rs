@@ -11,17 +11,14 @@ use bgp::wire::Family;
 /// Families that lead to routes in the kernel.
 const FAMILIES: [Family; 2] = [Family::IPV4, Family::IPV6];
 
-/// Without any peer that restarts gracefully: so long a peer has to come up and tell.
-const PATIENCE: Duration = Duration::from_secs(120);
-
 /// Who is still expected to tell.
 #[derive(Debug, Default)]
 pub(super) struct Settling {
     complete: bool,
-    missing: BTreeMap<Family, BTreeSet<PeerId>>,
+    /// With the time up to which it has to come up and tell.
+    missing: BTreeMap<Family, BTreeMap<PeerId, Duration>>,
     /// Who told before it was known who is expected.
     told: BTreeSet<(PeerId, Family)>,
-    deadline: Option<Duration>,
 }
 
 impl Settling {
@@ -36,10 +33,9 @@ impl Settling {
             return;
         }
         self.complete = true;
-        let longest = peers.values().max().map_or(PATIENCE, |secs| Duration::from_secs((*secs).into()));
-        self.deadline = Some(now + longest);
         for family in FAMILIES {
-            let missing = peers.keys().filter(|peer| !self.told.contains(&(**peer, family))).copied().collect();
+            let silent = peers.iter().filter(|(peer, _)| !self.told.contains(&(**peer, family)));
+            let missing = silent.map(|(peer, secs)| (*peer, now + Duration::from_secs((*secs).into()))).collect();
             self.missing.insert(family, missing);
         }
     }
@@ -66,20 +62,17 @@ impl Settling {
 
     /// When waiting ends.
     pub fn deadline(&self) -> Option<Duration> {
-        self.deadline
+        self.missing.values().flat_map(BTreeMap::values).min().copied()
     }
 
     /// Families that are settled since it was last asked.
     pub fn settled(&mut self, now: Duration) -> Vec<Family> {
-        let over = self.deadline.is_some_and(|deadline| deadline <= now);
-        let settled: Vec<Family> =
-            self.missing.iter().filter(|(_, missing)| over || missing.is_empty()).map(|(family, _)| *family).collect();
+        self.missing.values_mut().for_each(|missing| missing.retain(|_, deadline| *deadline > now));
+        let told = self.missing.iter().filter(|(_, missing)| missing.is_empty());
+        let settled: Vec<Family> = told.map(|(family, _)| *family).collect();
         settled.iter().for_each(|family| {
             self.missing.remove(family);
         });
-        if self.missing.is_empty() {
-            self.deadline = None;
-        }
         settled
     }
 }

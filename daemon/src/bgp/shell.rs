@@ -27,7 +27,7 @@ use super::settling::Settling;
 use super::tidings::Tidings;
 use super::tracking::Tracking;
 use super::views::Happening;
-use super::wish::{Completeness, Neighbour, NeighbourName, Origin, Wish};
+use super::wish::{Completeness, Neighbour, NeighbourName, Origin, Range, Wish};
 
 /// Bytes that are read at once, by all connections into one buffer. They are decided within some 2 ms; then others have a turn.
 pub(super) const READ_BYTES: usize = 64 << 10;
@@ -278,9 +278,12 @@ impl Shell {
             if !self.settling.is_complete() {
                 self.speaker.complete(now);
             }
-            let expected =
+            let known =
                 self.roster.seats().filter_map(|(id, seat)| Some((id, seat.neighbour.session.graceful?.restart_secs)));
-            self.settling.expect(expected.collect(), now);
+            // Who may come from a range is nobody yet, and so tells nothing: the time alone ends the waiting.
+            let secs = |range: &Range| range.template.session.graceful.map(|graceful| graceful.restart_secs);
+            let strangers = wish.ranges.iter().filter_map(secs).max().map(|secs| (PeerId::LOCAL, secs));
+            self.settling.expect(known.chain(strangers).collect(), now);
         }
     }
 }

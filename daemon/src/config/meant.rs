@@ -39,6 +39,7 @@ pub(super) struct Meant {
     pub interface: InterfaceWish,
     pub public_v4: Option<IpAddr>,
     pub public_v6: Option<IpAddr>,
+    pub bgp_as: Option<u32>,
     pub ip_masq: bool,
     pub keep_ports: bool,
     pub forward_rules: bool,
@@ -194,6 +195,7 @@ impl Meant {
             resync: self.resync,
             own_subnet_route: if self.blackhole { OwnSubnetRoute::Blackhole } else { OwnSubnetRoute::Absent },
             unclaimed: if self.unreachable { UnclaimedAddresses::Unreachable } else { UnclaimedAddresses::Routed },
+            bgp_as: self.bgp_as,
             masquerade_address: Stack::from_options(self.masquerade_v4, self.masquerade_v6),
             pods: self.pods,
             keys: KeySettings {

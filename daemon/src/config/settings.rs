@@ -51,6 +51,8 @@ pub struct Settings {
     pub unclaimed: UnclaimedAddresses,
     /// The address that masqueraded packets get, per family; else it is the outgoing interface's.
     pub masquerade_address: Option<Stack<IpAddr>>,
+    /// `--bgp-as`
+    pub bgp_as: Option<u32>,
     /// What the plugin hangs pods on.
     pub pods: PodMode,
     /// Where WireGuard's keys come from.

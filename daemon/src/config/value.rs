@@ -97,6 +97,13 @@ pub(super) fn pattern(text: &str) -> Parsed<Pattern> {
     text.parse().map_err(|error: super::pattern::PatternError| Wrong::new(error.to_string(), fix))
 }
 
+pub(super) fn asn(text: &str) -> Parsed<u32> {
+    // RFC 7607: 0 is nobody's; RFC 6793 section 9: 23456 stands for others; RFC 7300: the last ones are reserved.
+    let usable = |asn: &u32| ![0, 23_456, 65_535, u32::MAX].contains(asn);
+    let fix = "write a number from 1 to 4294967294; 64512 to 65534 are for private use";
+    text.parse().ok().filter(usable).ok_or_else(|| Wrong::new("it is not the number of an AS", fix))
+}
+
 pub(super) fn node_name(text: &str) -> Parsed<NodeName> {
     let fix = "use 1 to 253 letters, digits, `.`, `-`, `_` or `:`; --node-name gives another than the host's";
     NodeName::new(text).map_err(|_| Wrong::new("it is not a node name", fix))

@@ -3,14 +3,16 @@
 use backends::Backend;
 use ipam::Stack;
 
+use super::bgp::{self, Bgp};
 use super::json::Value;
 use super::object::{Findings, Object};
+use super::policy::Policies;
 use super::{extension, ipip, udp, vxlan, wireguard};
 use crate::config::Mistake;
 use crate::spelling;
 
 /// Those that can be chosen, the usual one first.
-const AVAILABLE: [&str; 7] = ["vxlan", "host-gw", "ipip", "wireguard", "udp", "extension", "alloc"];
+const AVAILABLE: [&str; 8] = ["vxlan", "host-gw", "bgp", "ipip", "wireguard", "udp", "extension", "alloc"];
 
 /// Those that this project has decided not to have (docs/backends.md), each with what does the same.
 const DECLINED: [(&str, &str); 5] = [
@@ -25,11 +27,18 @@ const CLOUD: &str = "let the cloud's own controller write the routes and write {
                      command-line tool by {\"Type\": \"extension\", \"PostStartupCommand\": \"…\"}";
 
 /// Reads it; `None` after a mistake.
-pub(super) fn read(value: Option<&Value>, families: Stack<()>, findings: &mut Findings) -> Option<Backend> {
+pub(super) fn read(
+    value: Option<&Value>,
+    (families, policies): (Stack<()>, &Policies),
+    findings: &mut Findings,
+) -> Option<(Backend, Option<Bgp>)> {
     // Absent means vxlan, as flannel documents (its code takes udp, which nobody wants).
     let empty = [];
     let fields: &[(String, Value)] = match value {
-        None | Some(Value::Null) => return vxlan::settings(&mut Object::new("Backend.", &empty, findings), families),
+        None | Some(Value::Null) => {
+            let usual = vxlan::settings(&mut Object::new("Backend.", &empty, findings), families);
+            return usual.map(|backend| (backend, None));
+        }
         Some(Value::Object(fields)) => fields,
         Some(other) => {
             let why = format!("it is {}, not an object", other.kind());
@@ -46,7 +55,11 @@ pub(super) fn read(value: Option<&Value>, families: Stack<()>, findings: &mut Fi
         }
         return None;
     };
-    match name.to_lowercase().as_str() {
+    let backend = match name.to_lowercase().as_str() {
+        "bgp" => {
+            let read = bgp::backend(&mut backend, families, policies);
+            return read.map(|(backend, bgp)| (backend, Some(bgp)));
+        }
         "vxlan" => vxlan::settings(&mut backend, families),
         "udp" => udp::settings(&mut backend, families),
         "wireguard" => wireguard::settings(&mut backend, families),
@@ -65,7 +78,8 @@ pub(super) fn read(value: Option<&Value>, families: Stack<()>, findings: &mut Fi
             backend.mistake("Type", name, (why, fix));
             None
         }
-    }
+    };
+    backend.map(|backend| (backend, None))
 }
 
 /// A backend of which there is nothing more to say.

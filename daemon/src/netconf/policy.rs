@@ -6,6 +6,8 @@
 mod actions;
 mod conditions;
 
+pub(super) use conditions::{asn, community, large};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,7 +42,6 @@ impl Policies {
     }
 
     /// The policy that a key of some object names; `None` where the key is absent or, which is noted, names none.
-    #[allow(dead_code, reason = "whoever reads peers asks it")]
     pub(super) fn named(&self, object: &mut Object<'_, '_>, key: &'static str) -> Option<Arc<Policy>> {
         let name = object.text(key)?;
         let policy = self.get(name);

@@ -42,8 +42,9 @@ impl Node {
         self.unsaved |= self.network_text.as_ref() != Some(&text);
         self.network_text = Some(text);
         if self.network.as_ref() != Some(&network) {
-            self.network = Some(network);
+            let before = self.network.replace(network).and_then(|network| network.bgp);
             self.changed = true;
+            self.follow_bgp(before.as_ref());
         }
     }
 

@@ -247,11 +247,7 @@ impl Writer<'_> {
                 }
             }
             Change::GroupAdd(group) => self.add_group(at, group)?,
-            Change::GroupDelete(group) => {
-                for id in self.index.forget_group(group) {
-                    self.push(at, (nexthop::DELETE, 0), |body| nexthop::delete(body, id));
-                }
-            }
+            Change::GroupDelete(group) => self.delete_group(at, group),
             Change::RouteSet(key, route) => {
                 let target = self.target(&route.via)?;
                 // What was ours goes from one way to another in one step, with nothing in between.
@@ -304,6 +300,12 @@ impl Writer<'_> {
         let id = self.index.group_or_new(group).ok_or_else(no_id)?;
         self.push(at, (nexthop::NEW, MAKE), |body| nexthop::make_group(body, id, &members));
         Ok(())
+    }
+
+    fn delete_group(&mut self, at: usize, group: &Group) {
+        for id in self.index.forget_group(group) {
+            self.push(at, (nexthop::DELETE, 0), |body| nexthop::delete(body, id));
+        }
     }
 
     /// Whatever names a gateway. IPv6 takes none as on-link that its table has behind another link

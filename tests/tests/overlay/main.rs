@@ -11,6 +11,7 @@ mod picture;
 
 mod away;
 mod beside;
+mod bgp;
 mod churn;
 mod direct_routing;
 mod extension;

@@ -359,6 +359,7 @@ fn identity(name: &NodeName) -> Identity {
         own_subnet_route: OwnSubnetRoute::Absent,
         unclaimed: UnclaimedAddresses::Routed,
         masquerade_address: None,
+        bgp_as: None,
         pods: PodMode::Bridge,
         routes: RouteStyle::Objects,
         division: Division::Claimed,

@@ -3,7 +3,7 @@
 use super::Flag;
 use super::Shape::{Repeated, Secret, Switch, Value};
 use crate::config::value::{
-    absolute, address, address_of, boolean, interface, node_name, pattern, preshared_key, seconds, source,
+    absolute, address, address_of, asn, boolean, interface, node_name, pattern, preshared_key, seconds, source,
 };
 use ipam::Family;
 
@@ -53,6 +53,13 @@ pub(super) const UPLINK: &[Flag] = &[
         default: "",
         help: "The same for IPv6.",
         set: |meant, text| address_of(Family::V6, text).map(|ip| meant.public_v6 = Some(ip)),
+    },
+    Flag {
+        name: "bgp-as",
+        shape: Value("NUMBER"),
+        default: "",
+        help: "This node's AS, where it is not the one in net-conf.json: one for each rack, mostly.",
+        set: |meant, text| asn(text).map(|number| meant.bgp_as = Some(number)),
     },
 ];
 

@@ -104,12 +104,12 @@ fn parsed<T: FromStr>(value: &Value, fix: &str) -> Result<T, Wrong> {
 }
 
 /// A community.
-pub(super) fn community(value: &Value) -> Result<Community, Wrong> {
+pub(in crate::netconf) fn community(value: &Value) -> Result<Community, Wrong> {
     parsed(value, "write AS:number, both below 65536, as in \"64512:100\", or a name like \"no-export\"")
 }
 
 /// A large community.
-pub(super) fn large(value: &Value) -> Result<LargeCommunity, Wrong> {
+pub(in crate::netconf) fn large(value: &Value) -> Result<LargeCommunity, Wrong> {
     parsed(value, "write three numbers, as in \"64512:1:2\"")
 }
 
@@ -119,7 +119,7 @@ pub(super) fn extended(value: &Value) -> Result<ExtendedCommunity, Wrong> {
 }
 
 /// The number of an AS.
-pub(super) fn asn(value: &Value) -> Result<u32, Wrong> {
+pub(in crate::netconf) fn asn(value: &Value) -> Result<u32, Wrong> {
     let number = match value {
         Value::Integer(number) => u32::try_from(*number).ok(),
         Value::Text(text) => text.trim().parse().ok(),

@@ -1,0 +1,150 @@
+//! What a node's speaker is to be, from configuration and leases.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use bgp::speaker::config::Reflects;
+use ipam::table::Record;
+use ipam::{LeaseKey, NodeName, Stack};
+
+use super::*;
+use crate::ask::fixture::{identity, uplink};
+use crate::netconf::Division;
+use crate::store::Event;
+use crate::trigger::Moment;
+
+fn lease(name: &str, number: u8) -> Lease {
+    let data = BackendData::Bgp { asn: None };
+    let v4 = Endpoint {
+        subnet: format!("10.244.{number}.0/24").parse().unwrap(),
+        public: [192, 0, 2, number].into(),
+        data: data.clone(),
+    };
+    let v6 = Endpoint {
+        subnet: format!("fd00:10:244:{number}::/64").parse().unwrap(),
+        public: format!("2001:db8::{number}").parse().unwrap(),
+        data,
+    };
+    let key = LeaseKey::new(&format!("10.244.{number}.0-24"));
+    Lease { key, node: NodeName::new(name).unwrap(), since: 1, endpoints: Stack::Dual { v4, v6 }, rollout: None }
+}
+
+/// Node `a` with these keys of the backend, and other nodes.
+fn node(fields: &str, others: &[Lease]) -> Node {
+    let mut node = Node::new(identity(Division::Claimed), None, None);
+    let text = format!(
+        r#"{{"Network": "10.244.0.0/16", "EnableIPv6": true, "IPv6Network": "fd00:10:244::/48", "Backend": {{"Type": "bgp"{fields}}}}}"#
+    );
+    let own = lease("a", 1);
+    let all = others.iter().chain([&own]).cloned().map(Record::Lease).collect();
+    for event in [Event::Network(text), Event::Mine(own), Event::Snapshot(all)] {
+        node.on_event(event, Moment::ZERO);
+    }
+    node.on_uplink(Ok(uplink()), Moment::ZERO);
+    assert!(node.network_trouble.is_none(), "{:?}", node.network_trouble);
+    node
+}
+
+fn names(wish: &Wish) -> Vec<&str> {
+    wish.neighbours.keys().map(|name| name.0.as_str()).collect()
+}
+
+#[test]
+fn a_mesh_is_all_other_nodes_and_one_more_changes_nothing_of_the_others() {
+    let mut node = node("", &[lease("b", 2), lease("c", 3)]);
+    let before = node.new_wish_of_speaker().flatten().unwrap();
+    assert_eq!((before.asn, before.router_id, before.cluster), (64_512, [192, 0, 2, 1].into(), [192, 0, 2, 1].into()));
+    assert_eq!(names(&before), ["b", "c"]);
+    let announced: Vec<String> = before.announced.keys().map(ToString::to_string).collect();
+    assert_eq!(announced, ["10.244.1.0/24", "fd00:10:244:1::/64"]);
+    assert!(node.new_wish_of_speaker().is_none(), "nothing happened since");
+    node.on_event(Event::Changed(vec![Record::Lease(lease("d", 4))]), Moment::ZERO);
+    let after = node.new_wish_of_speaker().flatten().unwrap();
+    assert_eq!(names(&after), ["b", "c", "d"]);
+    let rest = Wish { neighbours: before.neighbours.clone(), ..after.clone() };
+    assert_eq!(rest, before);
+    assert!(before.neighbours.iter().all(|(name, neighbour)| after.neighbours[name] == *neighbour));
+    node.on_event(Event::Changed(vec![Record::Gone(LeaseKey::new("10.244.4.0-24"))]), Moment::ZERO);
+    assert_eq!(node.new_wish_of_speaker().flatten().unwrap(), before);
+}
+
+#[test]
+fn with_reflectors_a_node_speaks_with_those_and_they_with_all() {
+    let keys = |nodes: &str| format!(r#", "RouteReflectors": {{"Nodes": ["{nodes}"], "ClusterID": "0.0.0.9"}}"#);
+    let others = [lease("b", 2), lease("c", 3), lease("spine-1", 4), lease("spine-2", 5)];
+    let client = node(&keys("spine-*"), &others).speaker().unwrap();
+    assert_eq!(names(&client), ["spine-1", "spine-2"]);
+    assert_eq!(client.cluster, client.router_id);
+    assert!(client.neighbours.values().all(|neighbour| neighbour.session.reflects == Reflects::No));
+    let reflector = node(&keys("a"), &others).speaker().unwrap();
+    assert_eq!(reflector.neighbours.len(), 4);
+    assert_eq!(reflector.cluster, Ipv4Addr::new(0, 0, 0, 9));
+    assert!(reflector.neighbours.values().all(|neighbour| neighbour.session.reflects == Reflects::ForClient));
+}
+
+#[test]
+fn a_node_of_another_as_is_met_as_one_and_one_of_another_backend_not_at_all() {
+    let mut rack = lease("b", 2);
+    rack.endpoints =
+        rack.endpoints.map(|_, end| Endpoint { data: BackendData::Bgp { asn: Some(65001) }, ..end.clone() });
+    let mut other = lease("c", 3);
+    other.endpoints =
+        other.endpoints.map(|_, end| Endpoint { data: BackendData::Other("host-gw".into()), ..end.clone() });
+    let wish = node("", &[rack, other]).speaker().unwrap();
+    assert_eq!(names(&wish), ["b"]);
+    assert_eq!(wish.neighbours.values().next().unwrap().session.remote_as, RemoteAs::Exactly(65001));
+}
+
+#[test]
+fn peers_are_for_the_nodes_that_they_say_and_are_told_what_begins_here() {
+    let peers = r#", "Announce": {"Prefixes": ["10.96.0.0/12"], "Aggregates": ["10.244.0.0/20"], "SuppressSpecifics": true}, "Peers": [
+        {"Name": "tor", "Address": "192.0.2.254", "AS": 65000, "Import": "accept", "NodeSelector": ["a*"]},
+        {"Name": "elsewhere", "Address": "192.0.2.253", "AS": 65000, "Import": "accept", "NodeSelector": ["b"]},
+        {"Name": "self", "Address": "192.0.2.1", "AS": 65000, "Import": "accept"},
+        {"Interface": "eth1", "AS": "external", "Import": "accept"},
+        {"Range": "198.51.100.0/24", "AS": "internal"}]"#;
+    let wish = node(peers, &[]).speaker().unwrap();
+    assert_eq!(names(&wish), ["eth1", "tor"]);
+    assert_eq!((wish.ranges.len(), wish.ranges[0].template.distance), (1, FAR));
+    assert_eq!(wish.neighbours.values().map(|it| it.distance).collect::<Vec<_>>(), [Distance::Direct; 2]);
+    assert_eq!(wish.neighbours.values().next().unwrap().session.families[0].next_hops, NextHops::AlsoIpv6);
+    let announced: Vec<String> = wish.announced.keys().map(ToString::to_string).collect();
+    assert_eq!(announced, ["10.96.0.0/12", "10.244.0.0/20", "10.244.1.0/24", "fd00:10:244:1::/64"]);
+    let export = wish.neighbours.values().next().unwrap().session.export.clone().unwrap();
+    assert_eq!(
+        export.rules().iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(),
+        ["aggregated", "of this node"]
+    );
+}
+
+#[test]
+fn what_is_learnt_touches_its_prefix_and_the_end_of_it_all() {
+    let mut node = node("", &[]);
+    let prefix: IpNet = "198.51.100.0/24".parse().unwrap();
+    let hop = crate::bgp::learnt::NextHop { address: [192, 0, 2, 2].into(), link: None };
+    assert!(!node.on_learnt(Told::Routes(vec![(prefix, [hop].into())])));
+    assert_eq!(std::mem::take(&mut node.touched_prefixes), [prefix].into());
+    assert!(!node.on_learnt(Told::Routes(vec![(prefix, [hop].into())])));
+    assert!(node.touched_prefixes.is_empty(), "nothing new");
+    assert_eq!(node.learnt().unsettled.len(), 2);
+    assert!(node.on_learnt(Told::Settled(WireFamily::IPV4)) && node.learnt().unsettled.len() == 1);
+    assert!(!node.on_learnt(Told::Settled(WireFamily::IPV4)));
+    assert_eq!(node.touched_prefixes.len(), 1);
+    // Without BGP nothing is learnt.
+    let without = r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "host-gw"}}"#;
+    node.on_event(Event::Network(without.to_owned()), Moment::ZERO);
+    assert!(node.learnt().is_empty() && node.learnt().unsettled.is_empty());
+    assert_eq!(node.new_wish_of_speaker(), Some(None));
+}
+
+#[test]
+fn a_node_of_ipv6_alone_has_an_identifier_that_follows_from_its_address() {
+    let only_v6 = |text: &str| {
+        identifier([text.parse::<IpAddr>().unwrap()].iter(), &{
+            let mut own = lease("a", 1);
+            own.endpoints =
+                own.endpoints.filter_map(|family, end| (family == Family::V6).then(|| end.clone())).unwrap();
+            own
+        })
+    };
+    assert_ne!(only_v6("2001:db8::1"), only_v6("2001:db8::2"));
+    assert_eq!(only_v6("2001:db8::1"), only_v6("2001:db8::1"));
+}

@@ -1,0 +1,95 @@
+//! [`Speech`]: the node loop's end of the talk with the BGP speaker. Its threads begin with the first wish: a node without BGP has none.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::bgp::learnt::{Learnt, Missing};
+use crate::bgp::question::Question;
+use crate::bgp::wish::Wish;
+use crate::bgp::{self, NodeEnd, SpeakerEnd, liveness};
+use crate::{bfd, reconcile::Reconciler};
+
+/// Messages of what was learnt that are one turn; each has thousands of routes at most.
+const MOST_AT_ONCE: usize = 4;
+
+/// The node loop's end.
+pub struct Speech {
+    wish: watch::Sender<Option<Arc<Wish>>>,
+    learnt: mpsc::Receiver<Learnt>,
+    missing: watch::Receiver<Missing>,
+    /// The speaker's, as long as there is none.
+    idle: Option<SpeakerEnd>,
+}
+
+/// What is new.
+pub enum News {
+    /// Routes.
+    Learnt(Learnt),
+    /// Which peers the node needs and has not.
+    Missing,
+}
+
+impl Speech {
+    /// Nobody speaks yet. And where questions are put.
+    pub fn new() -> (Speech, mpsc::Sender<Question>) {
+        let (NodeEnd { wish, learnt, missing, questions }, end) = bgp::talk();
+        (Speech { wish, learnt, missing, idle: Some(end) }, questions)
+    }
+
+    /// Waits until there is something new.
+    pub async fn next(&mut self) -> Option<News> {
+        loop {
+            if let Some(end) = &mut self.idle {
+                // Whoever asks is told by silence that there is no speaker.
+                drop(end.questions.recv().await?);
+                continue;
+            }
+            return tokio::select! {
+                learnt = self.learnt.recv() => learnt.map(News::Learnt),
+                changed = self.missing.changed() => changed.ok().map(|()| News::Missing),
+            };
+        }
+    }
+
+    /// Gives the node what is new, and what came with it.
+    pub fn hear(&mut self, news: News, reconciler: &mut Reconciler) {
+        let first = match news {
+            News::Learnt(learnt) => learnt,
+            News::Missing => {
+                reconciler.record.missing_peers = self.missing.borrow_and_update().values().cloned().collect();
+                return;
+            }
+        };
+        let more = std::iter::from_fn(|| self.learnt.try_recv().ok()).take(MOST_AT_ONCE - 1);
+        for told in std::iter::once(first).chain(more) {
+            if reconciler.node.on_learnt(told) {
+                reconciler.look_again();
+            }
+        }
+    }
+
+    /// Says what the speaker is to be, where that is something new.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn tell(&mut self, reconciler: &mut Reconciler) -> io::Result<()> {
+        let Some(wish) = reconciler.node.new_wish_of_speaker() else { return Ok(()) };
+        if wish.is_some()
+            && let Some(end) = self.idle.take()
+        {
+            let (paths, watcher) = liveness::talk();
+            bfd::start(watcher)?;
+            bgp::start(end, paths)?;
+        }
+        self.wish.send_if_modified(|told| {
+            let changed = told.as_deref() != wish.as_ref();
+            if changed {
+                *told = wish.map(Arc::new);
+            }
+            changed
+        });
+        Ok(())
+    }
+}
