@@ -90,6 +90,8 @@ pub struct Reconciler {
     uplink_wanted: WantedUplink,
     /// How much of what is desired the kernel held last.
     made: Made,
+    /// Whether the next look is for what was learnt.
+    settling: bool,
     /// Until when the store may be silent before its memory counts; `None` once that is over.
     patience: Option<Moment>,
     /// When sessions that a change of the backend waits for are looked at again; `None`: none is waited for.
@@ -124,6 +126,7 @@ impl Reconciler {
             uplink_due: true,
             uplink_wanted: WantedUplink::default(),
             made: Made::Nothing,
+            settling: false,
             patience: Some(now + PATIENCE),
             sessions_due: None,
         }
@@ -148,6 +151,12 @@ impl Reconciler {
 
     /// Somebody saw something in the kernel that is not as desired.
     pub fn look_again(&mut self) {
+        self.trigger.look_again();
+    }
+
+    /// All is learnt that others announce: what is left of an earlier life goes, which nobody broke.
+    pub fn settle(&mut self) {
+        self.settling = true;
         self.trigger.look_again();
     }
 
@@ -212,7 +221,8 @@ impl Reconciler {
         self.learn_keys(kernel, now);
         self.node.follow_room();
         let Some((cluster, scope)) = self.take_change() else {
-            return if due { self.look(kernel, now, Cause::Drift) } else { self.follow_leases(kernel, now) };
+            let cause = if due && std::mem::take(&mut self.settling) { Cause::Change } else { Cause::Drift };
+            return if due { self.look(kernel, now, cause) } else { self.follow_leases(kernel, now) };
         };
         let desired = Desired::of(cluster, self.node.facts());
         self.node.touched_prefixes.clear();
@@ -303,6 +313,7 @@ impl Reconciler {
         let (Some(Target { desired, scope }), false) = (&mut self.target, untouched) else { return };
         let plan = desired.follow((&keys, &prefixes), self.node.facts());
         self.record.complaints(&keys, self.node.table(), desired);
+        self.record.routes(&prefixes, desired);
         if plan.is_empty() {
             return;
         }
@@ -324,6 +335,7 @@ impl Reconciler {
         };
         desired.follow((&touched, &prefixes), self.node.facts());
         self.record.complaints(&touched, self.node.table(), desired);
+        self.record.routes(&prefixes, desired);
         let mut observed = match kernel.observe(scope) {
             Ok(observed) => observed,
             Err(reason) => {

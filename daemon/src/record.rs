@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use backends::sum::Desired;
 use backends::{Change, Outcome, Plan, Uplink};
 use ipam::{LeaseKey, LeaseTable};
+use ipnet::IpNet;
 use kernel::wireguard::Session;
 
 use crate::trigger::Moment;
@@ -88,9 +89,14 @@ pub struct Record {
     pub missing_peers: Vec<String>,
     /// Pods that keep another MTU, and paths that carry less: one sentence each.
     pub pods: Vec<String>,
+    /// Why routes that were announced are not taken: one sentence each.
+    pub refused_routes: BTreeMap<IpNet, String>,
     /// What cannot be written to disk now: one sentence each.
     pub unwritten: BTreeMap<LocalFile, String>,
 }
+
+/// Refused routes that one change spells out in the log.
+const ROUTES_SHOWN: usize = 8;
 
 impl Record {
     /// Whether the kernel is as desired, as far as is known.
@@ -242,6 +248,19 @@ impl Record {
                     }
                 }
             }
+        }
+    }
+
+    /// What became of learnt prefixes.
+    pub fn routes(&mut self, prefixes: &BTreeSet<IpNet>, desired: &Desired) {
+        if prefixes.is_empty() {
+            return;
+        }
+        let refused = desired.refused().map(|(prefix, reason)| (*prefix, reason.to_owned())).collect();
+        let before = std::mem::replace(&mut self.refused_routes, refused);
+        let fresh = self.refused_routes.iter().filter(|(prefix, reason)| before.get(prefix) != Some(reason));
+        for (_, reason) in fresh.take(ROUTES_SHOWN) {
+            tracing::warn!("BGP: {reason}");
         }
     }
 }

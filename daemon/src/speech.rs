@@ -65,7 +65,7 @@ impl Speech {
         let more = std::iter::from_fn(|| self.learnt.try_recv().ok()).take(MOST_AT_ONCE - 1);
         for told in std::iter::once(first).chain(more) {
             if reconciler.node.on_learnt(told) {
-                reconciler.look_again();
+                reconciler.settle();
             }
         }
     }

@@ -26,6 +26,9 @@ pub use readiness::Readiness;
 pub use rollout::RolloutStatus;
 pub use speaker::SpeakerStatus;
 
+/// Sentences of refused routes that are shown.
+const REFUSED_SHOWN: usize = 8;
+
 /// What a daemon knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
@@ -58,6 +61,9 @@ pub struct Status {
     pub rollout: Option<String>,
     /// BGP, where there are peers.
     pub bgp: Option<SpeakerStatus>,
+    /// Why routes that were announced to this node are not taken: a sentence each, of the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused_routes: Vec<String>,
     /// What was done to the kernel.
     pub kernel: KernelStatus,
     /// The other nodes, by name.
@@ -240,6 +246,7 @@ impl Status {
             }),
             rollout: RolloutStatus::new(reconciler, clock).sentence(),
             bgp: None,
+            refused_routes: record.refused_routes.values().take(REFUSED_SHOWN).cloned().collect(),
             kernel: KernelStatus::new(record, clock),
             peers: peers(node, record),
             faults: faults(node, record),

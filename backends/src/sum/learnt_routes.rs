@@ -53,6 +53,12 @@ impl Desired {
         self.routes.refused.iter().map(|(prefix, reason)| (prefix, reason.as_str()))
     }
 
+    /// What the learnt route to exactly this prefix adds, if there is one.
+    pub fn learnt_contribution(&self, prefix: IpNet) -> Option<KernelState> {
+        let route = self.state.routes.get(&RouteKey::new(prefix)).filter(|_| self.routes.taken.contains(&prefix))?;
+        Some(state_of(prefix, route.via.clone()))
+    }
+
     /// How many learnt prefixes have a route.
     pub fn learnt_routes(&self) -> usize {
         self.routes.taken.len()

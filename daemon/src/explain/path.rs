@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use backends::state::{FdbKey, NeighbourKey, Via};
 use backends::sum::Desired;
-use backends::{Cluster, KernelState, LinkName, Way};
+use backends::{Backend, Cluster, KernelState, LinkName, Way};
 use ipam::{Family, Lease};
 use ipnet::IpNet;
 
@@ -87,17 +87,23 @@ fn to_peer_pod(address: IpAddr, lease: &Lease, reconciler: &Reconciler) -> Path 
         };
     };
     let cluster = desired.cluster();
-    if lease.endpoints.get(family).is_some_and(|endpoint| cluster.way(endpoint) == Ok(Way::Foreign)) {
+    let speaks = matches!(cluster.backend, Backend::Bgp(_));
+    if !speaks && lease.endpoints.get(family).is_some_and(|endpoint| cluster.way(endpoint) == Ok(Way::Foreign)) {
         let way = format!("the node's own routes, which with backend {} are not towpath's", cluster.backend.name());
         let sentence = format!("{whose}: by {way}; see `ip route get {address}`");
         return Path { needs: KernelState::default(), sentence, leads: true };
     }
-    let added = desired.contribution(&lease.key).unwrap_or_default();
+    let mut added = desired.contribution(&lease.key).unwrap_or_default();
+    let learnt = lease.subnet(family).and_then(|subnet| desired.learnt_contribution(subnet));
+    added.extend(learnt.unwrap_or_default());
     let needs = with(base(cluster, family), added, cluster, family);
     match way(&needs, lease, family) {
         Some(way) => Path { sentence: format!("{whose}: by {way}"), needs, leads: true },
         None => {
-            let reason = desired.fault(&lease.key).unwrap_or_else(|| "its lease adds no route".to_owned());
+            let reason = desired.fault(&lease.key).unwrap_or_else(|| match speaks {
+                true => "nobody announces it to this node; see `towpathctl bgp peers`".to_owned(),
+                false => "its lease adds no route".to_owned(),
+            });
             let sentence = format!("{whose}, without a path: {reason}");
             Path { needs: KernelState::default(), sentence, leads: false }
         }
@@ -112,6 +118,9 @@ fn way(needs: &KernelState, lease: &Lease, family: Family) -> Option<String> {
         let (peer, entry) = needs.peers.iter().find(|(_, entry)| entry.allowed.contains(&subnet))?;
         let remote = entry.remote.address().map(|address| format!(" at {address}")).unwrap_or_default();
         return Some(format!("route {subnet} dev {link}, encrypted for {}{remote}", peer.key));
+    }
+    if let Via::Group(group) = &route.via {
+        return Some(format!("route {subnet} nhid [{group}], learnt by BGP"));
     }
     let (Via::Object(nexthop) | Via::Gateway(nexthop)) = route.via else { return None };
     let (link, gateway) = (nexthop.link, nexthop.gateway);

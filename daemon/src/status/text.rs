@@ -34,6 +34,7 @@ impl fmt::Display for Status {
         if let Some(bgp) = &self.bgp {
             line(f, "bgp", bgp)?;
             list(f, bgp.matters.iter().map(|matter| format!("- {matter}")))?;
+            list(f, self.refused_routes.iter().map(|reason| format!("- {reason}")))?;
         }
         self.kernel.fmt(f)?;
         self.fmt_peers(f)

@@ -118,6 +118,14 @@ fn with_the_rack(cluster: &mut Cluster) -> Result<()> {
         }
         wait_over(daemon, ["198.51.100.0/24", "2001:db8:f::/48"], &routers)?;
     }
+    // What a router must not say is refused with a sentence, and the rest is explained.
+    let own = subnets(&daemons[0])?.get(Family::V4).context("a subnet")?.to_string();
+    let status = ctl(cluster, &daemons[0], "status")?;
+    ensure!(status.contains("10.0.0.0/8 is announced to this node, and its own pods'"), "{status}");
+    let routes = daemons[0].node().run(["ip", "route", "show", "proto", "84"])?;
+    ensure!(!routes.contains("10.0.0.0/8") && !routes.contains(&own), "{routes}");
+    let said = ctl(cluster, &daemons[0], &format!("explain {}", pods[1].address(Family::V6)?))?;
+    ensure!(said.contains(" dev ") && !said.contains("MISSING") && !said.contains("without a path"), "{said}");
     // From the fabric to a pod and back.
     for family in Family::ALL {
         let pod = pods[0].address(family)?.to_string();
@@ -135,6 +143,13 @@ fn with_the_rack(cluster: &mut Cluster) -> Result<()> {
     one.ask("down")?;
     wait_for("routes over the other alone", LIMIT, || over(alpha, "198.51.100.0/24", &[&other]))?;
     [one, other].iter().try_for_each(|router| router.process.kill())
+}
+
+/// What `towpathctl` says.
+fn ctl(cluster: &Cluster, daemon: &Daemon, words: &str) -> Result<String> {
+    let program = cluster.binaries.find("towpathctl")?;
+    let command = format!("{} {words} --socket={} || :", program.display(), daemon.status_socket().display());
+    daemon.node().run(["sh", "-c", &command])
 }
 
 /// Waits until these prefixes lead over these routers.
@@ -211,7 +226,7 @@ impl Router {
         let mut config = format!(
             "router id {own};\nprotocol device {{}}\n\
              protocol kernel {{ ipv4 {{ export all; }}; }}\nprotocol kernel {{ ipv6 {{ export all; }}; }}\n\
-             protocol static {{ ipv4; route 198.51.100.0/24 blackhole; }}\n\
+             protocol static {{ ipv4; route 198.51.100.0/24 blackhole; route 10.0.0.0/8 blackhole; }}\n\
              protocol static {{ ipv6; route 2001:db8:f::/48 blackhole; }}\n"
         );
         for (number, daemon) in daemons.iter().enumerate() {
