@@ -17,7 +17,7 @@ use crate::bgp::asked::{Asked, PolicyAsked};
 use crate::bgp::question::{Question, RouteFilter};
 use crate::bgp::text::{self, First};
 use crate::bgp::trial::{Trial, TrialView};
-use crate::bgp::views::{Happening, RouteView};
+use crate::bgp::views::{Happening, PeerView, RouteView};
 use crate::bgp::wish::NeighbourName;
 
 const NO_SPEAKER: &str = "this node has no BGP speaker: the network's configuration asks for none (docs/bgp.md)";
@@ -48,16 +48,13 @@ pub(super) async fn answer(client: &mut UnixStream, asked: &Asked, (ears, output
 /// What one line answers.
 async fn one(asked: &Asked, (ears, output): (&Ears, Output)) -> Result<Reply, String> {
     match asked {
-        Asked::Peers { neighbour } => {
+        Asked::Peers { neighbour: None } => {
             let peers = question(ears, Question::Peers).await?;
-            match neighbour {
-                None => Ok(Reply::of(&text::peers(&peers), &peers, output, 0)),
-                Some(name) => {
-                    let names: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
-                    let peer = peers.iter().find(|peer| peer.name == *name).ok_or_else(|| no_peer(name, &names))?;
-                    Ok(Reply::of(&text::peer(peer), peer, output, 0))
-                }
-            }
+            Ok(Reply::of(&text::peers(&peers), &peers, output, 0))
+        }
+        Asked::Peers { neighbour: Some(name) } => {
+            let peer = peer(name, ears).await?;
+            Ok(Reply::of(&text::peer(&peer), &peer, output, 0))
         }
         Asked::Explain { prefix } => {
             let prefix = prefix.trunc();
@@ -82,12 +79,18 @@ async fn one(asked: &Asked, (ears, output): (&Ears, Output)) -> Result<Reply, St
     }
 }
 
-fn no_peer(name: &str, names: &[&str]) -> String {
-    match names.is_empty() {
+/// The peer of this name, or which there are instead.
+async fn peer(name: &str, ears: &Ears) -> Result<PeerView, String> {
+    let peers = question(ears, Question::Peers).await?;
+    let names: Vec<String> = peers.iter().take(MOST_NAMED).map(|peer| peer.name.clone()).collect();
+    peers.into_iter().find(|peer| peer.name == name).ok_or_else(|| match names.is_empty() {
         true => format!("there is no peer `{name}`, and no other"),
         false => format!("there is no peer `{name}`: there are {}", names.join(", ")),
-    }
+    })
 }
+
+/// Names that stand in a sentence.
+const MOST_NAMED: usize = 20;
 
 async fn trial(asked: &PolicyAsked, ears: &Ears) -> Result<TrialView, String> {
     if let Some(neighbour) = asked.neighbour.clone().map(NeighbourName) {
@@ -121,7 +124,15 @@ async fn question<T>(ears: &Ears, of: impl FnOnce(oneshot::Sender<T>) -> Questio
 /// Routes as they come: five hundred thousand are never in memory together.
 async fn routes(client: &mut UnixStream, filter: RouteFilter, (ears, output): (&Ears, Output)) -> io::Result<()> {
     let (to, mut pieces) = mpsc::channel(4);
-    if let Err(reason) = send(ears, Question::Routes(filter, to)).await {
+    let asked = match &filter.neighbour {
+        Some(name) => peer(&name.0, ears).await.map(drop),
+        None => Ok(()),
+    };
+    let asked = match asked {
+        Ok(()) => send(ears, Question::Routes(filter, to)).await,
+        none => none,
+    };
+    if let Err(reason) = asked {
         return say(client, Reply::error(reason)).await;
     }
     let (mut first, mut count) = (First::Yes, 0_usize);

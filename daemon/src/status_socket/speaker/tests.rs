@@ -115,6 +115,9 @@ async fn routes_come_in_pieces_and_are_one_list() {
     assert!(text.starts_with("PREFIX ") && text.contains("\n10.1.3.0/24 "), "{text}");
     let (text, _) = said(all(), Output::Json, speaking()).await;
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap().as_array().unwrap().len(), 3, "{text}");
+    let stranger = Asked::Routes { within: None, neighbour: Some("tor9".into()) };
+    let (text, exit) = said(stranger, Output::Text, speaking()).await;
+    assert_eq!((text.as_str(), exit), ("there is no peer `tor9`: there are tor1, tor2\n", 2));
     let none = || Asked::Routes { within: None, neighbour: Some("tor2".into()) };
     assert_eq!(said(none(), Output::Json, speaking()).await.0, "[]\n");
     assert_eq!(said(none(), Output::Text, speaking()).await.0, "no routes\n");
