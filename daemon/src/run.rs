@@ -136,8 +136,9 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             }
             () = due => {}
         }
-        daemon.turn(&mut outlets)?;
+        // First, for a turn may find the node ready, and it is not before the peers that it needs.
         speech.tell(&mut daemon.reconciler).map_err(RunError::Signals)?;
+        daemon.turn(&mut outlets)?;
     }
     notify_socket::stopping();
     daemon.files.finish(&mut daemon.reconciler).await;

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::bgp::learnt::{Learnt, Missing};
 use crate::bgp::question::Question;
-use crate::bgp::wish::Wish;
+use crate::bgp::wish::{Necessity, Wish};
 use crate::bgp::{self, NodeEnd, SpeakerEnd, liveness};
 use crate::{bfd, reconcile::Reconciler};
 
@@ -83,6 +83,13 @@ impl Speech {
             bfd::start(watcher)?;
             bgp::start(end, paths)?;
         }
+        // Until the speaker says how they are: the node is not ready before the first word.
+        let needed = wish.iter().flat_map(|wish| &wish.neighbours);
+        let needed = needed.filter(|(_, neighbour)| neighbour.necessity == Necessity::Required).map(|(name, _)| name);
+        let told = self.wish.borrow().clone();
+        let new = needed.filter(|name| told.as_ref().is_none_or(|told| !told.neighbours.contains_key(*name)));
+        let unmet = |name| format!("BGP peer {name}, which is required, is not up: no session yet");
+        reconciler.record.missing_peers.extend(new.map(unmet));
         self.wish.send_if_modified(|told| {
             let changed = told.as_deref() != wish.as_ref();
             if changed {
