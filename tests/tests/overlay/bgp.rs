@@ -211,14 +211,19 @@ fn nodes_beyond_a_router_are_reached_in_vxlan_and_those_on_the_link_without() ->
 }
 
 /// BIRD, as a router of the rack.
-struct Router {
+pub struct Router {
     node: Node,
-    process: Process,
+    /// The program.
+    pub process: Process,
 }
 
 impl Router {
     fn start(lab: &Lab, name: &str, daemons: &[Daemon]) -> Result<Router> {
-        let node = lab.node(name)?;
+        Router::at(lab.node(name)?, daemons)
+    }
+
+    /// One that is a neighbour of these.
+    pub fn at(node: Node, daemons: &[Daemon]) -> Result<Router> {
         for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
             node.set_sysctl(key, "1")?;
         }
@@ -246,7 +251,8 @@ impl Router {
         Ok(Router { node, process })
     }
 
-    fn ask(&self, what: &str) -> Result<String> {
+    /// What `birdc` answers.
+    pub fn ask(&self, what: &str) -> Result<String> {
         let socket = self.node.directory().join("ctl");
         self.node.run(["birdc", "-s", &socket.to_string_lossy(), what])
     }

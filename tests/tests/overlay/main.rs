@@ -15,6 +15,7 @@ mod bgp;
 mod churn;
 mod direct_routing;
 mod extension;
+mod fabric;
 mod flannel;
 mod foreign;
 mod garbage;
