@@ -104,12 +104,9 @@ impl Backend {
     /// The same, wide awake: sessions that have to be agreed upon are before the first packet waits for one, and stay so until it
     /// comes.
     pub fn awake(&self) -> Backend {
-        const WAKING_SECS: u16 = 5;
         let mut backend = self.clone();
-        if let Backend::WireGuard(settings) = &mut backend
-            && settings.keepalive_secs == 0
-        {
-            settings.keepalive_secs = WAKING_SECS;
+        if let Backend::WireGuard(settings) = &mut backend {
+            settings.wakes = true;
         }
         backend
     }

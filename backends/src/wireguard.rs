@@ -81,6 +81,8 @@ pub struct WireGuardSettings {
     pub generation: Generation,
     /// Seconds between packets that keep a NAT's mapping alive; 0: none.
     pub keepalive_secs: u16,
+    /// Whether sessions are agreed upon before a packet needs one, and kept.
+    pub wakes: bool,
     /// The key that all nodes have beside their own.
     pub preshared: Option<SecretKey>,
     /// The underlay's MTU where it is not the uplink's (`MTU`, outer octets).
@@ -104,6 +106,7 @@ impl WireGuardSettings {
             ports: DEFAULT_PORTS,
             generation: Generation::default(),
             keepalive_secs: 0,
+            wakes: false,
             preshared: None,
             mtu: None,
             strays: Strays::Refused,
@@ -211,7 +214,7 @@ pub(crate) fn add_peer(
     state.routes.insert(RouteKey::new(endpoint.subnet), Route { via, tag: Tag::Ours });
     let peer = state.peers.entry(PeerKey { link, key }).or_insert(Peer {
         remote,
-        keepalive_secs: settings.keepalive_secs,
+        keepalive_secs: keepalive(cluster, settings, &key),
         preshared: settings.preshared,
         allowed: Vec::new(),
         tag: Tag::Ours,
@@ -219,6 +222,17 @@ pub(crate) fn add_peer(
     // IPv4 comes first, as in the order of prefixes.
     peer.allowed.push(endpoint.subnet);
     Ok(())
+}
+
+/// Seconds between packets to a peer that keep its session. Of two ends that are to agree upon one, that with the lesser key asks:
+/// two that ask in the same instant refuse each other's answer and wait five seconds (`wg_noise_handshake_consume_response`).
+fn keepalive(cluster: &Cluster, settings: &WireGuardSettings, peer: &PublicKey) -> u16 {
+    const WAKING_SECS: u16 = 5;
+    let asks = |own: &Endpoint| matches!(&own.data, BackendData::WireGuard { key, .. } if key < peer);
+    match settings.keepalive_secs {
+        0 if settings.wakes && cluster.own.endpoints.values().any(asks) => WAKING_SECS,
+        configured => configured,
+    }
 }
 
 /// The peer's key, if it is one that is its own.
