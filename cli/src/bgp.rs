@@ -121,7 +121,7 @@ pub struct Test {
     /// The file, instead of what the running daemon has
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// For routes from the peer [this]
+    /// For routes from the peer (default)
     #[arg(long, conflicts_with = "export")]
     pub import: bool,
     /// For routes to the peer
@@ -130,13 +130,13 @@ pub struct Test {
     /// The route's prefix
     #[arg(long, value_name = "PREFIX")]
     pub prefix: String,
-    /// Its AS path, the neighbour first, with spaces between [none: it begins here]
+    /// Its AS path, the neighbour first, with spaces between (none: it begins here)
     #[arg(long, value_name = "AS…", default_value = "", hide_default_value = true)]
     pub as_path: String,
-    /// Its next hop [--from]
+    /// Its next hop (default: --from)
     #[arg(long, value_name = "ADDRESS")]
     pub next_hop: Option<IpAddr>,
-    /// Its origin: igp, egp or incomplete [igp]
+    /// Its origin: igp, egp or incomplete (default: igp)
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Option<String>,
     /// Its local preference
@@ -160,7 +160,7 @@ pub struct Test {
     /// That peer is of our own AS
     #[arg(long)]
     pub internal: bool,
-    /// Our AS, which a policy by its name prepends on the way out [64512]
+    /// Our AS, which a policy by its name prepends on the way out (default: 64512)
     #[arg(long = "as", value_name = "NUMBER")]
     pub asn: Option<u32>,
     /// How it shall look.

@@ -141,6 +141,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         daemon.turn(&mut outlets)?;
     }
     notify_socket::stopping();
+    speech.end().await;
     daemon.files.finish(&mut daemon.reconciler).await;
     tracing::info!("stopped; pods keep their network, the kernel's state is left as it is");
     Ok(())

@@ -2,8 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
 
 use crate::bgp::learnt::{Learnt, Missing};
 use crate::bgp::question::Question;
@@ -14,6 +17,9 @@ use crate::{bfd, reconcile::Reconciler};
 /// Messages of what was learnt that are one turn; each has thousands of routes at most.
 const MOST_AT_ONCE: usize = 4;
 
+/// How long the end of the process waits for last packets, and how often it looks.
+const FAREWELL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(5));
+
 /// The node loop's end.
 pub struct Speech {
     wish: watch::Sender<Option<Arc<Wish>>>,
@@ -21,6 +27,8 @@ pub struct Speech {
     missing: watch::Receiver<Missing>,
     /// The speaker's, as long as there is none.
     idle: Option<SpeakerEnd>,
+    /// The thread that watches paths, once there is one.
+    watcher: Option<JoinHandle<()>>,
 }
 
 /// What is new.
@@ -35,7 +43,7 @@ impl Speech {
     /// Nobody speaks yet. And where questions are put.
     pub fn new() -> (Speech, mpsc::Sender<Question>) {
         let (NodeEnd { wish, learnt, missing, questions }, end) = bgp::talk();
-        (Speech { wish, learnt, missing, idle: Some(end) }, questions)
+        (Speech { wish, learnt, missing, idle: Some(end), watcher: None }, questions)
     }
 
     /// Waits until there is something new.
@@ -80,7 +88,7 @@ impl Speech {
             && let Some(end) = self.idle.take()
         {
             let (paths, watcher) = liveness::talk();
-            bfd::start(watcher)?;
+            self.watcher = Some(bfd::start(watcher)?);
             bgp::start(end, paths)?;
         }
         // Until the speaker says how they are: the node is not ready before the first word.
@@ -98,5 +106,21 @@ impl Speech {
             changed
         });
         Ok(())
+    }
+
+    /// Ends the speaker without a word, and waits until BFD has told its peers that nothing is wrong with their paths: one that hears nothing more
+    /// takes the routes that a graceful restart would keep (RFC 5882 section 4.3.2).
+    pub async fn end(self) {
+        let Speech { wish, learnt, missing, idle, watcher } = self;
+        drop((wish, learnt, missing, idle));
+        let Some(watcher) = watcher else { return };
+        let ended = async {
+            while !watcher.is_finished() {
+                sleep(FAREWELL.1).await;
+            }
+        };
+        if timeout(FAREWELL.0, ended).await.is_err() {
+            tracing::warn!("BFD's peers could not be told of the end: they may take their path here for a dead one");
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! A gate is open for a network when a rule in it, or in a chain that it leads to, names the network or one of the pods'
 //! interfaces, or has no condition at all and accepts. What a set or a map says is not read. Nothing is ever changed here.
 //!
-//! So is the chain of the older iptables (`iptables-legacy`, [`crate::x_tables`]), which lies in another part of the kernel.
+//! So is the chain of the older iptables (`iptables-legacy`, `kernel/src/x_tables.rs`), which lies in another part of the kernel.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -4,7 +4,7 @@
 //!
 //! One thing our table cannot do in their place: a packet that another base chain of the hook lets fall by its policy has fallen,
 //! whoever accepts it elsewhere (nft(8), `accept`). Where somebody has said so of iptables' FORWARD (Docker does, and ufw),
-//! flannel's FLANNEL-FWD is what lets pods through, and stays until rules of ours stand there ([`passage`]).
+//! flannel's FLANNEL-FWD is what lets pods through, and stays until rules of ours stand there (`passage`).
 //!
 //! The chains of the older iptables (`iptables-legacy`) are not seen here: no netlink speaks of them.
 
