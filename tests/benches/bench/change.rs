@@ -5,13 +5,13 @@
 
 mod load;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use netns_harness::{Guest, Pace};
+use anyhow::{Context, Result};
+use netns_harness::Pace;
 
 use crate::figures::{Bound, goal, heading, note};
+use crate::guest;
 use crate::nodes::{LIMIT, Nodes};
 use load::{Drops, Load, Tally};
 
@@ -43,11 +43,7 @@ pub fn measure(rounds: u32) -> Result<()> {
     heading("A live change VXLAN → host-gw → another VNI → VXLAN, 3 nodes, 20 TCP connections");
     go(rounds, &HERE, (&PACES, REST))?;
     heading("A live change VXLAN → host-gw → IPIP → WireGuard → VXLAN, in a guest");
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args([THERE, &rounds.to_string()]);
-    let status = Guest::built()?.run(&command, GUEST_LIMIT * rounds, |line| println!("{line}"))?;
-    ensure!(status == 0, "the guest's part ended with {status}");
-    Ok(())
+    guest::run(&[THERE, &rounds.to_string()], GUEST_LIMIT * rounds)
 }
 
 /// The part of it that is done in a guest.

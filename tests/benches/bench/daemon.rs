@@ -1,16 +1,14 @@
 //! The daemon beside a real etcd: start, restart, processor time, memory, and how long a lease takes to the kernel.
 
-use std::fmt::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use ipam::{BackendData, Endpoint, Stack};
 use netns_harness::{Binaries, Etcd, EtcdOptions, Lab, Node, Process};
 
-use crate::cluster::{NETWORK, lease};
 use crate::figures::{Bound, goal, heading, in_millis, median, note};
 use crate::latency;
+use crate::preload::preload;
 use crate::ready::{ReadySocket, idle, usage};
 
 /// Everything about one daemon and one etcd.
@@ -26,7 +24,7 @@ pub fn measure() -> Result<()> {
     }
     heading("A lease appears in etcd until its route is in another node's kernel");
     let prefix = "/latency/network";
-    preload(&etcd, prefix, 0)?;
+    preload(&etcd, prefix, ("vxlan", 0))?;
     let daemon = Started::new(&node, &etcd, prefix)?;
     daemon.wait_ready()?;
     latency::measure(&etcd, &node, prefix)?;
@@ -37,7 +35,7 @@ fn first_starts(etcd: &Etcd, node: &Node) -> Result<()> {
     let mut times = Vec::new();
     for i in 0..7 {
         let prefix = format!("/first{i}/network");
-        preload(etcd, &prefix, 0)?;
+        preload(etcd, &prefix, ("vxlan", 0))?;
         let daemon = Started::new(node, etcd, &prefix)?;
         times.push(in_millis(daemon.wait_ready()?));
         daemon.end()?;
@@ -49,7 +47,7 @@ fn first_starts(etcd: &Etcd, node: &Node) -> Result<()> {
 
 fn with_peers(etcd: &Etcd, node: &Node, peers: u32, megabytes: f64) -> Result<()> {
     let prefix = format!("/{peers}/network");
-    preload(etcd, &prefix, peers)?;
+    preload(etcd, &prefix, ("vxlan", peers))?;
     let daemon = Started::new(node, etcd, &prefix)?;
     note("exec to ready", in_millis(daemon.wait_ready()?), "ms");
     let routes = node.run(["ip", "route", "show", "proto", "84"])?.lines().count();
@@ -120,34 +118,4 @@ impl Started {
         std::fs::remove_file(self.node.directory().join("subnet.env"))?;
         Ok(())
     }
-}
-
-/// net-conf.json and so many leases, as flannel writes them, a hundred a transaction.
-fn preload(etcd: &Etcd, prefix: &str, peers: u32) -> Result<()> {
-    let config = format!("{{\"Network\":\"{NETWORK}\",\"SubnetLen\":24,\"Backend\":{{\"Type\":\"vxlan\"}}}}");
-    etcd.ctl(&["put", &format!("{prefix}/config"), &config])?;
-    let member = etcd.members().first().context("no member")?;
-    let numbers: Vec<u32> = (1..=peers).collect();
-    for chunk in numbers.chunks(100) {
-        let mut text = String::from("\n");
-        for i in chunk {
-            let (key, value) = flannels(*i);
-            // Rust's quotes are Go's, which etcdctl reads.
-            writeln!(text, "put {prefix}/subnets/{key} {value:?}")?;
-        }
-        text.push_str("\n\n");
-        member.station.namespace().feed(["env", "ETCDCTL_API=3", "etcdctl", "txn"], &text)?;
-    }
-    Ok(())
-}
-
-/// Key and value of a lease as flannel writes them.
-pub fn flannels(i: u32) -> (String, String) {
-    let Stack::V4(Endpoint { subnet, public, data: BackendData::Vxlan { mac, .. } }) = lease(i).endpoints else {
-        return Default::default();
-    };
-    let data = format!("{{\"VNI\":1,\"VtepMAC\":\"{mac}\"}}");
-    let value =
-        format!("{{\"PublicIP\":\"{public}\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\",\"BackendData\":{data}}}");
-    (format!("{}-24", subnet.addr()), value)
 }

@@ -8,8 +8,8 @@ use etcd_client::{Client, WatchOptions};
 use kernel::netlink::socket::{Protocol, Socket};
 use netns_harness::{Etcd, Node};
 
-use crate::daemon::flannels;
 use crate::figures::{Bound, goal, in_millis, median, note};
+use crate::preload::written;
 
 const PUTS: u32 = 200;
 /// RTNLGRP_IPV4_ROUTE and RTM_NEWROUTE.
@@ -39,7 +39,7 @@ async fn puts(endpoints: &str, prefix: &str, arrivals: &Receiver<Instant>) -> Re
     stream.message().await?;
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
     for i in 1..=PUTS {
-        let (key, value) = flannels(20_000 + i);
+        let (key, value) = written("vxlan", 20_000 + i)?;
         let began = Instant::now();
         client.put(format!("{prefix}/subnets/{key}"), value, None).await?;
         stream.message().await?;

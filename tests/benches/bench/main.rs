@@ -14,12 +14,14 @@ mod cluster;
 mod daemon;
 mod figures;
 mod floor;
+mod guest;
 mod kubernetes;
 mod latency;
 mod memory;
 mod nodes;
 mod peers;
 mod plugin;
+mod preload;
 mod ready;
 mod ways;
 

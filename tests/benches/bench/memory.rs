@@ -1,17 +1,15 @@
 //! What a daemon weighs with many peers, by each backend: resident memory three seconds after it is ready, from etcd.
 
-use std::fmt::Write as _;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use ipam::{Family, PublicKey};
-use netns_harness::{Etcd, EtcdOptions, Guest, Lab, wait_for};
+use anyhow::{Result, ensure};
+use netns_harness::{EtcdOptions, Lab, wait_for};
 
-use crate::cluster::{NETWORK, lease};
-use crate::daemon::{Started, flannels};
+use crate::daemon::Started;
 use crate::figures::{Bound, goal, heading};
+use crate::guest;
 use crate::nodes::LIMIT;
+use crate::preload::preload;
 use crate::ready::{idle, usage};
 
 /// What the program is told to do the part in a guest.
@@ -24,11 +22,7 @@ const SIZES: [(u32, f64); 2] = [(5_000, 20.0), (15_000, 30.0)];
 /// What the machine's own kernel has, and the rest in a guest.
 pub fn measure() -> Result<()> {
     backends(&["vxlan", "host-gw", "udp"])?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg(THERE);
-    let status = Guest::built()?.run(&command, GUEST_LIMIT, |line| println!("{line}"))?;
-    ensure!(status == 0, "the guest's part ended with {status}");
-    Ok(())
+    guest::run(&[THERE], GUEST_LIMIT)
 }
 
 /// The part of it that is done in a guest.
@@ -60,42 +54,4 @@ fn backends(names: &[&str]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// net-conf.json and so many leases, as flannel writes them, a hundred a transaction.
-fn preload(etcd: &Etcd, prefix: &str, (backend, peers): (&str, u32)) -> Result<()> {
-    let config = format!(r#"{{"Network":"{NETWORK}","SubnetLen":24,"Backend":{{"Type":"{backend}"}}}}"#);
-    etcd.ctl(&["put", &format!("{prefix}/config"), &config])?;
-    let member = etcd.members().first().context("no member")?;
-    let numbers: Vec<u32> = (1..=peers).collect();
-    for chunk in numbers.chunks(100) {
-        let mut text = String::from("\n");
-        for i in chunk {
-            let (key, value) = written(backend, *i)?;
-            // Rust's quotes are Go's, which etcdctl reads.
-            writeln!(text, "put {prefix}/subnets/{key} {value:?}")?;
-        }
-        text.push_str("\n\n");
-        member.station.namespace().feed(["env", "ETCDCTL_API=3", "etcdctl", "txn"], &text)?;
-    }
-    Ok(())
-}
-
-/// A lease's key and value.
-fn written(backend: &str, i: u32) -> Result<(String, String)> {
-    let (key, value) = flannels(i);
-    let data = match backend {
-        "vxlan" => return Ok((key, value)),
-        "wireguard" => {
-            let mut octets = [7; 32];
-            octets[..4].copy_from_slice(&i.to_be_bytes());
-            format!(r#"{{"PublicKey":"{}"}}"#, PublicKey::new(octets)?)
-        }
-        _ => "null".to_owned(),
-    };
-    let lease = lease(i);
-    let public = lease.endpoints.get(Family::V4).context("of IPv4")?.public;
-    let value =
-        format!(r#"{{"PublicIP":"{public}","PublicIPv6":null,"BackendType":"{backend}","BackendData":{data}}}"#);
-    Ok((key, value))
 }

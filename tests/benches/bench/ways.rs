@@ -8,15 +8,15 @@ mod by_hand;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use ipam::Family;
-use netns_harness::{Guest, Station};
+use netns_harness::Station;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::figures::{Bound, goal, heading, median, note};
+use crate::guest;
 use crate::nodes::{LIMIT, Nodes};
 use by_hand::Hand;
 
@@ -41,11 +41,7 @@ const WIREGUARD: Way = (r#"{"Type": "wireguard"}"#, Hand::WireGuard, 0.97);
 /// What the machine's own kernel has, and the rest in a guest.
 pub fn measure() -> Result<()> {
     [VXLAN, HOST_GW].iter().try_for_each(one)?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg(THERE);
-    let status = Guest::built()?.run(&command, GUEST_LIMIT, |line| println!("{line}"))?;
-    ensure!(status == 0, "the guest's part ended with {status}");
-    Ok(())
+    guest::run(&[THERE], GUEST_LIMIT)
 }
 
 /// The part of it that is done in a guest.

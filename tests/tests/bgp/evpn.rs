@@ -12,7 +12,7 @@ use bgp::wire::evpn::Route;
 use bgp::wire::{Family, Nlri};
 use ipam::Family::V4;
 use ipnet::IpNet;
-use netns_harness::Lab;
+use netns_harness::{Lab, Node};
 
 use crate::driver::Driver;
 use crate::neighbour::frr::Frr;
@@ -35,12 +35,12 @@ fn told(driver: &Driver, is: impl Fn(&Route) -> bool) -> bool {
     of_it.last().unwrap_or(false)
 }
 
-#[test]
-fn frr_sends_to_our_vtep_what_is_for_everybody_and_to_our_hosts_what_is_theirs() -> Result<()> {
-    let lab = Lab::new("bgpevpn")?;
-    let us = lab.node("us")?;
-    let evpn = " address-family l2vpn evpn\n  neighbor US activate\n  advertise-all-vni\n exit-address-family";
-    let frr = Frr::start(&lab, &us, ("", "", &format!("router bgp 65002\n{evpn}\nexit")))?;
+/// FRR with a VTEP of its own, told also this of its EVPN.
+fn fabric(lab: &Lab, us: &Node, more: &str) -> Result<Frr> {
+    let evpn = format!(
+        " address-family l2vpn evpn\n  neighbor US activate\n  advertise-all-vni\n  {more}\n exit-address-family"
+    );
+    let frr = Frr::start(lab, us, ("", "", &format!("router bgp 65002\n{evpn}\nexit")))?;
     let own = address(frr.node(), V4);
     for words in [
         &format!("link add vxlan100 type vxlan id {VNI} dstport 4789 local {own} nolearning"),
@@ -51,6 +51,15 @@ fn frr_sends_to_our_vtep_what_is_for_everybody_and_to_our_hosts_what_is_theirs()
     ] {
         frr.node().ip(words)?;
     }
+    Ok(frr)
+}
+
+#[test]
+fn frr_sends_to_our_vtep_what_is_for_everybody_and_to_our_hosts_what_is_theirs() -> Result<()> {
+    let lab = Lab::new("bgpevpn")?;
+    let us = lab.node("us")?;
+    let frr = fabric(&lab, &us, "")?;
+    let own = address(frr.node(), V4);
     let mut driver = start(&us, frr.node(), |config| {
         config.families.push(FamilyConfig::plain(Family::EVPN));
     })?;
@@ -105,18 +114,8 @@ fn learnt(driver: &Driver, vtep: &Vtep) -> Vec<Entry> {
 fn frr_routes_our_pods_through_our_vtep_and_we_its_prefixes_through_its() -> Result<()> {
     let lab = Lab::new("bgpevpn5")?;
     let us = lab.node("us")?;
-    let evpn = " address-family l2vpn evpn\n  neighbor US activate\n  advertise-all-vni\n  advertise ipv4 unicast\n exit-address-family";
-    let frr = Frr::start(&lab, &us, ("", "", &format!("router bgp 65002\n{evpn}\nexit")))?;
+    let frr = fabric(&lab, &us, "advertise ipv4 unicast")?;
     let own = address(frr.node(), V4);
-    for words in [
-        &format!("link add vxlan100 type vxlan id {VNI} dstport 4789 local {own} nolearning"),
-        "link add br100 type bridge",
-        "link set vxlan100 master br100",
-        "link set br100 up",
-        "link set vxlan100 up",
-    ] {
-        frr.node().ip(words)?;
-    }
     frr.told(&["configure terminal", &format!("vni {VNI}")])?;
     let mut driver = start(&us, frr.node(), |config| {
         config.families.push(FamilyConfig::plain(Family::EVPN));
