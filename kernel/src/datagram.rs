@@ -107,7 +107,9 @@ impl Receiver {
             };
         }
         for (header, slot) in headers.iter().zip(inbox.slots.iter()).take(came as usize) {
-            let said = slot.control.get(..header.msg_hdr.msg_controllen).unwrap_or(&slot.control);
+            #[allow(clippy::unnecessary_cast, reason = "of another width with musl")]
+            let length = header.msg_hdr.msg_controllen as usize;
+            let said = slot.control.get(..length).unwrap_or(&slot.control);
             let bytes = slot.bytes.get(..header.msg_len as usize).unwrap_or(&slot.bytes);
             if let Some(heard) = how(slot.source(), said) {
                 each(heard, bytes);
