@@ -23,6 +23,7 @@ const WRONG: &[(&str, &str)] = &[
     ("peer-objects", "pods"),
     ("peer-namespace", "Kube Flannel"),
     ("net-config-path", "net-conf.json"),
+    ("bgp-as", "0"),
     ("set-node-network-unavailable", "2"),
     ("node-name", "no spaces here"),
     ("iface", "a-name-that-is-longer-than-fifteen"),
