@@ -48,7 +48,9 @@ fn a_restart_with_nothing_to_do_changes_nothing(mut cluster: Cluster) -> Result<
 
 #[test]
 fn a_restart_with_nothing_to_do_sends_nothing_but_questions() -> Result<()> {
-    let mut cluster = Cluster::on_directory("questions", DUAL)?;
+    // Trying the cards' checksums makes devices, in namespaces of its own.
+    let untried = DUAL.replacen('{', r#"{"Backend": {"Type": "vxlan", "TxChecksum": "on"}, "#, 1);
+    let mut cluster = Cluster::on_directory("questions", &untried)?;
     let [alpha, _] = cluster.join_all(["alpha", "beta"])?;
     alpha.kill()?;
     let trace = cluster.lab.directory().join("trace");

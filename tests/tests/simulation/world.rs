@@ -8,7 +8,7 @@ use backends::masquerade::{Firewall, Forward, Masquerade};
 use backends::state::{Fdb, Link, Neighbour, Tag};
 use backends::sum::Desired;
 use backends::{KernelState, LinkName, Uplink};
-use ipam::{LeaseTable, Mac, NodeName, Stack};
+use ipam::{Lease, LeaseTable, Mac, NodeName, Stack};
 use towpathd::config::Instance;
 use towpathd::identity::Identity;
 use towpathd::netconf::Division;
@@ -316,7 +316,11 @@ impl Machine {
         let daemon = self.daemon.as_ref().ok_or("no daemon")?;
         let own = own.ok_or_else(|| format!("{name} holds no lease: {:?}", daemon.node))?;
         let cluster = daemon.node.cluster().ok_or_else(|| format!("{name} does not know its cluster"))?;
-        if cluster.own.endpoints != own.endpoints || Some(&cluster.uplink) != self.kernel.uplink.as_ref() {
+        // Nobody sends more at a time than the least that a node takes.
+        let least = store.leases().values().filter_map(Lease::mtu).min();
+        let uplink = self.kernel.uplink.clone();
+        let uplink = uplink.map(|uplink| Uplink { mtu: least.unwrap_or(uplink.mtu).min(uplink.mtu), ..uplink });
+        if cluster.own.endpoints != own.endpoints || Some(&cluster.uplink) != uplink.as_ref() {
             let rollouts: Vec<_> = store.leases().values().map(|lease| (&lease.node, &lease.rollout)).collect();
             return Err(format!("{name} believes in another lease or uplink than it has: {rollouts:?}"));
         }
