@@ -14,7 +14,7 @@ const MANY: u32 = 10_000;
 const NETWORK: &str = r#"{"Network": "10.0.0.0/8", "SubnetLen": 24, "SubnetMin": "10.200.0.0"}"#;
 
 /// More than a daemon may ever hold with so many peers, in whatever way it was built.
-const MEMORY: f64 = 50e6;
+const MEMORY: f64 = 64e6;
 
 fn ghosts() -> impl Iterator<Item = Ghost> {
     (0..MANY).map(|number| {
