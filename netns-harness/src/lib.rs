@@ -24,9 +24,10 @@
 //! It knows how to build and to break, not what is right: that is what tests say. Everything is a namespace below
 //! `/run/netns`, so `ip netns exec NAME …` looks inside while a test runs. Nothing is ever done in the machine's own
 //! network namespace. It needs root and the packages iproute2 and nftables (faults), etcd-server and etcd-client (etcd),
-//! containerd, runc, iptables, containernetworking-plugins and openssl ([`kubernetes`]). What the machine's kernel lacks is tested
+//! containerd, runc, iptables, containernetworking-plugins and openssl ([`kubernetes`]), bird2 ([`Bird`]). What the machine's kernel lacks is tested
 //! on a second one ([`Guest`]).
 
+mod bird;
 mod cgroup;
 mod cni;
 mod daemon;
@@ -52,6 +53,7 @@ mod switch;
 mod wait;
 mod wire;
 
+pub use bird::Bird;
 pub use cni::{Answer, Attachment, Plugin, Verb};
 pub use daemon::{Binaries, Daemon, DaemonOptions, Store};
 pub use echo::ECHO_PORT;

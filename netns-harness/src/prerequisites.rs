@@ -19,6 +19,8 @@ pub enum Tool {
     Runc,
     /// `openssl`: certificates of a control plane.
     Openssl,
+    /// `bird` and `birdc`.
+    Bird,
 }
 
 impl Tool {
@@ -30,6 +32,7 @@ impl Tool {
             Tool::Containerd => ("containerd", "containerd"),
             Tool::Runc => ("runc", "runc"),
             Tool::Openssl => ("openssl", "openssl"),
+            Tool::Bird => ("bird", "bird2"),
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use netns_harness::{Lab, Node};
+use netns_harness::{Bird, Lab, Node};
 use towpathd::bgp::liveness::{self, BfdSettings, Liveness, Strictness};
 use towpathd::bgp::wish::Neighbour;
 
-use crate::bird::{Bird, THEIRS};
+use crate::bird::{self, THEIRS};
 use crate::{Speaker, hops, neighbour, v4};
 
 /// BIRD's BFD beside its BGP.
@@ -34,7 +34,7 @@ fn start(us: &Node) -> Result<Speaker> {
 fn routes_over_a_dead_path_are_gone_long_before_the_hold_time_and_none_is_kept() -> Result<()> {
     let lab = Lab::new("shelldead")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, "bird", v4(&us).into(), WATCHED)?;
+    let bird = bird::start(&lab, "bird", v4(&us).into(), WATCHED)?;
     let mut speaker = start(&us)?;
     speaker.want("bird", watched(&bird, Strictness::Loose));
     speaker.until("their routes", |it| THEIRS.iter().all(|net| it.knows(net)))?;
@@ -56,7 +56,7 @@ fn routes_over_a_dead_path_are_gone_long_before_the_hold_time_and_none_is_kept()
 fn of_two_ways_the_dead_one_is_left_and_the_other_used() -> Result<()> {
     let lab = Lab::new("shelltwoways")?;
     let us = lab.node("us")?;
-    let birds = ["one", "two"].map(|name| Bird::start(&lab, name, v4(&us).into(), WATCHED).unwrap());
+    let birds = ["one", "two"].map(|name| bird::start(&lab, name, v4(&us).into(), WATCHED).unwrap());
     let mut speaker = start(&us)?;
     for (name, bird) in ["one", "two"].into_iter().zip(&birds) {
         speaker.want(name, watched(bird, Strictness::Strict));
@@ -74,7 +74,7 @@ fn of_two_ways_the_dead_one_is_left_and_the_other_used() -> Result<()> {
 fn a_strict_session_waits_for_bfd_also_after_it_was_configured_otherwise() -> Result<()> {
     let lab = Lab::new("shellstrict")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, "bird", v4(&us).into(), UNWATCHED)?;
+    let bird = bird::start(&lab, "bird", v4(&us).into(), UNWATCHED)?;
     let mut speaker = start(&us)?;
     speaker.want("bird", watched(&bird, Strictness::Strict));
     let waits = |it: &mut Speaker| {
@@ -82,7 +82,7 @@ fn a_strict_session_waits_for_bfd_also_after_it_was_configured_otherwise() -> Re
     };
     speaker.until("the session to wait", waits)?;
     assert!(!speaker.is_up("bird"));
-    bird.configure(v4(&us).into(), WATCHED)?;
+    bird::configure(&bird, v4(&us).into(), WATCHED)?;
     speaker.until("the session", |it| it.is_up("bird"))?;
     // Another session over the same path, which is up and of which nothing new is heard.
     let mut other = watched(&bird, Strictness::Strict);
@@ -90,7 +90,7 @@ fn a_strict_session_waits_for_bfd_also_after_it_was_configured_otherwise() -> Re
     speaker.want("bird", other);
     speaker.until("the session anew", |it| it.is_up("bird") && bird.says("show protocols all towpath", "/30"))?;
     // Without BFD at the other end it is over, and waits again.
-    bird.configure(v4(&us).into(), UNWATCHED)?;
+    bird::configure(&bird, v4(&us).into(), UNWATCHED)?;
     speaker.until("the session to wait", waits)?;
     assert!(!speaker.is_up("bird"));
     Ok(())

@@ -12,15 +12,15 @@ use towpathd::bgp::liveness::{BfdNews, BfdSettings, BfdState, Liveness, Strictne
 use towpathd::bgp::question::Question;
 use towpathd::bgp::wish::{Authentication, Distance, Place};
 
-use crate::bird::{Bird, THEIRS};
+use crate::bird::{self, THEIRS};
 use crate::{OURS, OURS_TOO, Speaker, hops, neighbour, v4, v6};
 
 #[test]
 fn routes_go_both_ways_over_each_family_and_a_neighbour_comes_and_goes_without_touching_another() -> Result<()> {
     let lab = Lab::new("shellroutes")?;
     let us = lab.node("us")?;
-    let one = Bird::start(&lab, "one", v4(&us).into(), "")?;
-    let two = Bird::start(&lab, "two", v6(&us), "")?;
+    let one = bird::start(&lab, "one", v4(&us).into(), "")?;
+    let two = bird::start(&lab, "two", v6(&us), "")?;
     let mut speaker = Speaker::start(&us)?;
     speaker.want("one", neighbour(v4(&one.node).into()));
     speaker.want("two", neighbour(v6(&two.node)));
@@ -50,7 +50,7 @@ fn routes_go_both_ways_over_each_family_and_a_neighbour_comes_and_goes_without_t
 fn a_session_needs_the_key_and_a_key_is_changed_under_it() -> Result<()> {
     let lab = Lab::new("shellmd5")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, "bird", v4(&us).into(), "password \"first\";")?;
+    let bird = bird::start(&lab, "bird", v4(&us).into(), "password \"first\";")?;
     let file = us.directory().join("key");
     std::fs::write(&file, "wrong\n")?;
     let mut speaker = Speaker::start(&us)?;
@@ -65,7 +65,7 @@ fn a_session_needs_the_key_and_a_key_is_changed_under_it() -> Result<()> {
     speaker.until("the session", |it| it.is_up("bird"))?;
     // BIRD begins anew with another key; what matters is that we take ours from the file, and that no session outlives a wrong one.
     std::fs::write(&file, "second\n")?;
-    bird.configure(v4(&us).into(), "password \"second\";")?;
+    bird::configure(&bird, v4(&us).into(), "password \"second\";")?;
     speaker.until("the session with the other key", |it| {
         it.is_up("bird") && bird.says("show protocols towpath", "Established")
     })?;
@@ -76,14 +76,14 @@ fn a_session_needs_the_key_and_a_key_is_changed_under_it() -> Result<()> {
 fn packets_from_too_far_are_not_taken() -> Result<()> {
     let lab = Lab::new("shellgtsm")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, "bird", v4(&us).into(), "ttl security on;")?;
+    let bird = bird::start(&lab, "bird", v4(&us).into(), "ttl security on;")?;
     let mut speaker = Speaker::start(&us)?;
     let mut near = neighbour(v4(&bird.node).into());
     near.distance = Distance::Secured(hops(1));
     speaker.want("bird", near.clone());
     speaker.until("the session", |it| it.is_up("bird"))?;
     // Somebody who sends with a hop limit of 1 may be far away.
-    bird.configure(v4(&us).into(), "ttl security off;")?;
+    bird::configure(&bird, v4(&us).into(), "ttl security off;")?;
     speaker.until("the session to end", |it| !it.is_up("bird"))?;
     near.distance = Distance::Direct;
     speaker.want("bird", near);
@@ -95,7 +95,7 @@ fn packets_from_too_far_are_not_taken() -> Result<()> {
 fn a_node_that_leaves_says_so_first_and_then_with_words_and_comes_back() -> Result<()> {
     let lab = Lab::new("shellleave")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, "bird", v4(&us).into(), "")?;
+    let bird = bird::start(&lab, "bird", v4(&us).into(), "")?;
     let mut speaker = Speaker::start(&us)?;
     speaker.want("bird", neighbour(v4(&bird.node).into()));
     speaker.until("our route", |_| bird.says("show route", OURS))?;
@@ -116,7 +116,7 @@ fn a_node_that_leaves_says_so_first_and_then_with_words_and_comes_back() -> Resu
 fn a_speaker_that_ends_with_its_process_leaves_its_routes_with_its_neighbour() -> Result<()> {
     let lab = Lab::new("shellrestart")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, "bird", v4(&us).into(), "")?;
+    let bird = bird::start(&lab, "bird", v4(&us).into(), "")?;
     let mut speaker = Speaker::start(&us)?;
     speaker.want("bird", neighbour(v4(&bird.node).into()));
     speaker.until("our route", |_| bird.says("show route", OURS))?;
@@ -132,7 +132,7 @@ fn a_speaker_that_ends_with_its_process_leaves_its_routes_with_its_neighbour() -
 fn a_strict_session_waits_for_bfd_and_ends_with_it() -> Result<()> {
     let lab = Lab::new("shellbfd")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, "bird", v4(&us).into(), "")?;
+    let bird = bird::start(&lab, "bird", v4(&us).into(), "")?;
     let mut speaker = Speaker::start(&us)?;
     let mut watched = neighbour(v4(&bird.node).into());
     let interval = Duration::from_millis(50);
@@ -182,7 +182,7 @@ fn neighbours_without_addresses_find_each_other_on_their_link_and_lead_there_in_
 fn what_leads_to_a_router_that_cannot_be_reached_is_not_used_until_it_can() -> Result<()> {
     let lab = Lab::new("shellhops")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, "bird", v4(&us).into(), "")?;
+    let bird = bird::start(&lab, "bird", v4(&us).into(), "")?;
     let mut speaker = Speaker::start(&us)?;
     speaker.want("bird", neighbour(v4(&bird.node).into()));
     speaker.until("their routes", |it| THEIRS.iter().all(|net| it.knows(net)))?;

@@ -10,7 +10,7 @@ use bgp::wire::{Family, Open, message};
 use netns_harness::{Lab, Node};
 use towpathd::bgp::wish::{PORT, Range};
 
-use crate::bird::Bird;
+use crate::bird;
 use crate::{LIMIT, Speaker, neighbour, v4};
 
 fn connect(from: &Node, to: &Node) -> Result<TcpStream> {
@@ -51,7 +51,7 @@ fn farewell(mut stream: TcpStream) -> Option<(u8, u8)> {
 fn neighbours_of_a_range_come_by_themselves_up_to_its_limit_and_are_forgotten_when_they_go() -> Result<()> {
     let lab = Lab::new("shellrange")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, "bird", v4(&us).into(), "")?;
+    let bird = bird::start(&lab, "bird", v4(&us).into(), "")?;
     let other = lab.node("other")?;
     let mut speaker = Speaker::start(&us)?;
     speaker.wish.ranges = vec![range(&us, 1)];
@@ -69,7 +69,7 @@ fn neighbours_of_a_range_come_by_themselves_up_to_its_limit_and_are_forgotten_wh
 fn a_thousand_connections_half_a_message_and_a_message_byte_by_byte_disturb_nobody() -> Result<()> {
     let lab = Lab::new("shellstrange")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, "bird", v4(&us).into(), "hold time 6; keepalive time 2;")?;
+    let bird = bird::start(&lab, "bird", v4(&us).into(), "hold time 6; keepalive time 2;")?;
     let other = lab.node("other")?;
     let mut speaker = Speaker::start(&us)?;
     speaker.want("bird", neighbour(v4(&bird.node).into()));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use netns_harness::{Node, Process, wait_for};
+use netns_harness::{Bird, Node, Process, wait_for};
 
 use crate::ours::LIMIT;
 
@@ -32,27 +32,37 @@ pub enum Place {
 
 /// A router of somebody else's.
 pub enum Neighbour {
-    Bird(Router),
+    Bird(Bird),
     Frr(Router),
 }
 
+/// FRR.
 pub struct Router {
-    pub node: Node,
+    node: Node,
     directory: PathBuf,
-    pub process: Process,
+    process: Process,
 }
 
 impl Neighbour {
-    pub fn router(&self) -> &Router {
+    pub fn node(&self) -> &Node {
         match self {
-            Neighbour::Bird(router) | Neighbour::Frr(router) => router,
+            Neighbour::Bird(bird) => &bird.node,
+            Neighbour::Frr(frr) => &frr.node,
+        }
+    }
+
+    /// The program.
+    pub fn process(&self) -> &Process {
+        match self {
+            Neighbour::Bird(bird) => &bird.process,
+            Neighbour::Frr(frr) => &frr.process,
         }
     }
 
     /// The state that it says its session is in, and everything else that it says of it.
     pub fn state(&self, peer: &Peer) -> Result<String> {
         match self {
-            Neighbour::Bird(bird) => bird.birdc("show bfd sessions"),
+            Neighbour::Bird(bird) => bird.ask("show bfd sessions"),
             Neighbour::Frr(frr) => {
                 let far = if peer.place == Place::Far { " multihop" } else { "" };
                 let local =
@@ -82,7 +92,7 @@ impl Neighbour {
     /// Somebody switches the session off.
     pub fn switch_off(&self, peer: &Peer) -> Result<()> {
         match self {
-            Neighbour::Bird(bird) => bird.birdc("disable bfd1").map(drop),
+            Neighbour::Bird(bird) => bird.ask("disable bfd1").map(drop),
             Neighbour::Frr(frr) => frr.vtysh(&["configure terminal", "bfd", &line(peer), "shutdown"]).map(drop),
         }
     }
@@ -90,7 +100,7 @@ impl Neighbour {
     /// And on again.
     pub fn switch_on(&self, peer: &Peer) -> Result<()> {
         match self {
-            Neighbour::Bird(bird) => bird.birdc("enable bfd1").map(drop),
+            Neighbour::Bird(bird) => bird.ask("enable bfd1").map(drop),
             Neighbour::Frr(frr) => frr.vtysh(&["configure terminal", "bfd", &line(peer), "no shutdown"]).map(drop),
         }
     }
@@ -98,10 +108,7 @@ impl Neighbour {
     /// Other intervals while it runs, in milliseconds.
     pub fn retime(&self, peer: &Peer, interval: u32) -> Result<()> {
         match self {
-            Neighbour::Bird(bird) => {
-                std::fs::write(bird.directory.join("bird.conf"), bird_config(peer, interval))?;
-                bird.birdc("configure").map(drop)
-            }
+            Neighbour::Bird(bird) => bird.configure(&bird_config(peer, interval)),
             Neighbour::Frr(frr) => {
                 let (transmit, receive) =
                     (format!("transmit-interval {interval}"), format!("receive-interval {interval}"));
@@ -112,12 +119,6 @@ impl Neighbour {
 }
 
 impl Router {
-    fn birdc(&self, what: &str) -> Result<String> {
-        let socket = self.directory.join("ctl").to_string_lossy().into_owned();
-        let words: Vec<&str> = ["birdc", "-s", &socket].into_iter().chain(what.split(' ')).collect();
-        self.node.namespace().run(words)
-    }
-
     fn vtysh(&self, lines: &[&str]) -> Result<String> {
         let directory = self.directory.to_string_lossy();
         let mut words = vec!["vtysh", "--vty_socket", &directory];
@@ -141,17 +142,7 @@ fn bird_config(peer: &Peer, interval: u32) -> String {
 
 /// BIRD with one session of 3 × `interval` milliseconds.
 pub fn bird(node: &Node, peer: &Peer, interval: u32) -> Result<Neighbour> {
-    let there = Command::new("bird").arg("--version").output().is_ok();
-    ensure!(there, "BIRD is missing. Run: apt-get install bird2 (or make deps)");
-    let directory = node.directory().to_owned();
-    let path = directory.join("bird.conf");
-    std::fs::write(&path, bird_config(peer, interval))?;
-    let mut command = Command::new("bird");
-    command.arg("-f").arg("-c").arg(&path).arg("-s").arg(directory.join("ctl")).arg("-P").arg(directory.join("pid"));
-    let process = node.start("bird", command)?;
-    let router = Router { node: node.clone(), directory, process };
-    wait_for("BIRD to answer", LIMIT, || router.birdc("show status"))?;
-    Ok(Neighbour::Bird(router))
+    Bird::start(node.clone(), &bird_config(peer, interval)).map(Neighbour::Bird)
 }
 
 fn line(peer: &Peer) -> String {

@@ -41,10 +41,10 @@ fn up(lab: &Lab, who: Who, (family, interval): (Family, u32)) -> Result<(Ours, N
 fn a_router_that_is_killed_is_missed(who: Who, family: Family) -> Result<()> {
     let lab = Lab::new("bfdkill")?;
     let (mut ours, neighbour, _, key) = up(&lab, who, (family, 50))?;
-    neighbour.router().process.kill()?;
+    neighbour.process().kill()?;
     let news = ours.next(&key, BfdState::Down)?;
     assert!(news.reason.starts_with("no packet for "), "{news:?}");
-    neighbour.router().process.restart()?;
+    neighbour.process().restart()?;
     ours.next(&key, BfdState::Up)?;
     Ok(())
 }
@@ -62,10 +62,10 @@ fn a_bfdd_that_is_killed_is_missed_and_found_again() -> Result<()> {
 fn a_path_that_is_cut_is_missed_by_both(who: Who, family: Family) -> Result<()> {
     let lab = Lab::new("bfdcut")?;
     let (mut ours, neighbour, peer, key) = up(&lab, who, (family, 200))?;
-    neighbour.router().node.wire().unplug()?;
+    neighbour.node().wire().unplug()?;
     ours.next(&key, BfdState::Down)?;
     neighbour.until(&peer, "own")?;
-    neighbour.router().node.wire().plug()?;
+    neighbour.node().wire().plug()?;
     ours.next(&key, BfdState::Up)?;
     // Our own link: what cannot be sent is tried again when it can.
     ours.node.wire().down()?;
@@ -103,7 +103,7 @@ fn intervals_change_and_nothing_goes_down(who: Who, family: Family) -> Result<()
     ours.until(&key, "silence is noticed after 600ms")?;
     assert_eq!(ours.told.len(), 1, "{:?}", ours.told);
     // And it is still watched.
-    neighbour.router().process.kill()?;
+    neighbour.process().kill()?;
     let news = ours.next(&key, BfdState::Down)?;
     assert_eq!(news.reason, "no packet for 600ms");
     Ok(())
@@ -175,9 +175,9 @@ fn many_hops_are_watched_within_the_limit(who: Who) -> Result<()> {
     ours.watch(key, every(200, 3));
     ours.next(&key, BfdState::Up)?;
     neighbour.until(&peer, neighbour.up())?;
-    neighbour.router().process.kill()?;
+    neighbour.process().kill()?;
     ours.next(&key, BfdState::Down)?;
-    neighbour.router().process.restart()?;
+    neighbour.process().restart()?;
     ours.next(&key, BfdState::Up)?;
     ours.leave(&key);
     let nearer = far(near, there, sent);

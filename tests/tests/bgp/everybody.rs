@@ -6,7 +6,7 @@ use bgp::wire::capability::Role;
 use netns_harness::Lab;
 
 use crate::driver::{Driver, PEER};
-use crate::neighbour::bird::Bird;
+use crate::neighbour::bird;
 use crate::neighbour::exabgp::Exabgp;
 use crate::neighbour::frr::Frr;
 use crate::neighbour::gobgp::Gobgp;
@@ -35,7 +35,7 @@ fn both_ways(driver: &mut Driver, neighbour: &impl Neighbour, words: &[&str]) ->
 fn bird_and_we_tell_each_other_routes_of_both_families() -> Result<()> {
     let lab = Lab::new("bgpbird")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, &us, "local role customer; enable extended messages on;")?;
+    let bird = bird::start(&lab, &us, "local role customer; enable extended messages on;")?;
     let mut driver = start(&us, bird.node(), |config| config.role = Some(Role::Provider))?;
     exchange(&mut driver, &bird)?;
     assert_ne!(driver.speaker.rib().explain(&nlri(THEIRS[0]))[0].path_id, 0, "path identifiers were agreed upon");

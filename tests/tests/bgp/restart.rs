@@ -5,7 +5,7 @@ use bgp::speaker::Readiness;
 use netns_harness::Lab;
 
 use crate::driver::{Driver, PEER};
-use crate::neighbour::bird::Bird;
+use crate::neighbour::bird;
 use crate::neighbour::frr::Frr;
 use crate::neighbour::{LIMIT, Neighbour, THEIRS};
 use crate::speaker::{OURS, config, exchange, has, meet, nlri, originate, speaker, start};
@@ -33,7 +33,7 @@ fn we_die(driver: &mut Driver, us: &netns_harness::Node, neighbour: &impl Neighb
 fn bird_forgets_of_a_speaker_that_died_only_what_it_no_longer_says() -> Result<()> {
     let lab = Lab::new("bgprestart")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, &us, "")?;
+    let bird = bird::start(&lab, &us, "")?;
     let mut driver = start(&us, bird.node(), |_| ())?;
     we_die(&mut driver, &us, &bird)
 }
@@ -51,7 +51,7 @@ fn frr_forgets_of_a_speaker_that_died_only_what_it_no_longer_says() -> Result<()
 fn the_routes_of_a_bird_that_dies_stay_and_are_marked_stale() -> Result<()> {
     let lab = Lab::new("bgphelper")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, &us, "")?;
+    let bird = bird::start(&lab, &us, "")?;
     let mut driver = start(&us, bird.node(), |_| ())?;
     exchange(&mut driver, &bird)?;
     bird.process.kill()?;

@@ -7,7 +7,7 @@ use bgp::wire::notification::cease;
 use netns_harness::Lab;
 
 use crate::driver::{Driver, PEER};
-use crate::neighbour::bird::Bird;
+use crate::neighbour::bird;
 use crate::neighbour::frr::Frr;
 use crate::neighbour::openbgpd::Openbgpd;
 use crate::neighbour::{LIMIT, Neighbour};
@@ -26,7 +26,7 @@ fn stop(driver: &mut Driver, words: &str) {
 fn a_speaker_that_waits_is_found_by_bird_and_both_say_goodbye_in_words() -> Result<()> {
     let lab = Lab::new("bgpwords")?;
     let us = lab.node("us")?;
-    let bird = Bird::start(&lab, &us, "")?;
+    let bird = bird::start(&lab, &us, "")?;
     let mut driver = start(&us, bird.node(), |config| config.direction = Direction::Passive)?;
     meet(&mut driver)?;
     stop(&mut driver, "back at noon");

@@ -1,12 +1,10 @@
 //! The backend bgp: nodes tell each other of their pods by BGP, and send as they are told; and BIRD, as the routers of the rack, is told
 //! and listened to.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 use ipam::Family;
 use ipnet::IpNet;
-use netns_harness::{Daemon, Lab, Matrix, Node, Pod, Process, Signal, wait_for};
+use netns_harness::{Bird, Daemon, Matrix, Node, Pod, Signal, wait_for};
 
 use crate::cluster::{Cluster, LIMIT, counted, stream, subnets, wait_picture};
 use crate::picture::Picture;
@@ -107,13 +105,13 @@ fn beside_vxlan_the_fabric_alone_is_spoken_to() -> Result<()> {
 
 fn with_the_rack(cluster: &mut Cluster) -> Result<()> {
     let daemons = cluster.join_all(["alpha", "beta"])?;
-    let routers = ["tora", "torb"].map(|name| Router::start(&cluster.lab, name, &daemons));
-    let routers: Vec<Router> = routers.into_iter().collect::<Result<_>>()?;
+    let routers = ["tora", "torb"].map(|name| rack(cluster.lab.node(name)?, &daemons));
+    let routers: Vec<Bird> = routers.into_iter().collect::<Result<_>>()?;
     let pods = pods(cluster, &daemons)?;
     wait_talk(&pods)?;
     for daemon in &daemons {
         for subnet in subnets(daemon)?.values() {
-            let told = || routers.iter().try_for_each(|router| router.wait_told(subnet));
+            let told = || routers.iter().try_for_each(|router| wait_told(router, subnet));
             told().with_context(|| daemon.log_tail(30))?;
         }
         wait_over(daemon, ["198.51.100.0/24", "2001:db8:f::/48"], &routers)?;
@@ -153,15 +151,15 @@ fn ctl(cluster: &Cluster, daemon: &Daemon, words: &str) -> Result<String> {
 }
 
 /// Waits until these prefixes lead over these routers.
-fn wait_over(daemon: &Daemon, prefixes: [&str; 2], routers: &[Router]) -> Result<()> {
-    let routers: Vec<&Router> = routers.iter().collect();
+fn wait_over(daemon: &Daemon, prefixes: [&str; 2], routers: &[Bird]) -> Result<()> {
+    let routers: Vec<&Bird> = routers.iter().collect();
     for prefix in prefixes {
         wait_for(&format!("{prefix} over all routers"), LIMIT, || over(daemon, prefix, &routers))?;
     }
     Ok(())
 }
 
-fn over(daemon: &Daemon, prefix: &str, routers: &[&Router]) -> Result<()> {
+fn over(daemon: &Daemon, prefix: &str, routers: &[&Bird]) -> Result<()> {
     let family = if prefix.contains(':') { Family::V6 } else { Family::V4 };
     let dash = if family == Family::V4 { "-4" } else { "-6" };
     let shown = daemon.node().run(["ip", dash, "route", "show", "proto", "84", "exact", prefix])?;
@@ -210,60 +208,35 @@ fn nodes_beyond_a_router_are_reached_in_vxlan_and_those_on_the_link_without() ->
     settled_without_a_change(alpha, &picture)
 }
 
-/// BIRD, as a router of the rack.
-pub struct Router {
-    node: Node,
-    /// The program.
-    pub process: Process,
+/// BIRD, as a router of the rack and a neighbour of these.
+pub fn rack(node: Node, daemons: &[Daemon]) -> Result<Bird> {
+    for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        node.set_sysctl(key, "1")?;
+    }
+    let (own, own_v6) = (node.address(Family::V4)?, node.address(Family::V6)?);
+    let mut config = format!(
+        "router id {own};\nprotocol device {{}}\n\
+         protocol kernel {{ ipv4 {{ export all; }}; }}\nprotocol kernel {{ ipv6 {{ export all; }}; }}\n\
+         protocol static {{ ipv4; route 198.51.100.0/24 blackhole; route 10.0.0.0/8 blackhole; }}\n\
+         protocol static {{ ipv6; route 2001:db8:f::/48 blackhole; }}\n"
+    );
+    for (number, daemon) in daemons.iter().enumerate() {
+        let peer = daemon.node().address(Family::V4)?;
+        config += &format!(
+            "protocol bgp n{number} {{ local {own} as 65000; neighbor {peer} as 64512; connect delay time 1; connect retry time 1; \
+             error wait time 1, 2; graceful restart on; hold time 9; ipv4 {{ import all; export where source = RTS_STATIC; }}; \
+             ipv6 {{ import all; export where source = RTS_STATIC; next hop address {own_v6}; }}; }}\n"
+        );
+    }
+    Bird::start(node, &config)
 }
 
-impl Router {
-    fn start(lab: &Lab, name: &str, daemons: &[Daemon]) -> Result<Router> {
-        Router::at(lab.node(name)?, daemons)
-    }
-
-    /// One that is a neighbour of these.
-    pub fn at(node: Node, daemons: &[Daemon]) -> Result<Router> {
-        for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
-            node.set_sysctl(key, "1")?;
-        }
-        let (own, own_v6) = (node.address(Family::V4)?, node.address(Family::V6)?);
-        let mut config = format!(
-            "router id {own};\nprotocol device {{}}\n\
-             protocol kernel {{ ipv4 {{ export all; }}; }}\nprotocol kernel {{ ipv6 {{ export all; }}; }}\n\
-             protocol static {{ ipv4; route 198.51.100.0/24 blackhole; route 10.0.0.0/8 blackhole; }}\n\
-             protocol static {{ ipv6; route 2001:db8:f::/48 blackhole; }}\n"
-        );
-        for (number, daemon) in daemons.iter().enumerate() {
-            let peer = daemon.node().address(Family::V4)?;
-            config += &format!(
-                "protocol bgp n{number} {{ local {own} as 65000; neighbor {peer} as 64512; connect delay time 1; connect retry time 1; \
-                 error wait time 1, 2; graceful restart on; hold time 9; ipv4 {{ import all; export where source = RTS_STATIC; }}; \
-                 ipv6 {{ import all; export where source = RTS_STATIC; next hop address {own_v6}; }}; }}\n"
-            );
-        }
-        let path = node.directory().join("bird.conf");
-        std::fs::write(&path, config)?;
-        let mut command = Command::new("bird");
-        command.arg("-f").arg("-c").arg(&path).arg("-s").arg(node.directory().join("ctl"));
-        command.arg("-P").arg(node.directory().join("pid"));
-        let process = node.start("bird", command).context("BIRD is missing: apt-get install bird2 (or make deps)")?;
-        Ok(Router { node, process })
-    }
-
-    /// What `birdc` answers.
-    pub fn ask(&self, what: &str) -> Result<String> {
-        let socket = self.node.directory().join("ctl");
-        self.node.run(["birdc", "-s", &socket.to_string_lossy(), what])
-    }
-
-    /// Waits until it sends to a node's pods.
-    fn wait_told(&self, subnet: &IpNet) -> Result<()> {
-        let dash = if subnet.addr().is_ipv4() { "-4" } else { "-6" };
-        wait_for(&format!("{} to be told of {subnet}", self.node.name()), LIMIT, || {
-            let routes = self.node.run(["ip", dash, "route", "show", "exact", &subnet.to_string()])?;
-            ensure!(routes.contains("proto bird"), "{routes}");
-            Ok(())
-        })
-    }
+/// Waits until it sends to a node's pods.
+fn wait_told(router: &Bird, subnet: &IpNet) -> Result<()> {
+    let dash = if subnet.addr().is_ipv4() { "-4" } else { "-6" };
+    wait_for(&format!("{} to be told of {subnet}", router.node.name()), LIMIT, || {
+        let routes = router.node.run(["ip", dash, "route", "show", "exact", &subnet.to_string()])?;
+        ensure!(routes.contains("proto bird"), "{routes}");
+        Ok(())
+    })
 }

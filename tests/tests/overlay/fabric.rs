@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use ipam::Family;
 use netns_harness::{Daemon, Node, wait_for};
 
-use crate::bgp::Router;
+use crate::bgp::rack;
 use crate::cluster::{Cluster, LIMIT, wait_counted};
 
 /// A network beside which this router is spoken to; it is told of services that begin with these prefixes.
@@ -51,7 +51,7 @@ fn a_router_that_is_needed_is_missed_and_met_and_left_in_words() -> Result<()> {
     ensure!(exit == "1" && text.contains(&needed), "{text}");
     ensure!(!daemon.log().contains("ready after"), "ready without the peer that it needs: {}", daemon.log());
     // It comes: the node is ready, and the policy lets nothing in yet.
-    let bird = Router::at(place, std::slice::from_ref(&daemon))?;
+    let bird = rack(place, std::slice::from_ref(&daemon))?;
     daemon.wait_ready(LIMIT)?;
     wait_said(&cluster, &daemon, ("bgp peers", "Established"))?;
     let test = "bgp policy test --neighbour tor --prefix 198.51.100.0/24 --as-path 65000";

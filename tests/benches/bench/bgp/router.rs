@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use netns_harness::{Lab, Node, Process, wait_for};
+use netns_harness::{Bird, Lab, Node, Process, wait_for};
 
 use super::session::{Peer, ROUTER, ROUTER_AS};
 
@@ -161,11 +161,7 @@ fn bird(node: &Node, (peers, kernel): (Peers, Kernel)) -> Result<Process> {
             "protocol bgp {{ local {ROUTER} as {ROUTER_AS}; neighbor range 198.18.128.0/17 external; multihop 2;\n {rest} }}"
         )?,
     }
-    let path = written(node, "bird.conf", &text)?;
-    let mut command = Command::new("bird");
-    command.arg("-f").arg("-c").arg(path).arg("-s").arg(node.directory().join("ctl"));
-    command.arg("-P").arg(node.directory().join("pid"));
-    node.start("bird", command).context("BIRD is missing. Run: apt-get install bird2 (or make deps)")
+    Ok(Bird::start(node.clone(), &text)?.process)
 }
 
 fn frr(node: &Node, (peers, kernel): (Peers, Kernel)) -> Result<Vec<Process>> {
