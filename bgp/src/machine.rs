@@ -327,7 +327,7 @@ impl Machine {
     /// 3.1). Nothing waits: it does not run.
     pub fn sending(&mut self, waiting: Waiting, now: Duration) {
         let runs = waiting == Waiting::Something && self.state == State::Established;
-        self.timers.send_hold = self.timing.send_hold().filter(|_| runs).map(|hold| now + hold);
+        self.timers.send_hold = self.timing.send_hold_time().filter(|_| runs).map(|hold| now + hold);
     }
 }
 

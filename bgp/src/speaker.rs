@@ -16,6 +16,8 @@ use crate::wire::{Family, Notification};
 pub mod agreement;
 pub mod config;
 mod diagnosis;
+mod limits;
+mod marks;
 mod peer;
 mod restart;
 mod session;
@@ -41,6 +43,8 @@ pub enum Output {
     Route(Change),
     /// A peer has told all its routes of a family.
     EndOfRib(PeerId, Family),
+    /// A peer sent what is malformed, for the first time in this session, which goes on (RFC 7606): what, in a sentence.
+    Malformed(PeerId, String),
     /// A session came up.
     Up(PeerId),
     /// A session went down, or an attempt failed: the reason in a sentence.
@@ -216,6 +220,9 @@ impl Speaker {
         while let Some((_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now).copied() {
             self.with(id, now, |speaker, peer| speaker.expire(id, peer, now));
         }
+        for id in self.rib.hinderers() {
+            self.with(id, now, |speaker, peer| speaker.give_up(id, peer, now));
+        }
         self.flush();
     }
 
@@ -248,9 +255,14 @@ impl Speaker {
         chunk
     }
 
-    /// Whether there is neither a session with a peer nor one about to be, and nothing is kept of it.
+    /// Whether there is neither a session with a peer nor one about to be, and nothing is kept of it. One that comes and goes is remembered for as long as it
+    /// has to wait, and one that must not come again for good.
     pub fn rests(&self, id: PeerId) -> bool {
-        let busy = |peer: &Peer| Side::ALL.into_iter().any(|side| peer.state(side) >= State::OpenSent);
+        let busy = |peer: &Peer| {
+            Side::ALL.into_iter().any(|side| peer.state(side) >= State::OpenSent)
+                || !peer.wanted
+                || peer.is_made_to_wait()
+        };
         self.peers.get(&id).is_none_or(|peer| !busy(peer) && peer.kept.is_none())
     }
 

@@ -8,8 +8,8 @@ use super::Event;
 pub const OPEN_HOLD: Duration = Duration::from_secs(240);
 /// The longest pause for a peer that comes and goes.
 const LONGEST_IDLE_HOLD: Duration = Duration::from_secs(60);
-/// The SendHoldTimer is twice the hold time and at least this (RFC 9687 section 3.1: eight minutes or twice the hold time).
-const LEAST_SEND_HOLD: Duration = Duration::from_secs(480);
+/// The SendHoldTimer is twice the hold time and at least this, unless somebody says otherwise (RFC 9687 section 3.1).
+pub const SEND_HOLD: Duration = Duration::from_secs(480);
 
 /// When each timer ends; `None` when it does not run. Times are since a moment of the caller's choice, which never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -70,6 +70,8 @@ pub struct Timing {
     pub delay_open: Duration,
     /// The first pause after a failure; it doubles with each.
     pub idle_hold: Duration,
+    /// The SendHoldTimer, if twice the hold time is less.
+    pub send_hold: Duration,
     agreed_hold: Duration,
     dice: u64,
 }
@@ -77,7 +79,8 @@ pub struct Timing {
 impl Timing {
     /// With the chance from which jitter is made: equal seeds make equal times.
     pub fn new(connect_retry: Duration, idle_hold: Duration, seed: u64) -> Timing {
-        Timing { connect_retry, delay_open: Duration::ZERO, idle_hold, agreed_hold: Duration::ZERO, dice: seed | 1 }
+        let (delay_open, agreed_hold) = (Duration::ZERO, Duration::ZERO);
+        Timing { connect_retry, delay_open, idle_hold, send_hold: SEND_HOLD, agreed_hold, dice: seed | 1 }
     }
 
     /// Sets the hold time that both ends agreed upon.
@@ -114,7 +117,7 @@ impl Timing {
     }
 
     /// With a hold time of zero there is none (RFC 9687 section 3.1).
-    pub(super) fn send_hold(&self) -> Option<Duration> {
-        Some((self.agreed_hold * 2).max(LEAST_SEND_HOLD)).filter(|_| !self.agreed_hold.is_zero())
+    pub(super) fn send_hold_time(&self) -> Option<Duration> {
+        Some((self.agreed_hold * 2).max(self.send_hold)).filter(|_| !self.agreed_hold.is_zero())
     }
 }

@@ -10,7 +10,7 @@ use crate::wire::{Family, Refresh, message};
 use super::catch_up::catch_up;
 use super::change::Change;
 use super::export::{Bucket, Exporter, GroupTerms};
-use super::group::{Group, Member, Told};
+use super::group::{Group, Member, ROOM, Told};
 use super::key::Keys;
 use super::sets::Sets;
 use super::source::Sources;
@@ -20,6 +20,9 @@ use super::{Chunk, PeerId, Rib, Settings};
 /// Destinations that one flush decides at most: what a peer takes with it when it goes does not keep others waiting, and what is made of it does
 /// not pile up.
 const SLICE: usize = 16 << 10;
+
+/// Destinations without a path that are kept for members that are behind and may have been told of them.
+const MOST_UNUSED: usize = if cfg!(test) { 1 << 13 } else { 1 << 20 };
 
 /// Routes and identifiers of one bucket, in the order in which they changed.
 pub(super) type Routes = Vec<(u32, DestinationId)>;
@@ -198,6 +201,17 @@ impl Rib {
                 RefreshMarks::NotSent => member.again(None, (bound, Vec::new().into())),
             }
         }
+    }
+
+    /// Members that take nothing while more and more destinations are kept for them alone: without an end to it, whoever lets one session stand still
+    /// and others come and go on another would fill our memory.
+    pub fn hinderers(&self) -> Vec<PeerId> {
+        if self.unused.len() <= MOST_UNUSED {
+            return Vec::new();
+        }
+        let members = self.groups.iter().flat_map(|group| &group.members);
+        let stands = |member: &Member| member.behind.is_some() && member.queued() >= ROOM;
+        members.filter(|(_, member)| stands(member)).map(|(peer, _)| *peer).collect()
     }
 
     /// Peers that there are bytes for since this was asked last.

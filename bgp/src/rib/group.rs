@@ -99,8 +99,14 @@ impl Member {
         Member { behind: Some(Behind::everything(bound, marker)), ..Member::default() }
     }
 
-    /// Begins again: first these bytes, then everything, then the marker.
+    /// Begins again: first these bytes, then everything, then the marker. Whoever is under way to the same marker hears everything from the start, and
+    /// nothing is put before it once more: who asks and does not listen gets no queue.
     pub fn again(&mut self, first: Option<Chunk>, (bound, marker): (u32, Chunk)) {
+        if let Some(behind) = self.behind.as_mut().filter(|behind| behind.marker.as_ref() == Some(&marker)) {
+            let told = std::mem::take(&mut behind.told);
+            *behind = Behind { told, ..Behind::everything(bound, marker) };
+            return;
+        }
         first.into_iter().for_each(|chunk| self.push(chunk));
         let before = self.behind.take();
         let mut behind = Behind::everything(bound, marker);

@@ -8,6 +8,7 @@ use crate::wire::{Attributes, Community, NextHop, Nlri, NlriList, Update};
 
 use super::key::Key;
 use super::sets::SetId;
+use super::table::Put;
 use super::{PeerId, Relation, Rib, Source};
 
 /// Why a route is not taken whatever the policy says.
@@ -72,7 +73,7 @@ impl Rib {
                 }
             };
             let key = self.keys.key(&nlri);
-            self.put(key, (peer, path_id), set);
+            rejected += usize::from(self.put(key, (peer, path_id), set) == Put::Refused);
         }
         if let Some((_, set)) = known {
             self.sets.release(set);
@@ -92,20 +93,20 @@ impl Rib {
         self.sets.intern(&attributes, hop)
     }
 
-    fn put(&mut self, key: Key, path: (PeerId, u32), set: SetId) {
+    fn put(&mut self, key: Key, path: (PeerId, u32), set: SetId) -> Put {
         let destination = self.table.find_or_insert(key);
         self.sets.retain(set);
-        match self.table.put(destination, path, set) {
-            Some(before) => {
-                self.sets.release(before);
-                if before == set {
-                    // Said again: nobody has to hear of it.
-                    return;
-                }
-            }
-            None => self.sources.count(path.0, key.family(), 1),
+        let put = self.table.put(destination, path, set);
+        match put {
+            Put::New => self.sources.count(path.0, key.family(), 1),
+            Put::Replaced(before) => self.sets.release(before),
+            Put::Refused => self.sets.release(set),
         }
-        self.touch(destination);
+        // What is said again nobody has to hear of.
+        if put != Put::Replaced(set) && put != Put::Refused {
+            self.touch(destination);
+        }
+        put
     }
 
     fn withdraw(&mut self, peer: PeerId, (path_id, nlri): (u32, Nlri<'_>)) {

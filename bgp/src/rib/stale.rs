@@ -6,7 +6,7 @@ use crate::wire::{Community, Family};
 use super::Rib;
 use super::sets::{SetId, mark};
 use super::source::PeerId;
-use super::table::{DestinationId, Path, STALE};
+use super::table::{DestinationId, Path, Put, STALE};
 
 impl Rib {
     /// All routes of a peer in a family are stale from now on; what it says again is not.
@@ -41,8 +41,9 @@ impl Rib {
             match self.long_lived_set(path.set) {
                 Some(set) => {
                     self.sets.retain(set);
-                    let before = self.table.put(id, (peer, path.path_id), set);
-                    before.into_iter().for_each(|set| self.sets.release(set));
+                    if let Put::Replaced(before) = self.table.put(id, (peer, path.path_id), set) {
+                        self.sets.release(before);
+                    }
                     let flags = path.flags | STALE | super::table::CHANGED;
                     self.table.flag(id, (peer, path.path_id), flags);
                     self.touch(id);

@@ -20,6 +20,21 @@ pub const CHANGED: u8 = 2;
 /// The next hop of a path cannot be reached: it leads nowhere, and nobody is told of it.
 pub const UNREACHABLE: u8 = 4;
 
+/// Paths that one peer may give one destination (RFC 7911 leaves it open). There are no more identifiers than that to hand them on with, and a peer
+/// with a million of them would make each further one a search through all.
+const MOST_OF_A_PEER: u16 = 255;
+
+/// What became of a path that was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    /// It is new.
+    New,
+    /// It took the place of one with this set.
+    Replaced(SetId),
+    /// It is not kept: the peer gave this destination as many as it may.
+    Refused,
+}
+
 /// One path to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
@@ -166,22 +181,28 @@ impl Table {
         self.paths(id).next().is_none()
     }
 
-    /// The path of a peer becomes this; the set that it had before, if there was one. A new one is put last.
-    pub fn put(&mut self, id: DestinationId, (peer, path_id): (PeerId, u32), set: SetId) -> Option<SetId> {
-        let (mut last, mut taken) = (NONE, [0_u64; 4]);
-        let mut at = self.destinations.get(id.0 as usize)?.head;
+    /// The path of a peer becomes this. A new one is put last.
+    pub fn put(&mut self, id: DestinationId, (peer, path_id): (PeerId, u32), set: SetId) -> Put {
+        let (mut last, mut taken, mut of_peer) = (NONE, [0_u64; 4], 0);
+        let Some(mut at) = self.destinations.get(id.0 as usize).map(|destination| destination.head) else {
+            return Put::Refused;
+        };
         while let Some(path) = self.paths.get_mut(at as usize) {
             if path.peer == peer && path.path_id == path_id {
                 path.flags &= !STALE;
                 if path.set != set {
                     path.flags |= CHANGED;
                 }
-                return Some(std::mem::replace(&mut path.set, set));
+                return Put::Replaced(std::mem::replace(&mut path.set, set));
             }
+            of_peer += u16::from(path.peer == peer);
             if let Some(word) = taken.get_mut(usize::from(path.local_id >> 6)) {
                 *word |= 1 << (path.local_id & 63);
             }
             (last, at) = (at, path.next);
+        }
+        if of_peer >= MOST_OF_A_PEER {
+            return Put::Refused;
         }
         let local_id = (1..=u8::MAX)
             .find(|id| taken.get(usize::from(id >> 6)).is_some_and(|word| word & (1 << (id & 63)) == 0))
@@ -191,7 +212,7 @@ impl Table {
             Some(path) => path.next = new,
             None => self.set_head(id, new),
         }
-        None
+        Put::New
     }
 
     fn new_path(&mut self, path: Path) -> u32 {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::machine::timers::SEND_HOLD;
 use crate::policy::Policy;
 use crate::rib::{HopRule, Relation};
 use crate::wire::Family;
@@ -85,6 +86,8 @@ pub struct PeerConfig {
     pub direction: Direction,
     /// Seconds without a message after which it is given up; 0 for never.
     pub hold_secs: u16,
+    /// Without the peer taking anything of what waits for it, after which it is given up, or twice the hold time if that is longer (RFC 9687).
+    pub send_hold: Duration,
     /// From one attempt to connect to the next.
     pub connect_retry: Duration,
     /// The first pause after a failure.
@@ -134,6 +137,7 @@ impl PeerConfig {
             role: None,
             direction: Direction::Both,
             hold_secs: 90,
+            send_hold: SEND_HOLD,
             connect_retry: Duration::from_secs(5),
             idle_hold: Duration::from_secs(1),
             families: vec![FamilyConfig::plain(Family::IPV4), FamilyConfig::plain(Family::IPV6)],

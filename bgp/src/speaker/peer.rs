@@ -12,6 +12,7 @@ use crate::wire::{Capability, Family, Kind, MessageLimit, Notification};
 
 use super::agreement::Agreement;
 use super::config::{LocalAddresses, PeerConfig};
+use super::marks::Marks;
 
 /// A peer.
 #[derive(Debug)]
@@ -37,10 +38,16 @@ pub(super) struct Peer {
     pub last_heard: Option<String>,
     pub received: Messages,
     pub sent: Messages,
+    /// UPDATEs with something malformed in them (RFC 7606).
+    pub malformed: u64,
+    /// What was, in the last of this session.
+    pub last_fault: Option<String>,
     /// What the last session agreed upon, for as long as its routes are kept.
     pub kept: Option<Agreement>,
     /// When stale routes are swept, or become stale for long.
     pub stale_until: Option<Duration>,
+    /// Which families have stale routes.
+    pub marks: Marks,
     /// Whether they already are stale for long.
     pub long: bool,
     /// Whether it is told our routes.
@@ -87,6 +94,10 @@ pub struct PeerStatus {
     pub received: Messages,
     /// Messages that went, or wait to be written.
     pub sent: Messages,
+    /// UPDATEs with something malformed in them, over all sessions.
+    pub malformed: u64,
+    /// What was malformed in the last of this session.
+    pub last_fault: Option<String>,
     /// What both agreed upon, while there is a session or its routes are kept.
     pub agreement: Option<Agreement>,
     /// What it can, as its OPEN said.
@@ -132,7 +143,11 @@ fn place(side: Side) -> usize {
 
 impl Peer {
     pub fn new(config: PeerConfig, seed: u64) -> Peer {
-        let timing = |salt: u64| Timing::new(config.connect_retry, config.idle_hold, seed.wrapping_mul(salt));
+        let timing = |salt: u64| {
+            let mut timing = Timing::new(config.connect_retry, config.idle_hold, seed.wrapping_mul(salt));
+            timing.send_hold = config.send_hold;
+            timing
+        };
         let machines = [Machine::new(timing(0x9e37_79b9)), Machine::new(timing(0x85eb_ca6b))];
         Peer {
             config,
@@ -148,8 +163,11 @@ impl Peer {
             last_heard: None,
             received: Messages::default(),
             sent: Messages::default(),
+            malformed: 0,
+            last_fault: None,
             kept: None,
             stale_until: None,
+            marks: Marks::default(),
             long: false,
             joined: false,
             had_session: false,
@@ -165,6 +183,12 @@ impl Peer {
             Side::Outgoing => outgoing,
             Side::Incoming => incoming,
         }
+    }
+
+    /// Whether its connections are not taken for now, for it comes and goes.
+    pub fn is_made_to_wait(&self) -> bool {
+        let [_, incoming] = &self.machines;
+        incoming.timers.idle_hold.is_some()
     }
 
     pub fn state(&self, side: Side) -> State {
@@ -241,6 +265,8 @@ impl Peer {
             told: 0,
             received: self.received,
             sent: self.sent,
+            malformed: self.malformed,
+            last_fault: self.last_fault.clone(),
             agreement: agreement.cloned(),
             capabilities: agreement.map(|agreement| agreement.theirs.capabilities.clone()).unwrap_or_default(),
             families: agreement

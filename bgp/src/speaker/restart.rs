@@ -46,6 +46,7 @@ impl Speaker {
                 true => {
                     self.rib.sweep(id, family);
                     self.rib.mark_stale(id, family);
+                    peer.marks.put(family);
                 }
                 false => self.rib.lose_family(id, family),
             }
@@ -98,8 +99,10 @@ impl Speaker {
     }
 
     /// A peer has sent all routes of a family.
-    pub(super) fn end_of_rib(&mut self, id: PeerId, family: Family) {
-        self.rib.sweep(id, family);
+    pub(super) fn end_of_rib(&mut self, id: PeerId, peer: &mut Peer, family: Family) {
+        if peer.marks.take(family) {
+            self.rib.sweep(id, family);
+        }
     }
 
     /// Whether peers are told routes.

@@ -62,7 +62,7 @@ impl Speaker {
                 true => self.stale_time_is_over(id, peer, now),
                 false => {
                     peer.stale_until = None;
-                    crate::wire::Family::ALL.into_iter().for_each(|family| self.end_of_rib(id, family));
+                    crate::wire::Family::ALL.into_iter().for_each(|family| self.end_of_rib(id, peer, family));
                 }
             }
         }
@@ -231,7 +231,7 @@ impl Speaker {
             Kind::Refresh => match Refresh::decode(frame.body) {
                 Ok(refresh) => {
                     self.step(id, peer, (side, Event::Refresh), now);
-                    self.take_refresh(id, peer, refresh);
+                    self.take_refresh(id, peer, refresh, now);
                     return;
                 }
                 Err(error) => {
@@ -281,32 +281,21 @@ impl Speaker {
 
     fn take_update(&mut self, id: PeerId, peer: &mut Peer, (side, update): (Side, &Update<'_>), now: Duration) {
         self.rib.update(id, update);
-        if let Some(family) = update.end_of_rib {
-            self.end_of_rib(id, family);
-            self.outputs.push(Output::EndOfRib(id, family));
-        }
-        let too_many = peer.config.families.iter().find_map(|config| {
-            let most = config.most_prefixes?;
-            (self.rib.paths_in_family(id, config.family) > most as usize).then_some((config.family, most))
-        });
-        if let Some((family, most)) = too_many {
-            // AFI, SAFI and the limit (RFC 4486 section 4).
-            let mut data = family.afi.to_be_bytes().to_vec();
-            data.push(family.safi);
-            data.extend_from_slice(&most.to_be_bytes());
-            let before =
-                std::mem::replace(&mut peer.cease, Notification::new(code::CEASE, cease::MAXIMUM_PREFIXES).with(&data));
-            self.step(id, peer, (side, Event::AutomaticStop), now);
-            peer.cease = before;
-            // It would only happen again: a person looks first, and resumes.
-            peer.wanted = false;
-            for side in Side::ALL {
-                self.step(id, peer, (side, Event::ManualStop), now);
+        if let Some(fault) = update.faults.last() {
+            peer.malformed = peer.malformed.saturating_add(1);
+            // The first of a session is said, the others are counted: whoever sends one mostly sends more.
+            if peer.last_fault.replace(fault.to_string()).is_none() {
+                self.outputs.push(Output::Malformed(id, fault.to_string()));
             }
         }
+        if let Some(family) = update.end_of_rib {
+            self.end_of_rib(id, peer, family);
+            self.outputs.push(Output::EndOfRib(id, family));
+        }
+        self.limit_prefixes(id, peer, side, now);
     }
 
-    fn take_refresh(&mut self, id: PeerId, peer: &mut Peer, refresh: Refresh) {
+    fn take_refresh(&mut self, id: PeerId, peer: &mut Peer, refresh: Refresh, now: Duration) {
         let Some(agreement) = peer.established().and_then(|_| peer.agreement()) else { return };
         if agreement.terms.of(refresh.family).is_none() {
             return;
@@ -314,8 +303,9 @@ impl Speaker {
         let marks = if agreement.enhanced_refresh { RefreshMarks::Sent } else { RefreshMarks::NotSent };
         match refresh.subtype {
             Subtype::Request => self.rib.refresh(id, refresh.family, marks),
-            Subtype::Begin => self.rib.mark_stale(id, refresh.family),
-            Subtype::End => self.rib.sweep(id, refresh.family),
+            Subtype::Begin if peer.marks.begin(refresh.family, now) => self.rib.mark_stale(id, refresh.family),
+            Subtype::Begin => {}
+            Subtype::End => self.end_of_rib(id, peer, refresh.family),
             Subtype::Unknown(_) => {}
         }
     }
@@ -339,7 +329,7 @@ impl Speaker {
         };
         self.rib.add_source(id, source);
         self.return_from_restart(id, peer, &agreement, now);
-        peer.had_session = true;
+        (peer.had_session, peer.last_fault) = (true, None);
         peer.since = now;
         self.outputs.push(Output::Up(id));
         self.join(id, peer);

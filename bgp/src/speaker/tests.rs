@@ -7,6 +7,7 @@ use super::*;
 use crate::policy::Policy;
 use crate::wire::{AsPath, Attributes, Community, Family, NextHop, Nlri, message};
 
+mod hostile;
 mod restarts;
 mod sessions;
 

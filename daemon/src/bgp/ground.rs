@@ -122,6 +122,7 @@ impl Ground {
                     Output::Route(change) => shell.learn(change),
                     Output::Up(id) => shell.up(id, now),
                     Output::Down(id, reason) => shell.down(id, reason, now),
+                    Output::Malformed(id, fault) => shell.malformed(id, &fault),
                     Output::EndOfRib(id, family) => shell.ends.push((id, family)),
                 }
             }

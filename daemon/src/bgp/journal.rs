@@ -12,12 +12,16 @@ use super::shell::Shell;
 use super::views::Happening;
 use super::wish::Necessity;
 
+/// Reasons for which there is no session that are said of one peer until there was one: who makes up new ones is not heard for ever.
+const MOST_REASONS: usize = 8;
+
 impl Shell {
     /// A session is up.
     pub(super) fn up(&mut self, id: PeerId, _now: Duration) {
         let status = self.speaker.status(id);
         let Some(seat) = self.roster.seat_mut(id) else { return };
         (seat.up, seat.trouble) = (true, None);
+        seat.said.clear();
         let families = status.map(|status| status.families).unwrap_or_default();
         let names: Vec<String> = families.iter().map(Family::to_string).collect();
         tracing::info!("BGP session with {} is up: {}", seat.label(), names.join(", "));
@@ -49,11 +53,19 @@ impl Shell {
         self.weigh(id);
     }
 
-    /// Why there is no session; said when it is another reason than before.
+    /// A peer sent what is malformed, and its session goes on (RFC 7606 section 8 wants it known).
+    pub(super) fn malformed(&mut self, id: PeerId, fault: &str) {
+        let Some(seat) = self.roster.seat(id) else { return };
+        tracing::warn!("BGP peer {} sent a malformed UPDATE: {fault}; more in this session are counted", seat.label());
+    }
+
+    /// Why there is no session; each reason is said once until there was one, though two ends that try in turn have two in turn.
     pub(super) fn trouble(&mut self, id: PeerId, why: String) {
         let Some(seat) = self.roster.seat_mut(id) else { return };
         if seat.trouble.as_ref() != Some(&why) {
-            tracing::warn!("no BGP session with {}: {why}", seat.label());
+            if seat.said.len() < MOST_REASONS && seat.said.insert(why.clone()) {
+                tracing::warn!("no BGP session with {}: {why}", seat.label());
+            }
             seat.trouble = Some(why);
             self.weigh(id);
         }

@@ -26,6 +26,8 @@ impl PeerView {
             prefixes_out: status.told,
             queued_bytes: status.queued,
             flaps: status.flaps,
+            malformed: status.malformed,
+            notes: status.last_fault.iter().map(|fault| malformed(status.malformed, fault)).collect(),
             trouble: self.trouble.or_else(|| status.last_error.clone()),
             last_said: status.last_said.clone(),
             last_heard: status.last_heard.clone(),
@@ -67,6 +69,13 @@ impl PeerView {
                 .push(format!("{} is configured and not spoken: the peer does not offer it", missing.join(" and ")));
         }
         self
+    }
+}
+
+fn malformed(count: u64, last: &str) -> String {
+    match count {
+        1 => format!("it sent a malformed UPDATE: {last}"),
+        count => format!("it sent {count} malformed UPDATEs, the last: {last}"),
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Does not open or close anything: it is the shell's memory of its peers.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use backends::state::LinkName;
 use bgp::machine::collision::Side;
@@ -33,6 +34,10 @@ pub(super) struct Seat {
     pub traffic: TrafficView,
     /// Why there is no session, in a sentence that was said already.
     pub trouble: Option<String>,
+    /// All reasons that were said since there was one.
+    pub said: BTreeSet<String>,
+    /// When its link told last that it is elsewhere.
+    pub found: Option<Duration>,
     /// Why there must be none for now: a key that cannot be had.
     pub locked: Option<String>,
     /// Whether the session was up when last heard of.
@@ -52,8 +57,19 @@ impl Seat {
             Place::Address { remote, .. } => Some(remote),
             Place::Link(_) => None,
         };
-        let (connections, traffic) = ([None, None], TrafficView::default());
-        Seat { name, neighbour, address, connections, attempt: None, traffic, trouble: None, locked: None, up: false }
+        Seat {
+            name,
+            neighbour,
+            address,
+            connections: [None, None],
+            attempt: None,
+            traffic: TrafficView::default(),
+            trouble: None,
+            said: BTreeSet::new(),
+            found: None,
+            locked: None,
+            up: false,
+        }
     }
 
     /// What is open to it on a side.

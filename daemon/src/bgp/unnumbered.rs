@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ground::Ground;
 use super::liveness::Strictness;
+use super::roster::Seat;
 use super::shell::Shell;
 
 /// From one advertisement to the next while nobody is there, and while somebody is (RFC 4861 section 10: no closer than 3 s).
@@ -110,17 +111,21 @@ impl Shell {
         links.into_iter().filter_map(|(link, up)| Some(((self.addresses.known_index(link)?, link), up))).collect()
     }
 
-    /// Somebody is a router on a link: the peer that is looked for there, unless that is known already.
+    /// Somebody is a router on a link: the peer that is looked for there, unless that is known already. Of two that advertise themselves each has its
+    /// time, and one that makes up addresses has no more than that.
     pub(super) fn discover(&mut self, link: LinkName, address: Ipv6Addr, now: Duration) {
         let on_it = self.roster.seats().find(|(_, seat)| seat.link() == Some(link)).map(|(id, _)| id);
         let Some(id) = on_it else { return };
-        let known = self.roster.seat(id).is_some_and(|seat| seat.up || seat.address == Some(IpAddr::V6(address)));
-        if known {
+        let known = |seat: &Seat| {
+            let just_found = seat.found.is_some_and(|at| now.saturating_sub(at) < KNOWN);
+            seat.up || just_found || seat.address == Some(IpAddr::V6(address))
+        };
+        if self.roster.seat(id).is_some_and(known) {
             return;
         }
         self.unsign(id);
         if let Some(seat) = self.roster.seat_mut(id) {
-            seat.address = Some(address.into());
+            (seat.address, seat.found) = (Some(address.into()), Some(now));
             tracing::info!("BGP neighbour {} was found", seat.label());
         }
         self.begin(id, now);

@@ -33,6 +33,9 @@ pub struct PeerView {
     pub flaps: u32,
     /// Bytes and messages since it is known.
     pub traffic: TrafficView,
+    /// UPDATEs with something malformed in them (RFC 7606).
+    #[serde(default)]
+    pub malformed: u64,
     /// Why the last session ended or the last attempt failed, or what is the matter now: one sentence.
     pub trouble: Option<String>,
     /// What else somebody should know of it, though its session may be up: one sentence each.

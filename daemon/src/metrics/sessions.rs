@@ -25,6 +25,12 @@ pub fn describe(peers: &[PeerView], page: &mut Page<'_>) -> fmt::Result {
     let flaps = |peer: &PeerView| (labels(peer), u64::from(peer.flaps));
     page.counter_each("towpath_bgp_peer_flaps", "How often the session was lost", peers.iter().map(flaps))?;
     page.counter_each("towpath_bgp_peer_messages", "Messages by direction and type", peers.iter().flat_map(messages))?;
+    let malformed = |peer: &PeerView| (labels(peer), peer.malformed);
+    page.counter_each(
+        "towpath_bgp_peer_malformed_updates",
+        "UPDATEs with something malformed in them, treated as RFC 7606 says",
+        peers.iter().map(malformed),
+    )?;
     let prefixes = |peer: &PeerView| {
         [("in", peer.prefixes_in), ("out", peer.prefixes_out)]
             .map(|(way, count)| (with(peer, [("direction", way.to_owned())]), count as u64))

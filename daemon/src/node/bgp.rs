@@ -326,6 +326,7 @@ impl Position<'_> {
             role: session.role,
             direction: session.direction,
             hold_secs: session.hold_secs,
+            send_hold: session.send_hold,
             connect_retry: session.connect_retry,
             graceful: session.graceful,
             ..PeerConfig::new(address, remote_as)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp::machine::timers::SEND_HOLD;
 use bgp::policy::Policy;
 use bgp::speaker::{Direction, Graceful};
 use bgp::wire::capability::{PathIdMode, Role};
@@ -23,6 +24,8 @@ pub struct Session {
     pub authentication: Option<Authentication>,
     /// Seconds (`HoldTime`); 0 for never.
     pub hold_secs: u16,
+    /// Without a peer taking what it is told (`SendHoldTime`), or twice the hold time.
+    pub send_hold: Duration,
     /// `ConnectRetry`
     pub connect_retry: Duration,
     /// `Families`; those of the network.
@@ -54,6 +57,7 @@ impl Default for Session {
         Session {
             authentication: None,
             hold_secs: 90,
+            send_hold: SEND_HOLD,
             connect_retry: Duration::from_secs(5),
             families: None,
             liveness: None,
@@ -81,12 +85,14 @@ pub(super) fn read(object: &mut Object<'_, '_>, policies: &Policies) -> Session 
             ("RFC 4271 knows none between 0 and 3", "write 0, or at least 3"),
         );
     }
+    let send_hold = object.integer("SendHoldTime", 1..=u16::MAX.into()).map(|secs| Duration::from_secs(secs.into()));
     let retry = object.integer("ConnectRetry", 1..=3600).map(|secs| Duration::from_secs(secs.into()));
     let passive = object.boolean("Passive").unwrap_or(false);
     let required = object.boolean("Required").unwrap_or(false);
     Session {
         authentication: authentication(object),
         hold_secs: hold.unwrap_or(usual.hold_secs),
+        send_hold: send_hold.unwrap_or(usual.send_hold),
         connect_retry: retry.unwrap_or(usual.connect_retry),
         families: object.items("Families", family),
         liveness: liveness(object),

@@ -43,7 +43,7 @@ fn a_name_alone_is_a_mesh_of_one_as() {
 fn every_key_says_what_it_means() {
     let read = bgp(
         r#", "AS": 65001, "ListenPort": 1179, "RouterID": "192.0.2.1", "Multipath": 4, "Encapsulation": "cross-subnet", "VNI": 7,
-        "NodeMesh": {"KeyFile": "/k/mesh", "BFD": true, "HoldTime": 9},
+        "NodeMesh": {"KeyFile": "/k/mesh", "BFD": true, "HoldTime": 9, "SendHoldTime": 30},
         "RouteReflectors": {"Nodes": ["spine-*"], "ClusterID": "0.0.0.1"},
         "AllowRoutes": ["0.0.0.0/0"],
         "Announce": {"Prefixes": ["10.96.0.0/12"], "Aggregates": ["10.244.0.0/16"], "SuppressSpecifics": true, "LocalPref": 200,
