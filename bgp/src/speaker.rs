@@ -193,8 +193,10 @@ impl Speaker {
             };
             peer.failure.get_or_insert_with(|| why.into());
             speaker.step(id, peer, (side, Event::TcpFails), now);
-            // What ended a session says more than that nobody is there since.
-            peer.last_error = peer.last_error.take().or(peer.failure.take());
+            // What ended a session says more than that nobody is there since; and beside one that is up nothing is wrong.
+            if peer.established().is_none() {
+                peer.last_error = peer.last_error.take().or(peer.failure.take());
+            }
             peer.failure = None;
         });
         self.flush();

@@ -17,7 +17,7 @@ pub(super) fn catch_up(group: &mut Group, known: Known<'_>) -> bool {
     let mut more = false;
     for (peer, member) in members.iter_mut().filter(|(_, member)| member.queued() < ROOM) {
         let Some(behind) = &mut member.behind else { continue };
-        let ids = behind.next(WORDS);
+        let (ids, untold) = behind.next(WORDS);
         if ids.is_empty() {
             let marker = behind.marker.take();
             member.behind = None;
@@ -25,7 +25,7 @@ pub(super) fn catch_up(group: &mut Group, known: Known<'_>) -> bool {
             continue;
         }
         more = true;
-        let chunk = state_of(terms, (*peer, told), (&ids, &mut behind.told), known);
+        let chunk = state_of(terms, (*peer, told), (&ids, untold, &mut behind.told), known);
         if !chunk.is_empty() {
             member.push(chunk.into());
         }
@@ -33,11 +33,12 @@ pub(super) fn catch_up(group: &mut Group, known: Known<'_>) -> bool {
     more
 }
 
-/// What is true now of some destinations, for one member, whatever it was told before.
+/// What is true now of some destinations, for one member, whatever it was told before. From `untold` on that was nothing, and of a table of
+/// which it is to have little it does not hear the rest.
 fn state_of(
     terms: &GroupTerms,
     (peer, told): (PeerId, &Told),
-    (ids, highest): (&[DestinationId], &mut HashMap<u32, u8>),
+    (ids, untold, highest): (&[DestinationId], DestinationId, &mut HashMap<u32, u8>),
     known: Known<'_>,
 ) -> Vec<u8> {
     let mut exporter = Exporter::new(known.settings, (known.sets, known.sources), terms);
@@ -52,7 +53,7 @@ fn state_of(
         };
         match told {
             Told::Best(_) => {
-                if !known.table.best(id).is_some_and(|path| one(path, 0)) {
+                if !known.table.best(id).is_some_and(|path| one(path, 0)) && id < untold {
                     gone.push((0, id));
                 }
             }

@@ -46,6 +46,8 @@ pub(super) struct Member {
 pub(super) struct Behind {
     bits: Vec<u64>,
     cursor: usize,
+    /// Of words from here on it has been told nothing yet, and nothing of them can be taken back.
+    untold: usize,
     /// For path identifiers, the highest that it may have been told of a destination.
     pub told: HashMap<u32, u8>,
     /// What is sent when there is nothing left: End-of-RIB, or the end of a refresh.
@@ -54,7 +56,7 @@ pub(super) struct Behind {
 
 impl Behind {
     fn nothing() -> Behind {
-        Behind { bits: Vec::new(), cursor: 0, told: HashMap::new(), marker: None }
+        Behind { bits: Vec::new(), cursor: 0, untold: usize::MAX, told: HashMap::new(), marker: None }
     }
 
     /// Behind in everything below a number.
@@ -62,7 +64,7 @@ impl Behind {
         let whole = (bound / 64) as usize;
         let mut bits = vec![u64::MAX; whole];
         bits.push((1 << (bound % 64)) - 1);
-        Behind { bits, cursor: 0, told: HashMap::new(), marker: Some(marker) }
+        Behind { bits, cursor: 0, untold: usize::MAX, told: HashMap::new(), marker: Some(marker) }
     }
 
     fn mark(&mut self, id: DestinationId) {
@@ -76,10 +78,12 @@ impl Behind {
         self.cursor = self.cursor.min(word);
     }
 
-    /// The next destinations, at most so many words of them; none when there is nothing left.
-    pub fn next(&mut self, words: usize) -> Vec<DestinationId> {
+    /// The next destinations, at most so many words of them; none when there is nothing left. Of those from the second on it has been
+    /// told nothing.
+    pub fn next(&mut self, words: usize) -> (Vec<DestinationId>, DestinationId) {
         let mut ids = Vec::new();
         let mut left = words;
+        let untold = u32::try_from(self.untold.saturating_mul(64)).unwrap_or(u32::MAX);
         while let Some(bits) = self.bits.get_mut(self.cursor).filter(|_| left > 0) {
             let mut word = std::mem::take(bits);
             left -= usize::from(word != 0);
@@ -89,14 +93,16 @@ impl Behind {
             }
             self.cursor += 1;
         }
-        ids
+        self.untold = self.untold.max(self.cursor);
+        (ids, DestinationId(untold))
     }
 }
 
 impl Member {
     /// One that must hear of everything, and then this.
     pub fn new(bound: u32, marker: Chunk) -> Member {
-        Member { behind: Some(Behind::everything(bound, marker)), ..Member::default() }
+        let behind = Behind { untold: 0, ..Behind::everything(bound, marker) };
+        Member { behind: Some(behind), ..Member::default() }
     }
 
     /// Begins again: first these bytes, then everything, then the marker. Whoever is under way to the same marker hears everything from the start, and

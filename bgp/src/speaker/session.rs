@@ -80,8 +80,11 @@ impl Speaker {
         }
         if before >= State::OpenSent && row.next < State::OpenSent {
             let why = peer.failure.take().unwrap_or_else(|| format!("{event:?}"));
-            peer.last_error = Some(why.clone());
-            self.outputs.push(Output::Down(id, why));
+            // Of two connections one goes each time both ends connect: the other is or becomes the session, and nothing was lost.
+            if before == State::Established || peer.state(side.other()) < State::OpenSent {
+                peer.last_error = Some(why.clone());
+                self.outputs.push(Output::Down(id, why));
+            }
         }
     }
 
@@ -105,13 +108,17 @@ impl Speaker {
             Action::SendKeepalive => self.say(id, peer, side, message::keepalive()),
             Action::Notify(reason) => {
                 let notification = self.reason(peer, side, (reason, before));
-                peer.failure = Some(match peer.diagnosis.take() {
-                    Some(why) => format!("we ended it: {why} ({}/{})", notification.code, notification.subcode),
-                    None => format!("we ended it: {notification}"),
-                });
-                // Of two connections one goes each time both ends connect: that is nothing to look for.
-                if reason != Reason::Collision {
-                    peer.last_said = Some(notification.to_string());
+                let diagnosis = peer.diagnosis.take();
+                // RFC 4271 section 8.2.2 answers a NOTIFICATION before Established with one: who spoke first ended it.
+                if peer.failure.is_none() {
+                    peer.failure = Some(match diagnosis {
+                        Some(why) => format!("we ended it: {why} ({}/{})", notification.code, notification.subcode),
+                        None => format!("we ended it: {notification}"),
+                    });
+                    // Of two connections one goes each time both ends connect: that is nothing to look for.
+                    if reason != Reason::Collision {
+                        peer.last_said = Some(notification.to_string());
+                    }
                 }
                 peer.say(side, message::notification(&notification));
             }

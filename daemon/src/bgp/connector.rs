@@ -28,7 +28,7 @@ pub(super) async fn connect(ground: Rc<Ground>, id: PeerId, (socket, remote): Pl
             if let Some(seat) = shell.roster.seat_mut(id) {
                 seat.attempt = None;
             }
-            shell.trouble(id, unconnected(remote, &error));
+            shell.attempt_failed(id, unconnected(remote, &error));
             shell.speaker.closed(id, Side::Outgoing, now);
         }),
     }

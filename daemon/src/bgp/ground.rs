@@ -136,7 +136,7 @@ impl Ground {
             attempt.abort();
             let signed = if seat.neighbour.authentication.is_some() { "another key there, " } else { "" };
             let why = format!("nobody answers at port {}: {signed}a firewall, or nobody there", seat.neighbour.port);
-            shell.trouble(id, why);
+            shell.attempt_failed(id, why);
         }
         match plan {
             Ok(plan) => {
@@ -146,7 +146,7 @@ impl Ground {
                 }
             }
             Err(why) => {
-                shell.trouble(id, why);
+                shell.attempt_failed(id, why);
                 shell.speaker.closed(id, Side::Outgoing, now);
             }
         }

@@ -59,6 +59,13 @@ impl Shell {
         tracing::warn!("BGP peer {} sent a malformed UPDATE: {fault}; more in this session are counted", seat.label());
     }
 
+    /// An attempt of ours to connect failed. Beside a session that came up the other way that is nothing to look for.
+    pub(super) fn attempt_failed(&mut self, id: PeerId, why: String) {
+        if self.roster.seat(id).is_some_and(|seat| !seat.up) {
+            self.trouble(id, why);
+        }
+    }
+
     /// Why there is no session; each reason is said once until there was one, though two ends that try in turn have two in turn.
     pub(super) fn trouble(&mut self, id: PeerId, why: String) {
         let Some(seat) = self.roster.seat_mut(id) else { return };

@@ -134,7 +134,8 @@ pub(super) struct Difference {
 impl Roster {
     /// Gives a peer a number; `None` when there are 65535 already.
     pub fn add(&mut self, name: NeighbourName, neighbour: Neighbour) -> Option<PeerId> {
-        let number = match self.free.pop_front().filter(|_| self.free.len() >= RESTING || self.highest == u16::MAX) {
+        let rested = self.free.len() > RESTING || self.highest == u16::MAX;
+        let number = match rested.then(|| self.free.pop_front()).flatten() {
             Some(number) => number,
             None => self.highest.checked_add(1)?,
         };
@@ -251,4 +252,37 @@ fn same_session(one: &Neighbour, other: &Neighbour) -> bool {
 
 fn is_of_a_link(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if Ipv6Addr::is_unicast_link_local(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::Ipv4Addr;
+
+    use bgp::speaker::RemoteAs;
+
+    use super::*;
+    use crate::bgp::wish::{Distance, Necessity, PORT};
+
+    #[test]
+    fn a_peer_that_comes_and_goes_for_ever_takes_nobodys_number() {
+        let address = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let neighbour = Neighbour {
+            place: Place::Address { remote: address, local: None },
+            port: PORT,
+            session: PeerConfig::new(address, RemoteAs::External),
+            authentication: None,
+            distance: Distance::Direct,
+            liveness: None,
+            necessity: Necessity::Optional,
+            origin: Origin::Configured,
+        };
+        let (mut roster, mut seen) = (Roster::default(), std::collections::BTreeSet::new());
+        for _ in 0..1000 {
+            let id = roster.add(NeighbourName("flaps".into()), neighbour.clone()).unwrap();
+            seen.insert(id);
+            roster.remove(id);
+        }
+        assert_eq!(seen.len(), RESTING + 1, "each rests for a while, and then has its turn again");
+    }
 }

@@ -278,3 +278,19 @@ fn whoever_brings_routes_to_the_kernel_hears_when_one_of_two_ways_that_were_used
     rib.lose(PeerId(2));
     assert_eq!(settle(&mut rib)[0].paths.len(), 1);
 }
+
+#[test]
+fn who_comes_new_is_not_told_that_what_it_never_had_is_gone() {
+    let mut rib = rib();
+    rib.add_source(PeerId(1), source(1, Relation::External));
+    say(&mut rib, 1, Some(&path(1)), &[net(1), net(2)]);
+    settle(&mut rib);
+    let policy = Arc::new(Policy::reject());
+    rib.join(PeerId(2), GroupTerms { policy, ..terms(Relation::External, PathIds::Absent) });
+    settle(&mut rib);
+    let mut said = Vec::new();
+    while let Some(chunk) = rib.take(PeerId(2)) {
+        said.extend_from_slice(&chunk);
+    }
+    assert_eq!(said, crate::wire::update::end_of_rib(Family::IPV4));
+}

@@ -40,6 +40,43 @@ fn both_connect_at_once_and_one_connection_stays() {
 }
 
 #[test]
+fn a_connection_beside_the_session_that_comes_to_nothing_ends_nothing() {
+    let mut world = World::new(|place, config| {
+        config.direction = if place == 0 { Direction::Passive } else { Direction::Both };
+    });
+    // OpenBGPD gives up its own attempt when ours comes, and may say so only after ours has become the session.
+    let now = world.now;
+    world.speakers[1].connected(PEER, Side::Incoming, local(2), now);
+    world.pass(secs(1));
+    assert!(world.established());
+    assert!(
+        world.seen[1].iter().any(|output| matches!(output, Output::Send(_, Side::Incoming))),
+        "{:?}",
+        world.seen[1]
+    );
+    let (speaker, now) = (&mut world.speakers[1], world.now);
+    speaker.closed(PEER, Side::Incoming, now);
+    let said = speaker.outputs();
+    let status = speaker.status(PEER).unwrap();
+    assert_eq!((status.state, status.flaps, status.last_error), (State::Established, 0, None));
+    assert!(!said.iter().any(|output| matches!(output, Output::Down(..))), "{said:?}");
+}
+
+#[test]
+fn who_says_the_end_before_its_open_is_the_one_who_ended_it() {
+    let mut world = World::new(|place, config| {
+        config.direction = if place == 0 { Direction::Passive } else { Direction::Both };
+    });
+    let (speaker, now) = (&mut world.speakers[0], world.now);
+    speaker.connected(PEER, Side::Incoming, local(1), now);
+    let end = crate::wire::Notification::new(code::STATE_MACHINE, 0);
+    speaker.received(PEER, Side::Incoming, &message::notification(&end), now);
+    let status = speaker.status(PEER).unwrap();
+    assert!(status.last_error.unwrap().starts_with("the peer ended it: "), "{:?}", status.last_heard);
+    assert_eq!((status.last_said, status.last_heard.is_some()), (None, true));
+}
+
+#[test]
 fn an_hour_passes_and_the_session_stays() {
     let mut world = World::new(|_, config| config.hold_secs = 9);
     world.pass(secs(3600));
