@@ -1,5 +1,7 @@
 //! [`Hand`]: the real kernel behind the reconciler's trait, with the choice of the uplink from its facts.
 
+use std::collections::BTreeMap;
+
 use backends::cluster::RouteStyle;
 use backends::state::Scope;
 use backends::wireguard::Generation;
@@ -9,7 +11,7 @@ use kernel::notices::Notices;
 use kernel::wireguard::Session;
 
 use crate::config::{Instance, InterfaceWish};
-use crate::host_settings::HostSettings;
+use crate::host_settings::{self, HostSettings};
 use crate::reconcile::{Kernel, WantedUplink};
 use crate::tunnel_keys::{KeySettings, TunnelKeys};
 use crate::uplink::{self, Facts};
@@ -80,6 +82,10 @@ impl Kernel for Hand {
         let on_link = kernel::inventory::on_link(uplink.link, &wanted.pods).map_err(|error| error.to_string())?;
         let settings = self.settings.wanted(&uplink, &wanted.families, &inventory);
         Ok(Uplink { on_link, settings, ..uplink })
+    }
+
+    fn missed_settings(&mut self, wanted: &BTreeMap<String, String>) -> Vec<String> {
+        host_settings::missed(wanted)
     }
 
     fn gates(&mut self, scope: &Scope) -> Vec<String> {

@@ -6,6 +6,8 @@
 //!   a node that follows a router goes on to. 0 means that somebody else speaks with routers (systemd-networkd, NetworkManager), or nobody.
 //! * `bridge-nf-call-iptables`, `-ip6tables`: without them a pod that asks a service and is answered by its neighbour on the bridge does not
 //!   recognize the answer. On Kubernetes alone, and where br_netfilter is loaded.
+//!
+//! [`missed`] says which settings are another way and cannot be made.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +26,9 @@ pub enum HostSettings {
 }
 
 const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
+
+/// What br_netfilter brings.
+const BRIDGES: &str = "net/bridge/";
 
 impl HostSettings {
     /// The settings by path below /proc/sys.
@@ -49,6 +54,45 @@ impl HostSettings {
     }
 }
 
+/// Why settings are not as they are wanted, where this process can do nothing about it: one sentence each.
+pub fn missed(wanted: &BTreeMap<String, String>) -> Vec<String> {
+    let is = |path: &str| sysctl::read(path).ok().flatten();
+    sentences(wanted, is, sysctl::is_writable)
+}
+
+fn sentences(
+    wanted: &BTreeMap<String, String>,
+    is: impl Fn(&str) -> Option<String>,
+    is_writable: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let (mut there, mut right, mut no_bridges) = (Vec::new(), Vec::new(), false);
+    for (path, value) in wanted {
+        match is(path) {
+            Some(now) if now != *value && !is_writable(path) => {
+                there.push(sysctl::assignment(path, &now));
+                right.push(sysctl::assignment(path, value));
+            }
+            None => no_bridges |= path.starts_with(BRIDGES),
+            Some(_) => {}
+        }
+    }
+    let read_only = (!there.is_empty()).then(|| {
+        format!(
+            "kernel settings are read-only here, and not as they should be ({}): mount the host's /proc/sys/net at {}, as the manifest \
+             does, or set them on the host with `sysctl -w {}`",
+            there.join(", "),
+            sysctl::HOST_NET,
+            right.join(" ")
+        )
+    });
+    let no_bridges = no_bridges.then(|| {
+        "the kernel module br_netfilter is not loaded: a pod that asks a service and is answered by a pod of the same bridge does not \
+         recognize the answer; on the host, `modprobe br_netfilter`, and a line `br_netfilter` in a file of /etc/modules-load.d"
+            .to_owned()
+    });
+    read_only.into_iter().chain(no_bridges).collect()
+}
+
 /// Whether routers' advertisements are followed; `learnt`: there is a default route from one.
 fn follows_routers(accept_ra: Option<&str>, forwarding: Option<&str>, learnt: bool) -> bool {
     match accept_ra {
@@ -70,6 +114,30 @@ mod tests {
         let bridges = HostSettings::RoutersAndBridges.wanted(&uplink, &[Family::V4], &inventory);
         assert_eq!(bridges, [("net/bridge/bridge-nf-call-iptables".to_owned(), "1".to_owned())].into());
         assert_eq!(HostSettings::Routers.wanted(&uplink, &[Family::V4], &inventory), BTreeMap::new());
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_told_with_what_makes_it() {
+        let wanted: BTreeMap<String, String> = [
+            ("net/bridge/bridge-nf-call-iptables", "1"),
+            ("net/ipv4/conf/flannel.1/rp_filter", "2"),
+            ("net/ipv4/ip_forward", "1"),
+            ("net/ipv6/conf/eth0/accept_ra", "2"),
+        ]
+        .map(|(path, value)| (path.to_owned(), value.to_owned()))
+        .into();
+        let is = |path: &str| (!path.starts_with(BRIDGES)).then(|| "1".to_owned());
+        let said = sentences(&wanted, is, |_| false);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(
+            said[0].contains("(net/ipv4/conf/flannel.1/rp_filter=1, net.ipv6.conf.eth0.accept_ra=1)"),
+            "{}",
+            said[0]
+        );
+        assert!(said[0].ends_with("`sysctl -w net/ipv4/conf/flannel.1/rp_filter=2 net.ipv6.conf.eth0.accept_ra=2`"));
+        assert!(said[1].contains("`modprobe br_netfilter`"), "{}", said[1]);
+        assert_eq!(sentences(&wanted, |path| wanted.get(path).cloned(), |_| false), Vec::<String>::new());
+        assert_eq!(sentences(&wanted, |_| Some("7".to_owned()), |_| true), Vec::<String>::new());
     }
 
     #[test]

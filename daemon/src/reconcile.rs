@@ -14,7 +14,7 @@ use backends::{Change, Cluster, KernelState, LinkName, Outcome, Plan, Uplink};
 use ipam::{Family, PublicKey, Stack};
 use ipnet::IpNet;
 use kernel::wireguard::Session;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -59,6 +59,11 @@ pub trait Kernel {
 
     /// What is none of ours and lets pods' packets fall: one sentence each, with the command that opens it. A model has none.
     fn gates(&mut self, _scope: &Scope) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Which of these settings are otherwise, and cannot be made so: one sentence each. A model has none.
+    fn missed_settings(&mut self, _wanted: &BTreeMap<String, String>) -> Vec<String> {
         Vec::new()
     }
 }
@@ -357,6 +362,7 @@ impl Reconciler {
         }
         self.record.looked(cause, &plan, outcome, now);
         self.record.gates(kernel.gates(scope));
+        self.record.missed_settings(kernel.missed_settings(&desired.state().sysctls));
     }
 }
 

@@ -83,6 +83,8 @@ pub struct Record {
     pub complaints: BTreeMap<LeaseKey, String>,
     /// Other programs' firewalls that let pods' packets fall: one sentence each.
     pub gates: Vec<String>,
+    /// Kernel settings that are not as they should be and cannot be written: one sentence each.
+    pub missed_settings: Vec<String>,
     /// What is wrong with the plugin and the configuration that the container runtime is given: one sentence each.
     pub installation: Vec<String>,
     /// Why BGP peers that this node needs are not up: one sentence each.
@@ -198,6 +200,12 @@ impl Record {
             tracing::info!("no other program's firewall drops pods' packets any more");
         }
         self.gates = gates;
+    }
+
+    /// Settings were looked at: those that cannot be made.
+    pub fn missed_settings(&mut self, missed: Vec<String>) {
+        missed.iter().filter(|it| !self.missed_settings.contains(it)).for_each(|it| tracing::warn!("{it}"));
+        self.missed_settings = missed;
     }
 
     /// A file was written, or could not be.

@@ -133,7 +133,7 @@ pub(crate) fn value_of(bytes: &[u8]) -> String {
 }
 
 /// The argument of `sysctl -w`: with dots, or with slashes where a part has a dot itself (`flannel.1`), sysctl(8).
-fn assignment(path: &str, value: &str) -> String {
+pub fn assignment(path: &str, value: &str) -> String {
     let name = if path.contains('.') { path.to_owned() } else { path.replace('/', ".") };
     if value.contains(char::is_whitespace) { format!("'{name}={value}'") } else { format!("{name}={value}") }
 }

@@ -121,7 +121,7 @@ impl Readiness {
             self.reasons.push(format!("the kernel's state cannot be read: {reason}"));
         }
         self.reasons.extend(record.failures.iter().take(SHOWN).map(|failure| format!("the kernel refuses: {failure}")));
-        self.degraded.extend(record.gates.iter().cloned());
+        self.degraded.extend(record.gates.iter().chain(&record.missed_settings).cloned());
         self.degraded.extend(record.unguarded.iter().map(|sentence| format!("a guard is missing: {sentence}")));
         if record.failures.len() > SHOWN {
             self.reasons.push(format!("the kernel refuses {} more changes", record.failures.len() - SHOWN));

@@ -198,3 +198,10 @@ pub fn wait_counted(daemon: &Daemon, metric: &str, before: f64) -> Result<f64> {
 pub fn counted(daemon: &Daemon, metric: &str) -> Result<f64> {
     daemon.metric(metric)?.with_context(|| format!("there is no metric {metric}"))
 }
+
+/// What `towpathctl status` says.
+pub fn status(cluster: &Cluster, daemon: &Daemon) -> Result<String> {
+    let (ctl, socket) =
+        (cluster.binaries.find("towpathctl")?, format!("--socket={}", daemon.status_socket().display()));
+    daemon.node().run([ctl.as_os_str(), "status".as_ref(), socket.as_ref()])
+}

@@ -1,16 +1,9 @@
 //! Beside other programs' firewalls: what drops pods' packets is said where an operator looks, with the command that opens it.
 
 use anyhow::{Context, Result, ensure};
-use netns_harness::{Daemon, Station, wait_for};
+use netns_harness::{Station, wait_for};
 
-use crate::cluster::{Cluster, LIMIT, SINGLE};
-
-/// What `towpathctl status` says.
-fn status(cluster: &Cluster, daemon: &Daemon) -> Result<String> {
-    let (ctl, socket) =
-        (cluster.binaries.find("towpathctl")?, format!("--socket={}", daemon.status_socket().display()));
-    daemon.node().run([ctl.as_os_str(), "status".as_ref(), socket.as_ref()])
-}
+use crate::cluster::{Cluster, LIMIT, SINGLE, status};
 
 #[test]
 fn a_forward_chain_that_drops_pods_packets_is_named_and_what_is_named_opens_it() -> Result<()> {
