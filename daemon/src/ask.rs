@@ -8,6 +8,7 @@ mod clock;
 pub(crate) mod fixture;
 mod probing;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::bgp;
 use crate::bgp::views::PeerView;
 use crate::explain::Explanation;
-use crate::metrics::Figures;
+use crate::metrics::{Figures, Tunnels};
 use crate::netconf::policy::Policies;
 use crate::offloads::Report;
 use crate::reconcile::{Kernel, Reconciler};
@@ -116,6 +117,7 @@ pub fn answer(question: Question, reconciler: &mut Reconciler, kernel: &mut impl
         Question::Metrics => {
             let mut figures = Figures::new(reconciler, &clock());
             figures.counts = about.counted.as_ref().map(|counted| counted.now());
+            figures.tunnels = tunnels(reconciler, kernel);
             Answer::Metrics(Box::new(figures))
         }
         Question::Release => Answer::Release(release(reconciler)),
@@ -135,6 +137,14 @@ fn status(reconciler: &Reconciler, kernel: &mut impl Kernel, about: &About) -> S
         }
         _ => status,
     }
+}
+
+/// The WireGuard sessions, where there are to be any: also while the backend is being changed.
+fn tunnels(reconciler: &Reconciler, kernel: &mut impl Kernel) -> Option<Tunnels> {
+    let (scope, desired) = reconciler.scope().zip(reconciler.desired())?;
+    let wanted: BTreeSet<_> = desired.state().peers.keys().copied().collect();
+    let sessions = (!wanted.is_empty()).then(|| kernel.sessions(&scope.links))?.ok()?;
+    Some(Tunnels::new(sessions, &wanted, reconciler.node.table()))
 }
 
 /// Why this node is not ready: one sentence each; empty when it is.

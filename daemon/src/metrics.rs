@@ -6,6 +6,7 @@
 mod page;
 mod process;
 mod sessions;
+mod tunnels;
 
 use std::fmt;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::status::Readiness;
 use crate::store::talk::Counts;
 use page::Page;
 pub use process::Process;
+pub use tunnels::Tunnels;
 
 /// The media type of [`Figures::page`] (OpenMetrics 1.0, section "Protocol Negotiation").
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -55,6 +57,10 @@ pub struct Figures {
     pub counts: Option<Counts>,
     /// BGP peers, where there are any.
     pub peers_of_bgp: Vec<PeerView>,
+    /// WireGuard sessions, where there are to be any.
+    pub tunnels: Option<Tunnels>,
+    /// Since 1970.
+    now: Duration,
     /// Since 1970.
     started: Duration,
 }
@@ -85,6 +91,8 @@ impl Figures {
             store_trouble: node.store_trouble.as_ref().map(age),
             counts: None,
             peers_of_bgp: Vec::new(),
+            tunnels: None,
+            now: clock.since_epoch(clock.now),
             started: clock.since_epoch(Duration::ZERO),
         }
     }
@@ -163,6 +171,9 @@ impl Collector for Scrape {
         self.figures.describe(&mut page)?;
         self.figures.report(&mut page)?;
         sessions::describe(&self.figures.peers_of_bgp, &mut page)?;
+        if let Some(tunnels) = &self.figures.tunnels {
+            tunnels.describe(self.figures.now, &mut page)?;
+        }
         page.time("process_start_time", "When the process began, since 1970", self.figures.started)?;
         page.seconds_counted("process_cpu", "Time on the processors, user and system", self.process.cpu)?;
         if let Some(resident) = self.process.resident {

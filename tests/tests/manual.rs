@@ -52,10 +52,12 @@ fn every_metric_is_explained() {
         "gauge_in",
         "time",
         "counter",
+        "counter_in",
         "seconds_counted",
         "gauge_each",
         "gauge_in_each",
         "counter_each",
+        "counter_in_each",
     ];
     let names = kinds.iter().flat_map(|kind| quoted_after(&tree, "daemon/src/metrics", &format!("page.{kind}(\"")));
     let missing = missing("docs/metrics.md", names);

@@ -101,6 +101,17 @@ impl<'a> Page<'a> {
         each(values, |labels, value| ConstCounter::new(value).encode(encoder.encode_family(labels)?))
     }
 
+    /// Measures that only grow, the same way; the unit and `_total` are added to the name.
+    pub fn counter_in_each(
+        &mut self,
+        name: &str,
+        (unit, help): (Unit, &str),
+        values: impl Iterator<Item = (Vec<Label>, u64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.begin((name, Some(&unit)), help, MetricType::Counter)?;
+        each(values, |labels, value| ConstCounter::new(value).encode(encoder.encode_family(labels)?))
+    }
+
     /// A 1 for each set of labels.
     pub fn flags<const N: usize>(
         &mut self,

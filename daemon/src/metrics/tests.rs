@@ -4,6 +4,8 @@
 use super::*;
 use crate::ask::fixture::{newborn, noon, route, settled, tell};
 use crate::store::Event;
+use backends::state::PeerKey;
+use kernel::wireguard::Session;
 
 const PROCESS: Process = Process { cpu: Duration::from_millis(1250), resident: Some(9_437_184), open_files: Some(17) };
 
@@ -123,4 +125,34 @@ fn bgp_peers_are_told_of_one_by_one() {
         assert!(values(&page).contains(&line), "{line} is not in\n{page}");
     }
     assert!(page.contains("is BGP enabled there?\"} 1"), "{page}");
+}
+
+#[test]
+fn sessions_are_told_by_the_peers_names_and_the_missing_ones_are_counted() {
+    let (reconciler, _) = settled();
+    let key = |octet: u8| PeerKey {
+        link: backends::LinkName::new("flannel-wg").unwrap(),
+        key: ipam::PublicKey::new([octet; 32]).unwrap(),
+    };
+    let session = |octet: u8, handshake: Option<u64>| Session {
+        peer: key(octet),
+        remote: None,
+        handshake: handshake.map(Duration::from_secs),
+        received: 148,
+        sent: 296,
+    };
+    let sessions = vec![session(9, Some(10)), session(8, None)];
+    let mut figures = Figures::new(&reconciler, &noon());
+    figures.tunnels = Some(Tunnels::new(sessions, &[key(7), key(8), key(9)].into(), reconciler.node.table()));
+    let page = figures.page(PROCESS).unwrap();
+    let named = key(9).key.to_string();
+    for line in [
+        "towpath_wireguard_sessions_missing 2".to_owned(),
+        format!("towpath_wireguard_handshake_timestamp_seconds{{peer=\"{named}\",link=\"flannel-wg\"}} 1795262390"),
+        format!("towpath_wireguard_received_bytes_total{{peer=\"{named}\",link=\"flannel-wg\"}} 148"),
+        format!("towpath_wireguard_sent_bytes_total{{peer=\"{named}\",link=\"flannel-wg\"}} 296"),
+    ] {
+        assert!(values(&page).contains(&line.as_str()), "{line} is not in\n{page}");
+    }
+    assert_eq!(values(&page).iter().filter(|line| line.contains("handshake_timestamp")).count(), 1, "{page}");
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use netns_harness::{Daemon, DaemonOptions, Matrix, Node, Pace, Pod, Signal, Stream, in_guest, wait_for};
 use std::time::Duration;
 
-use crate::cluster::{Cluster, LIMIT, PREFIX, killed_and_back, nth, subnets, told};
+use crate::cluster::{Cluster, LIMIT, PREFIX, counted, killed_and_back, nth, subnets, told};
 use crate::picture::Picture;
 
 /// A configuration with more of the backend's keys.
@@ -226,6 +226,7 @@ fn another_shared_key_is_named_in_status_and_one_from_the_environment_is_used() 
             Ok(())
         })?;
         let [alpha, beta] = &daemons[..] else { anyhow::bail!("two daemons") };
+        assert_eq!(counted(alpha, "towpath_wireguard_sessions_missing")?, 1.0, "{}", alpha.log());
         assert!(wg(alpha, "preshared-keys")?[0].ends_with(one) && wg(beta, "preshared-keys")?[0].ends_with(two));
         for daemon in &daemons {
             ensure!(![one, two].iter().any(|key| daemon.log().contains(key)), "a key is in the log");
