@@ -12,6 +12,7 @@ mod away;
 mod configuration;
 mod crowd;
 mod leases;
+mod proxy;
 mod rights;
 mod runtime;
 mod takeover;

@@ -1,14 +1,14 @@
-//! Beside the real firewalld, ufw and Docker, from Debian: pods talk after each has started, was reloaded, and after somebody
+//! Beside the real firewalld, ufw, Docker, libvirt and netavark (podman's), from Debian: pods talk after each has started, was reloaded, and after somebody
 //! flushed all rules there are; and what is taken off the node leaves nothing of ours in their chains.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use ipam::Family;
-use netns_harness::{Daemon, Pod, Process, Signal, wait_for};
+use ipam::{Family, Stack};
+use netns_harness::{Daemon, Node, Pod, Process, Signal, wait_for};
 
-use crate::cluster::{Cluster, DUAL, LIMIT};
+use crate::cluster::{Cluster, DUAL, LIMIT, status};
 
 /// Two nodes with a pod each; on the first one is the other program.
 struct Pair {
@@ -53,12 +53,6 @@ impl Pair {
         Family::ALL.into_iter().try_for_each(|family| self.is_cut(family)).context(what.to_owned())?;
         self.alpha.signal(Signal::CONT)?;
         self.talk(what)
-    }
-
-    fn file(&self, name: &str, text: &str) -> Result<PathBuf> {
-        let path = self.alpha.node().directory().join(name);
-        std::fs::write(&path, text)?;
-        Ok(path)
     }
 
     /// Takes us off the node.
@@ -120,7 +114,26 @@ fn beside_ufw_pods_talk_whatever_it_does_and_its_chains_are_left_as_they_were() 
     Ok(())
 }
 
-/// A message bus and firewalld on it, of the node's own.
+/// Starts a message bus of the node's own, and gives its address.
+pub fn bus(node: &Node) -> Result<String> {
+    let directory = node.directory().display().to_string();
+    let bus = format!("unix:path={directory}/bus");
+    let policy = "<policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/><allow send_type=\"method_call\"/>\
+                  <allow send_type=\"signal\"/><allow send_requested_reply=\"true\"/><allow receive_type=\"method_call\"/>\
+                  <allow receive_type=\"method_return\"/><allow receive_type=\"error\"/><allow receive_type=\"signal\"/></policy>";
+    let configuration = node.directory().join("bus.conf");
+    std::fs::write(
+        &configuration,
+        format!("<busconfig><type>system</type><listen>{bus}</listen><auth>EXTERNAL</auth>{policy}</busconfig>"),
+    )?;
+    let mut command = Command::new("dbus-daemon");
+    command.arg(format!("--config-file={}", configuration.display())).args(["--nofork", "--nopidfile"]);
+    let said = node.start("dbus", command).context("this test needs dbus: apt-get install dbus-daemon")?;
+    said.wait_ready(LIMIT, || Ok(std::fs::metadata(format!("{directory}/bus")).map(drop)?))?;
+    Ok(bus)
+}
+
+/// firewalld on a bus of the node's own.
 struct Firewalld {
     /// Kept for its log.
     _daemon: Process,
@@ -130,19 +143,7 @@ struct Firewalld {
 impl Firewalld {
     fn start(pair: &Pair) -> Result<Firewalld> {
         let directory = pair.alpha.node().directory().display().to_string();
-        let bus = format!("unix:path={directory}/bus");
-        let policy = "<policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/><allow send_type=\"method_call\"/>\
-                      <allow send_type=\"signal\"/><allow send_requested_reply=\"true\"/><allow receive_type=\"method_call\"/>\
-                      <allow receive_type=\"method_return\"/><allow receive_type=\"error\"/><allow receive_type=\"signal\"/></policy>";
-        let configuration = pair.file(
-            "bus.conf",
-            &format!("<busconfig><type>system</type><listen>{bus}</listen><auth>EXTERNAL</auth>{policy}</busconfig>"),
-        )?;
-        let mut command = Command::new("dbus-daemon");
-        command.arg(format!("--config-file={}", configuration.display())).args(["--nofork", "--nopidfile"]);
-        let said =
-            pair.alpha.node().start("dbus", command).context("this test needs dbus: apt-get install dbus-daemon")?;
-        said.wait_ready(LIMIT, || Ok(std::fs::metadata(format!("{directory}/bus")).map(drop)?))?;
+        let bus = bus(pair.alpha.node())?;
         std::fs::create_dir(format!("{directory}/firewalld"))?;
         let mut command = Command::new("firewalld");
         command
@@ -243,4 +244,92 @@ fn beside_docker_pods_talk_whether_it_starts_ends_or_starts_again() -> Result<()
     pair.clean()?;
     ensure!(rules(&pair)?.contains("-P FORWARD DROP"), "{}", rules(&pair)?);
     docker.stop().map(drop)
+}
+
+/// Its default network, and no program for names and addresses in it, which would outlive this; no machines, which want users of their own.
+const LIBVIRT: &str = "
+mount --make-rprivate /
+mkdir -p $0/run
+mount --bind $0/run /run
+for kind in lib cache log; do mount -t tmpfs $kind /var/$kind; mkdir /var/$kind/libvirt; done
+mkdir -p $0/drivers $0/etc/qemu/networks/autostart
+drivers=$(echo /usr/lib/*/libvirt/connection-driver)
+cp $drivers/libvirt_driver_network.so $0/drivers
+mount --bind $0/drivers $drivers
+sed '/<dhcp>/,/<.dhcp>/d; s/<ip /<dns enable=\"no\"\\/>&/' /etc/libvirt/qemu/networks/default.xml >$0/etc/qemu/networks/default.xml
+ln -sf ../default.xml $0/etc/qemu/networks/autostart/default.xml
+mount --bind $0/etc /etc/libvirt
+exec libvirtd";
+
+#[test]
+fn beside_libvirt_pods_talk_whether_it_starts_or_starts_again() -> Result<()> {
+    let pair = Pair::new("libvirt")?;
+    let node = pair.alpha.node();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", LIBVIRT]).arg(node.directory().join("libvirt"));
+    std::fs::create_dir(node.directory().join("libvirt"))?;
+    let stands = || {
+        wait_for("libvirt's rules", LIMIT, || {
+            let rules = pair.sh("iptables -S FORWARD")?;
+            // Those of its network stand before whatever else there is.
+            ensure!(rules.lines().nth(1) == Some("-A FORWARD -j LIBVIRT_FWX"), "{rules}");
+            // It begins its network once a boot, and goes on with what it has written down.
+            std::fs::metadata(node.directory().join("libvirt/run/libvirt/network/default.xml"))?;
+            Ok(())
+        })
+    };
+    let needed = "this test needs libvirt: apt-get install libvirt-daemon libvirt-daemon-config-network";
+    let libvirt = node.start("libvirtd", command).context(needed)?;
+    stands().context(needed)?;
+    pair.talk("after libvirt has started")?;
+    ensure!(!status(&pair.cluster, &pair.alpha)?.contains("degraded"), "{}", status(&pair.cluster, &pair.alpha)?);
+    pair.unseen("after a flush, libvirt's rules, and a policy that drops", || {
+        pair.sh("nft flush ruleset; iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")?;
+        // It writes its chains once in its life.
+        libvirt.stop()?;
+        libvirt.restart()?;
+        stands()
+    })?;
+    libvirt.stop()?;
+    libvirt.restart()?;
+    stands()?;
+    pair.talk("after libvirt has started again beside our rules")?;
+    pair.clean()?;
+    stands()
+}
+
+/// What podman tells it of a container with a published port.
+const NETAVARK: &str = r#"{"container_id": "2d0fe608dc86", "container_name": "web",
+    "networks": {"podman": {"interface_name": "eth0", "static_ips": ["10.88.0.2"]}},
+    "port_mappings": [{"container_port": 7, "host_ip": "", "host_port": 18080, "protocol": "tcp", "range": 1}],
+    "network_info": {"podman": {"dns_enabled": false, "driver": "bridge", "id": "53ce4390f2ad", "internal": false, "ipv6_enabled": false,
+        "name": "podman", "network_interface": "podman0", "subnets": [{"gateway": "10.88.0.1", "subnet": "10.88.0.0/16"}],
+        "ipam_options": {"driver": "host-local"}}}}"#;
+
+#[test]
+fn beside_podmans_netavark_pods_and_containers_talk_whether_containers_come_or_go() -> Result<()> {
+    let pair = Pair::new("netavark")?;
+    let container = pair.alpha.node().pod_station("container")?;
+    let netavark = |verb: &str| {
+        let place = container.namespace().path().display().to_string();
+        let directory = pair.alpha.node().directory().display().to_string();
+        pair.sh(&format!(
+            "/usr/lib/podman/netavark --config {directory}/netavark {verb} {place} <<'END'\n{NETAVARK}\nEND\n"
+        ))
+        .context("this test needs netavark: apt-get install netavark")
+    };
+    container.set_addresses(Some(Stack::V4("10.88.0.2".parse()?)));
+    pair.unseen("after a container has started", || {
+        pair.sh("iptables -P FORWARD DROP; iptables -F FORWARD; ip6tables -P FORWARD DROP; ip6tables -F FORWARD")?;
+        netavark("setup").map(drop)
+    })?;
+    container.serve_echo()?;
+    let published = SocketAddr::new(pair.alpha.node().address(Family::V4)?, 18080);
+    for pod in &pair.pods {
+        wait_for("a container to reach a pod", LIMIT, || container.reach(pod, Family::V4))?;
+    }
+    wait_for("a pod to reach the published port", LIMIT, || pair.pods[0].connect(published, LIMIT).map(drop))?;
+    netavark("teardown")?;
+    pair.talk("after the container has ended")?;
+    pair.clean()
 }

@@ -28,6 +28,7 @@ mod masquerade;
 mod mtu;
 mod neighbours;
 mod network;
+mod network_manager;
 mod networkd;
 mod offload;
 mod own_lease;
