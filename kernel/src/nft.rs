@@ -19,6 +19,7 @@ pub(crate) mod passage;
 pub mod predecessor;
 mod rule;
 mod transaction;
+mod uapi;
 
 use std::collections::BTreeMap;
 

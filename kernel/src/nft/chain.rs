@@ -2,6 +2,7 @@
 
 use backends::ruleset::ChainKind;
 
+use super::uapi::POLICY_ACCEPT;
 use crate::netlink::{Attributes, Body};
 
 /// `NFTA_CHAIN_…`
@@ -17,8 +18,6 @@ pub(super) const HOOK_NUMBER: u16 = 1;
 pub(super) const HOOK_PRIORITY: u16 = 2;
 /// `NFT_CHAIN_BASE`: the one flag that a chain of ours has.
 const BASE: u32 = 1;
-/// `NF_ACCEPT`
-const ACCEPT: u32 = 1;
 
 /// What makes a base chain: where it hooks in.
 #[derive(PartialEq, Eq)]
@@ -56,7 +55,7 @@ pub(super) fn hook(body: &mut Body<'_>, kind: &str, (number, priority): (u32, i3
         hook.be32(HOOK_NUMBER, number);
         hook.be32(HOOK_PRIORITY, priority.cast_unsigned());
     });
-    body.be32(CHAIN_POLICY, ACCEPT);
+    body.be32(CHAIN_POLICY, POLICY_ACCEPT);
     body.text(CHAIN_TYPE, kind);
 }
 
@@ -73,7 +72,7 @@ fn is_exactly(kind: ChainKind, attributes: Attributes<'_>) -> Option<bool> {
     let hooked = hook.get(HOOK_NUMBER)?.be32()? == place.hook
         && hook.get(HOOK_PRIORITY)?.be32()?.cast_signed() == place.priority
         && attributes.get(CHAIN_TYPE)?.text()? == place.kind;
-    let accepts = attributes.get(CHAIN_POLICY)?.be32()? == ACCEPT;
+    let accepts = attributes.get(CHAIN_POLICY)?.be32()? == POLICY_ACCEPT;
     // Kernels before 5.7 do not say the flags.
     let plain = attributes.get(CHAIN_FLAGS).is_none_or(|flags| flags.be32() == Some(BASE));
     Some(hooked && accepts && plain)

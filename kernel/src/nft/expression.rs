@@ -4,6 +4,11 @@
 //! decoder does not know exactly (another expression, another register, one more option) is `None`, never approximated.
 //! Numbers are from linux/netfilter/nf_tables.h; integers in nf_tables attributes are in network byte order.
 
+use super::uapi::{
+    CMP_DATA, CMP_OP, DATA_VALUE, DATA_VERDICT, EQUAL, EXPRESSION_DATA, EXPRESSION_NAME, IMMEDIATE_DATA,
+    IMMEDIATE_DREG, META_DREG, META_KEY, NAT_ADDRESS, NAT_FAMILY, NAT_TYPE, PAYLOAD_BASE, PAYLOAD_DREG, PAYLOAD_LEN,
+    PAYLOAD_OFFSET, REGISTER, VERDICT_CODE, VERDICT_REGISTER,
+};
 use crate::netlink::{Attribute, Attributes, Body};
 
 /// One expression.
@@ -83,31 +88,12 @@ pub(super) enum Base {
 const META_KEYS: [(MetaKey, u32); 3] = [(MetaKey::Mark, 3), (MetaKey::NfProto, 15), (MetaKey::L4Proto, 16)];
 const BASES: [(Base, u32); 3] = [(Base::Link, 0), (Base::Network, 1), (Base::Transport, 2)];
 
-/// `NFT_REG_VERDICT` and `NFT_REG_1`.
-const VERDICT_REGISTER: u32 = 0;
-const REGISTER: u32 = 1;
 /// `NFT_FIB_RESULT_ADDRTYPE`, `NFTA_FIB_F_DADDR`.
 const FIB_ADDRESS_TYPE: u32 = 3;
 const FIB_DESTINATION: u32 = 1 << 1;
-/// `NFT_CMP_EQ`, `NFT_CMP_NEQ`.
-const EQUAL: u32 = 0;
+/// `NFT_CMP_NEQ`
 const NOT_EQUAL: u32 = 1;
 
-/// `NFTA_EXPR_…`
-const NAME: u16 = 1;
-const DATA: u16 = 2;
-/// `NFTA_DATA_…`, `NFTA_VERDICT_CODE`
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-/// `NFTA_META_…`
-const META_DREG: u16 = 1;
-const META_KEY: u16 = 2;
-/// `NFTA_PAYLOAD_…`
-const PAYLOAD_DREG: u16 = 1;
-const PAYLOAD_BASE: u16 = 2;
-const PAYLOAD_OFFSET: u16 = 3;
-const PAYLOAD_LEN: u16 = 4;
 /// `NFTA_BITWISE_…`
 const BITWISE_SREG: u16 = 1;
 const BITWISE_DREG: u16 = 2;
@@ -117,21 +103,13 @@ const BITWISE_XOR: u16 = 5;
 const BITWISE_OP: u16 = 6;
 /// `NFTA_CMP_…`
 const CMP_SREG: u16 = 1;
-const CMP_OP: u16 = 2;
-const CMP_DATA: u16 = 3;
 /// `NFTA_FIB_…`
 const FIB_DREG: u16 = 1;
 const FIB_RESULT: u16 = 2;
 const FIB_FLAGS: u16 = 3;
-/// `NFTA_IMMEDIATE_…`
-const IMMEDIATE_DREG: u16 = 1;
-const IMMEDIATE_DATA: u16 = 2;
 /// `NFTA_MASQ_FLAGS`
 const MASQ_FLAGS: u16 = 1;
 /// `NFTA_NAT_…`
-const NAT_TYPE: u16 = 1;
-const NAT_FAMILY: u16 = 2;
-const NAT_ADDRESS: u16 = 3;
 const NAT_LAST_ADDRESS: u16 = 4;
 const NAT_FLAGS: u16 = 7;
 /// `NFT_NAT_SNAT`, and `NF_NAT_RANGE_MAP_IPS`, which the kernel adds where there is an address.
@@ -156,8 +134,8 @@ impl Expression {
 
     /// Writes the inside of one list element: name and data.
     pub(super) fn encode(&self, body: &mut Body<'_>) {
-        body.text(NAME, self.name());
-        body.nest(DATA, |data| match self {
+        body.text(EXPRESSION_NAME, self.name());
+        body.nest(EXPRESSION_DATA, |data| match self {
             Expression::Meta(key) => {
                 data.be32(META_DREG, REGISTER);
                 data.be32(META_KEY, number(&META_KEYS, *key));
@@ -219,8 +197,8 @@ impl Expression {
 
     /// Reads the inside of one list element.
     pub(super) fn decode(element: Attributes<'_>) -> Option<Expression> {
-        let data = Fields(element.get(DATA).map(|data| data.nested()).unwrap_or_default());
-        match element.get(NAME)?.text()? {
+        let data = Fields(element.get(EXPRESSION_DATA).map(|data| data.nested()).unwrap_or_default());
+        match element.get(EXPRESSION_NAME)?.text()? {
             "meta" => {
                 data.has(&[(META_DREG, REGISTER)])?;
                 Some(Expression::Meta(named(&META_KEYS, data.number(META_KEY)?)?))

@@ -7,31 +7,14 @@ use ipnet::IpNet;
 
 use super::expression::Expression;
 use super::observation::text_of;
+use super::uapi::{
+    ACCEPT, CMP_DATA, CMP_OP, DATA_VALUE, DATA_VERDICT, DROP, EQUAL, EXPRESSION_DATA, EXPRESSION_NAME, GOTO,
+    IMMEDIATE_DATA, JUMP, RETURN, RULE_HANDLE, VERDICT_CHAIN, VERDICT_CODE,
+};
 use super::{Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, RULE_USERDATA};
 use crate::error::{Error, Result};
 use crate::netlink::{Attribute, Attributes, Request, Socket};
 
-/// `NFTA_RULE_HANDLE`
-pub(super) const RULE_HANDLE: u16 = 3;
-/// `NF_DROP`, `NF_ACCEPT`; `NFT_JUMP`, `NFT_GOTO`, `NFT_RETURN`
-const DROP: i32 = 0;
-const ACCEPT: i32 = 1;
-const JUMP: i32 = -3;
-const GOTO: i32 = -4;
-const RETURN: i32 = -5;
-/// `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
-/// `NFTA_CMP_OP`, `NFTA_CMP_DATA`, `NFTA_DATA_VALUE`; `NFT_CMP_EQ`
-const CMP_OP: u16 = 2;
-const CMP_DATA: u16 = 3;
-const DATA_VALUE: u16 = 1;
-const EQUAL: u32 = 0;
-/// `NFTA_IMMEDIATE_DATA`, `NFTA_DATA_VERDICT`, `NFTA_VERDICT_CODE`, `NFTA_VERDICT_CHAIN`
-const IMMEDIATE_DATA: u16 = 2;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
 /// `NFTA_TARGET_NAME`, `NFTA_MATCH_NAME`; `NFTA_MATCH_INFO`
 const EXTENSION_NAME: u16 = 1;
 const EXTENSION_INFO: u16 = 3;

@@ -19,13 +19,13 @@ use ipnet::IpNet;
 use super::Kind;
 use super::chain::{CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, HOOK_NUMBER};
 use super::foreign::{Chains, Fate, Rule};
+use super::uapi::DROP;
 use crate::error::{Error, Result};
 use crate::netlink::{Protocol, Request, Socket};
 use crate::x_tables::{self, Filter};
 
-/// `NF_INET_FORWARD`; `NF_DROP`
+/// `NF_INET_FORWARD`
 const FORWARD: u32 = 2;
-const DROP: i32 = 0;
 /// Chains that are followed from one base chain.
 const MOST: usize = 256;
 

@@ -9,6 +9,10 @@ use ipam::Mac;
 
 use super::batch::Batch;
 use super::expression::{Base, Expression};
+use super::uapi::{
+    DATA_VALUE, DATA_VERDICT, DROP, EXPRESSION_DATA, EXPRESSION_NAME, JUMP, LOOKUP_DREG, LOOKUP_SET, LOOKUP_SREG,
+    META_DREG, META_KEY, POLICY_ACCEPT, REGISTER, VERDICT_CHAIN, VERDICT_CODE, VERDICT_REGISTER,
+};
 use super::{
     Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, SUBSYSTEM, TABLE_NAME,
     chain::{CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, CHAIN_TYPE, HOOK_NUMBER, HOOK_PRIORITY},
@@ -39,34 +43,17 @@ const IS_MAP: u32 = 1 << 3;
 const INTERFACE_NAME: u32 = 41;
 const NAME_LEN: usize = 16;
 const VERDICTS: u32 = 0xffff_ff00;
-/// `NFTA_SET_ELEM_LIST_…`, `NFTA_SET_ELEM_…`, `NFTA_DATA_…`, `NFTA_VERDICT_…`
+/// `NFTA_SET_ELEM_LIST_…`, `NFTA_SET_ELEM_…`
 const ELEMENTS_TABLE: u16 = 1;
 const ELEMENTS_SET: u16 = 2;
 const ELEMENTS: u16 = 3;
 const ELEMENT_KEY: u16 = 1;
 const ELEMENT_DATA: u16 = 2;
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
-/// `NFT_JUMP`, `NF_DROP`, `NF_ACCEPT`
-const JUMP: i32 = -3;
-const DROP: i32 = 0;
-const ACCEPT: u32 = 1;
 /// `NF_BR_PRE_ROUTING` at the priority of the reference plugin, `dstnat` of bridges.
 const PREROUTING: u32 = 0;
 const PRIORITY: i32 = -300;
-/// An expression's name and data, `NFT_META_IIFNAME` into register 1, and the lookup of register 1 for a verdict.
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
-const META_DREG: u16 = 1;
-const META_KEY: u16 = 2;
+/// `NFT_META_IIFNAME`
 const INPUT_NAME: u32 = 6;
-const LOOKUP_SET: u16 = 1;
-const LOOKUP_SREG: u16 = 2;
-const LOOKUP_DREG: u16 = 3;
-const REGISTER: u32 = 1;
-const VERDICT_REGISTER: u32 = 0;
 
 /// What the kernel lacks that refuses the table.
 const NO_BRIDGE_TABLES: &str = "nftables of family bridge (CONFIG_NF_TABLES_BRIDGE), which `macspoofchk` needs";
@@ -191,7 +178,7 @@ fn base(write: &mut Writer) {
             hook.be32(HOOK_NUMBER, PREROUTING);
             hook.be32(HOOK_PRIORITY, PRIORITY.cast_unsigned());
         });
-        body.be32(CHAIN_POLICY, ACCEPT);
+        body.be32(CHAIN_POLICY, POLICY_ACCEPT);
         body.text(CHAIN_TYPE, "filter");
     });
     write.push(Kind::NewRule.number(), CREATE | libc::NLM_F_APPEND as u16, |body| {

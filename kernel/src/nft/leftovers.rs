@@ -10,10 +10,9 @@ use crate::error::{Error, Result};
 use crate::netlink::{Attributes, Message, Request, Socket};
 use crate::nft::nat;
 use crate::nft::nat::transaction::{Outcome, Transaction};
+use crate::nft::uapi::RULE_HANDLE;
 use crate::nft::{GENERIC, Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, TABLE_NAME};
 
-/// `NFTA_RULE_HANDLE`
-const RULE_HANDLE: u16 = 3;
 /// `NFTA_CHAIN_TABLE`, `NFTA_CHAIN_NAME`
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;

@@ -16,8 +16,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::chain::{CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE};
 use super::expression::{Expression, MetaKey};
-use super::foreign::{Chains, Fate, RULE_HANDLE};
+use super::foreign::{Chains, Fate};
 use super::nat::transaction::{Outcome, Transaction};
+use super::uapi::{POLICY_DROP, RULE_HANDLE};
 use super::{Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, RULE_USERDATA, nat, rule, transaction};
 use crate::error::{Error, Result};
 use crate::netlink::{Request, Socket};
@@ -27,8 +28,6 @@ const TABLE: &str = "filter";
 const CHAIN: &str = "FORWARD";
 /// `NFTA_RULE_POSITION`: before the rule with this handle, unless `NLM_F_APPEND` says behind.
 const RULE_POSITION: u16 = 6;
-/// `NF_DROP`
-const DROP: u32 = 0;
 /// How often to begin again when somebody's transactions come between the look at the chain and ours.
 const ATTEMPTS: u32 = 100;
 
@@ -142,7 +141,7 @@ impl Forward {
         let rules = chains.rules(CHAIN)?;
         let (open_until, last) = match chains.fate(&rules)? {
             Fate::Falls(at) => (Some(at), rules.get(at).map(|rule| rule.handle)),
-            Fate::Reaches if policy == DROP => (Some(rules.len()), None),
+            Fate::Reaches if policy == POLICY_DROP => (Some(rules.len()), None),
             Fate::Passes | Fate::Reaches => (None, None),
         };
         let ours = rules.into_iter().enumerate().filter(|(_, rule)| is_ours(&rule.comment)).map(|(at, rule)| {

@@ -10,6 +10,9 @@
 
 use super::batch::Batch;
 use super::chain::{CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE};
+use super::uapi::{
+    DATA_VERDICT, EXPRESSION_DATA, EXPRESSION_NAME, IMMEDIATE_DATA, POLICY_DROP, RULE_HANDLE, VERDICT_CHAIN,
+};
 use super::{Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, TABLE_NAME, passage};
 use crate::error::{Error, Result};
 use crate::netlink::{Attributes, Body, Protocol, Request, Socket};
@@ -23,19 +26,6 @@ const FAMILIES: [([u8; 4], &str, &str); 2] = [
 /// Table, chain of the hook, flannel's chain.
 const CHAINS: [(&str, &str, &str); 2] =
     [("nat", "POSTROUTING", "FLANNEL-POSTRTG"), ("filter", "FORWARD", "FLANNEL-FWD")];
-
-/// `NFTA_RULE_HANDLE`
-const RULE_HANDLE: u16 = 3;
-/// `NFTA_EXPR_…`
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
-/// `NFTA_IMMEDIATE_DATA`, `NFTA_DATA_VERDICT`, `NFTA_VERDICT_CHAIN`
-const IMMEDIATE_DATA: u16 = 2;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CHAIN: u16 = 2;
-
-/// `NF_DROP`, a base chain's policy.
-const DROP: u32 = 0;
 
 const DOING: &str = "removing flannel's netfilter rules";
 
@@ -64,7 +54,7 @@ pub fn remove() -> Result<Vec<String>> {
             Some(format!("{} {}", chain.get(CHAIN_TABLE)?.text()?, chain.get(CHAIN_NAME)?.text()?))
         })?;
         let dropping = left.names(Kind::GetChain, |chain| {
-            let drops = chain.get(CHAIN_POLICY)?.be32()? == DROP;
+            let drops = chain.get(CHAIN_POLICY)?.be32()? == POLICY_DROP;
             drops.then_some(format!("{} {}", chain.get(CHAIN_TABLE)?.text()?, chain.get(CHAIN_NAME)?.text()?))
         })?;
         let opened = passage::stands(left.socket, generic[0])?;

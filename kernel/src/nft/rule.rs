@@ -14,10 +14,8 @@ use ipam::Family;
 use ipnet::IpNet;
 
 use super::expression::{Base, Expression, MetaKey};
+use super::uapi::{ACCEPT, RETURN};
 
-/// `NF_ACCEPT` (linux/netfilter.h) and `NFT_RETURN` (linux/netfilter/nf_tables.h).
-const ACCEPT: i32 = 1;
-const RETURN: i32 = -5;
 /// `NF_NAT_RANGE_PROTO_RANDOM_FULLY` (linux/netfilter/nf_nat.h).
 const RANDOM_FULLY: u32 = 1 << 4;
 /// `RTN_LOCAL` (linux/rtnetlink.h), as the 32-bit number that fib gives.

@@ -11,6 +11,7 @@ use super::program::{self, Goto};
 use super::{Mapping, Protocol, Sources, TABLE};
 use crate::error::{Error, Result};
 use crate::netlink::{Attributes, Body, Message, Request, Socket};
+use crate::nft::uapi::{DATA_VALUE, DATA_VERDICT, VERDICT_CHAIN, VERDICT_CODE};
 use crate::nft::{GENERIC, Kind, LIST_ELEMENT};
 use crate::tag::Tag;
 
@@ -25,11 +26,6 @@ const FLAGS: u16 = 3;
 const USERDATA: u16 = 6;
 /// `NFT_SET_ELEM_INTERVAL_END`
 const INTERVAL_END: u32 = 1;
-/// `NFTA_DATA_…`, `NFTA_VERDICT_…`
-const VALUE: u16 = 1;
-const VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
 
 /// The table's maps and sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,12 +175,12 @@ impl Element {
         body.text(LIST_SET, self.set.name());
         body.nest(LIST_ELEMENTS, |list| {
             list.nest(LIST_ELEMENT, |element| {
-                element.nest(KEY, |key| key.bytes(VALUE, &self.key));
+                element.nest(KEY, |key| key.bytes(DATA_VALUE, &self.key));
                 match &self.data {
                     Data::Nothing => {}
-                    Data::Value(value) => element.nest(DATA, |data| data.bytes(VALUE, value)),
+                    Data::Value(value) => element.nest(DATA, |data| data.bytes(DATA_VALUE, value)),
                     Data::Verdict(verdict) => element.nest(DATA, |data| {
-                        data.nest(VERDICT, |nest| {
+                        data.nest(DATA_VERDICT, |nest| {
                             nest.be32(VERDICT_CODE, verdict.code().cast_unsigned());
                             if let Goto::Chain(chain) = verdict {
                                 nest.text(VERDICT_CHAIN, chain);
@@ -198,7 +194,7 @@ impl Element {
             // last address has no such place.
             if let Some(end) = self.as_near().and_then(|net| end(&net)) {
                 list.nest(LIST_ELEMENT, |element| {
-                    element.nest(KEY, |key| key.bytes(VALUE, &end));
+                    element.nest(KEY, |key| key.bytes(DATA_VALUE, &end));
                     element.be32(FLAGS, INTERVAL_END);
                 });
             }
@@ -210,15 +206,15 @@ impl Element {
         if flags & INTERVAL_END != 0 {
             return None;
         }
-        let key = element.get(KEY)?.nested().get(VALUE)?.bytes.to_vec();
+        let key = element.get(KEY)?.nested().get(DATA_VALUE)?.bytes.to_vec();
         let data = match element.get(DATA).map(|data| data.nested()) {
             None => Data::Nothing,
-            Some(data) => match data.get(VERDICT).map(|verdict| verdict.nested()) {
+            Some(data) => match data.get(DATA_VERDICT).map(|verdict| verdict.nested()) {
                 Some(verdict) => {
                     let chain = verdict.get(VERDICT_CHAIN).and_then(|chain| chain.text());
                     Data::Verdict(chain.map_or(Goto::Accept, |chain| Goto::Chain(chain.to_owned())))
                 }
-                None => Data::Value(data.get(VALUE)?.bytes.to_vec()),
+                None => Data::Value(data.get(DATA_VALUE)?.bytes.to_vec()),
             },
         };
         Some(Element { set, key, data, tag: tag(element).to_owned() })
@@ -261,7 +257,7 @@ pub(super) fn write_keys<'k>(body: &mut Body<'_>, set: &str, keys: impl Iterator
     body.text(LIST_SET, set);
     body.nest(LIST_ELEMENTS, |list| {
         for key in keys {
-            list.nest(LIST_ELEMENT, |element| element.nest(KEY, |nest| nest.bytes(VALUE, key)));
+            list.nest(LIST_ELEMENT, |element| element.nest(KEY, |nest| nest.bytes(DATA_VALUE, key)));
         }
     });
 }

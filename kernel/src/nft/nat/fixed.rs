@@ -13,6 +13,11 @@ use super::sets::PROTOCOLS;
 use crate::netlink::Body;
 use crate::nft::LIST_ELEMENT;
 use crate::nft::expression::{Base, Expression, MetaKey};
+use crate::nft::uapi::{
+    DATA_VALUE, DATA_VERDICT, DROP, EXPRESSION_DATA, EXPRESSION_NAME, GOTO, IMMEDIATE_DATA, IMMEDIATE_DREG,
+    LOOKUP_DREG, LOOKUP_SET, LOOKUP_SREG, META_DREG, META_KEY, NAT_ADDRESS, NAT_FAMILY, NAT_TYPE, PAYLOAD_BASE,
+    PAYLOAD_DREG, PAYLOAD_LEN, PAYLOAD_OFFSET, REGISTER, VERDICT_CHAIN, VERDICT_CODE, VERDICT_REGISTER,
+};
 
 /// `RTN_LOCAL` (linux/rtnetlink.h), as the 32-bit number that fib gives.
 const LOCAL: u32 = 2;
@@ -20,32 +25,17 @@ const LOCAL: u32 = 2;
 const RANDOM_FULLY: u32 = 1 << 4;
 /// `IPS_DST_NAT` (linux/netfilter/nf_conntrack_common.h)
 const DESTINATION_TRANSLATED: u32 = 1 << 5;
-/// `NF_DROP`
-const DROP: i32 = 0;
-/// `NFT_GOTO`
-const GOTO: i32 = -4;
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`
 const IPV4: u8 = 2;
 const IPV6: u8 = 10;
 
-/// Registers: the verdict's, the first, and those of four octets from the first on.
-const VERDICT: u32 = 0;
-const FIRST: u32 = 1;
+/// Registers of four octets are counted from here.
 const FOURS: u32 = 8;
 
-/// `NFTA_EXPR_…`
-const NAME: u16 = 1;
-const DATA: u16 = 2;
-/// `NFTA_META_…`, `NFT_META_IIF`, `NFT_META_L4PROTO`
-const META_DREG: u16 = 1;
-const META_KEY: u16 = 2;
+/// `NFT_META_IIF`, `NFT_META_L4PROTO`
 const META_INTERFACE: u32 = 4;
 const META_PROTOCOL: u32 = 16;
 /// `NFTA_PAYLOAD_…`, `NFT_PAYLOAD_TRANSPORT_HEADER`
-const PAYLOAD_DREG: u16 = 1;
-const PAYLOAD_BASE: u16 = 2;
-const PAYLOAD_OFFSET: u16 = 3;
-const PAYLOAD_LEN: u16 = 4;
 const PAYLOAD_SREG: u16 = 5;
 const PAYLOAD_CHECKSUM_TYPE: u16 = 6;
 const PAYLOAD_CHECKSUM_OFFSET: u16 = 7;
@@ -57,27 +47,13 @@ const PSEUDO_HEADER: u32 = 1;
 /// Where the addresses are in an IPv6 header (RFC 8200 section 3).
 const SOURCE_V6: u32 = 8;
 const DESTINATION_V6: u32 = 24;
-/// `NFTA_LOOKUP_…`
-const LOOKUP_SET: u16 = 1;
-const LOOKUP_SREG: u16 = 2;
-const LOOKUP_DREG: u16 = 3;
 /// `NFTA_NAT_…`, `NFT_NAT_DNAT`
-const NAT_TYPE: u16 = 1;
-const NAT_FAMILY: u16 = 2;
-const NAT_ADDRESS: u16 = 3;
 const NAT_PORT: u16 = 5;
 const TO_DESTINATION: u32 = 1;
 /// `NFTA_CT_…`, `NFT_CT_STATUS`
 const CT_DREG: u16 = 1;
 const CT_KEY: u16 = 2;
 const CT_STATUS: u32 = 2;
-/// `NFTA_IMMEDIATE_…`, `NFTA_DATA_…`, `NFTA_VERDICT_…`
-const IMMEDIATE_DREG: u16 = 1;
-const IMMEDIATE_DATA: u16 = 2;
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
 
 /// One of the fixed rules.
 #[derive(Clone, Copy)]
@@ -114,7 +90,7 @@ impl Fixed {
                 goto(list, PORTS);
             }
             Fixed::Ports(set, family) => {
-                meta(list, META_PROTOCOL, FIRST);
+                meta(list, META_PROTOCOL, REGISTER);
                 lookup(list, PROTOCOLS, None);
                 match set {
                     Set::Addressed(_) => {
@@ -123,28 +99,28 @@ impl Fixed {
                     }
                     // `dnat ip` passes over the other family by itself.
                     _ => {
-                        meta(list, META_PROTOCOL, FIRST);
+                        meta(list, META_PROTOCOL, REGISTER);
                         port(list, FOURS + 1);
                     }
                 }
-                lookup(list, set.name(), Some(FIRST));
+                lookup(list, set.name(), Some(REGISTER));
                 destination(list, family);
             }
             Fixed::Flows(family) => {
                 expression(list, "ct", |data| {
-                    data.be32(CT_DREG, FIRST);
+                    data.be32(CT_DREG, REGISTER);
                     data.be32(CT_KEY, CT_STATUS);
                 });
                 let nothing = Expression::Compare { equal: false, value: vec![0; 4] };
                 known(list, &[Expression::Mask(DESTINATION_TRANSLATED.to_ne_bytes().to_vec()), nothing]);
                 of_family(list, family);
                 endpoint(list, family);
-                lookup(list, Set::Flows(family).name(), Some(VERDICT));
+                lookup(list, Set::Flows(family).name(), Some(VERDICT_REGISTER));
             }
             Fixed::Leaving(family) => {
                 of_family(list, family);
                 source(list, family, length(family));
-                lookup(list, Set::Leaving(family).name(), Some(VERDICT));
+                lookup(list, Set::Leaving(family).name(), Some(VERDICT_REGISTER));
             }
             Fixed::Loopback => {
                 of_family(list, Family::V4);
@@ -177,11 +153,11 @@ fn loopback_out(list: &mut Body<'_>) {
         let address = Expression::Payload { base: Base::Network, offset, length: 16 };
         known(list, &[address, Expression::equal(&Ipv6Addr::LOCALHOST.octets())]);
     }
-    meta(list, META_PROTOCOL, FIRST);
+    meta(list, META_PROTOCOL, REGISTER);
     lookup(list, PROTOCOLS, None);
-    meta(list, META_PROTOCOL, FIRST);
+    meta(list, META_PROTOCOL, REGISTER);
     port(list, FOURS + 1);
-    lookup(list, Set::Loopback.name(), Some(FIRST));
+    lookup(list, Set::Loopback.name(), Some(REGISTER));
     write(list, SOURCE_V6);
 }
 
@@ -192,7 +168,7 @@ fn loopback_in(list: &mut Body<'_>) {
     source(list, Family::V6, 16);
     known(list, &[Expression::equal(&Ipv6Addr::LOCALHOST.octets())]);
     expression(list, "immediate", |data| {
-        data.be32(IMMEDIATE_DREG, FIRST);
+        data.be32(IMMEDIATE_DREG, REGISTER);
         data.nest(IMMEDIATE_DATA, |nest| nest.bytes(DATA_VALUE, &Ipv6Addr::LOCALHOST.octets()));
     });
     write(list, DESTINATION_V6);
@@ -200,7 +176,7 @@ fn loopback_in(list: &mut Body<'_>) {
 
 /// `iif != "lo"`
 fn not_from_loopback(list: &mut Body<'_>) {
-    meta(list, META_INTERFACE, FIRST);
+    meta(list, META_INTERFACE, REGISTER);
     let loopback = crate::codec::pod::LOOPBACK.to_ne_bytes().to_vec();
     known(list, &[Expression::Compare { equal: false, value: loopback }]);
 }
@@ -208,7 +184,7 @@ fn not_from_loopback(list: &mut Body<'_>) {
 /// Writes the IPv6 address in the first register into the packet, and puts the checksum right that covers it.
 fn write(list: &mut Body<'_>, offset: u32) {
     expression(list, "payload", |data| {
-        data.be32(PAYLOAD_SREG, FIRST);
+        data.be32(PAYLOAD_SREG, REGISTER);
         data.be32(PAYLOAD_BASE, NETWORK);
         data.be32(PAYLOAD_OFFSET, offset);
         data.be32(PAYLOAD_LEN, 16);
@@ -226,8 +202,8 @@ fn known(list: &mut Body<'_>, expressions: &[Expression]) {
 
 fn expression(list: &mut Body<'_>, name: &str, data: impl FnOnce(&mut Body<'_>)) {
     list.nest(LIST_ELEMENT, |element| {
-        element.text(NAME, name);
-        element.nest(DATA, data);
+        element.text(EXPRESSION_NAME, name);
+        element.nest(EXPRESSION_DATA, data);
     });
 }
 
@@ -287,7 +263,7 @@ fn port(list: &mut Body<'_>, register: u32) {
 fn lookup(list: &mut Body<'_>, set: &str, register: Option<u32>) {
     expression(list, "lookup", |data| {
         data.text(LOOKUP_SET, set);
-        data.be32(LOOKUP_SREG, FIRST);
+        data.be32(LOOKUP_SREG, REGISTER);
         if let Some(register) = register {
             data.be32(LOOKUP_DREG, register);
         }
@@ -303,14 +279,14 @@ fn destination(list: &mut Body<'_>, family: Family) {
     expression(list, "nat", |data| {
         data.be32(NAT_TYPE, TO_DESTINATION);
         data.be32(NAT_FAMILY, u32::from(number));
-        data.be32(NAT_ADDRESS, FIRST);
+        data.be32(NAT_ADDRESS, REGISTER);
         data.be32(NAT_PORT, behind_address(family));
     });
 }
 
 fn goto(list: &mut Body<'_>, chain: &str) {
     expression(list, "immediate", |data| {
-        data.be32(IMMEDIATE_DREG, VERDICT);
+        data.be32(IMMEDIATE_DREG, VERDICT_REGISTER);
         data.nest(IMMEDIATE_DATA, |nest| {
             nest.nest(DATA_VERDICT, |verdict| {
                 verdict.be32(VERDICT_CODE, GOTO.cast_unsigned());

@@ -39,6 +39,7 @@ use super::transaction::Transaction;
 use crate::error::Result;
 use crate::netlink::{Body, Request, Socket};
 use crate::nft::chain::{CHAIN_NAME, CHAIN_TABLE};
+use crate::nft::uapi::{ACCEPT, GOTO};
 use crate::nft::{
     GENERIC, Kind, LIST_ELEMENT, RULE_CHAIN, RULE_EXPRESSIONS, RULE_TABLE, RULE_USERDATA, TABLE_NAME, TABLE_USERDATA,
     rule, transaction,
@@ -53,10 +54,6 @@ const LEAVING: &str = "leaving-";
 
 /// Stands on the table and on each rule. The number is raised with the rules.
 const COMMENT: &str = "towpath-pods 1";
-
-/// `NFT_GOTO`, `NF_ACCEPT`
-const GOTO: i32 = -4;
-const ACCEPT: i32 = 1;
 
 /// Where a verdict leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
