@@ -15,6 +15,8 @@ use crate::tag::Tag;
 
 /// Octets of an Ethernet header with a VLAN tag: what a packet has besides its payload.
 const HEADER: u32 = 18;
+/// The MTU of networks of jumbo frames, octets.
+const JUMBO: u32 = 9000;
 /// How long a packet may wait for tokens.
 const LATENCY_MILLIS: u64 = 25;
 
@@ -37,9 +39,11 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// The bucket on a link of this MTU. It holds at least one packet, or none would ever pass.
+    /// The bucket on a link of this MTU. It holds at least one packet, or none would ever pass: one of the largest that the link may
+    /// carry in its life, since it follows the network's MTU, and nobody makes its buckets anew then. (What an `ifb` is
+    /// handed is not measured against the MTU of its own: `tcf_mirred_to_dev`.)
     fn bucket(self, mtu: u32) -> Bucket {
-        let burst = u32::try_from(self.burst / 8).unwrap_or(u32::MAX).max(mtu.saturating_add(HEADER));
+        let burst = u32::try_from(self.burst / 8).unwrap_or(u32::MAX).max(mtu.max(JUMBO).saturating_add(HEADER));
         let waiting = (self.rate / 8).saturating_mul(LATENCY_MILLIS) / 1000;
         let limit = u32::try_from(waiting).unwrap_or(u32::MAX).saturating_add(burst);
         Bucket { rate: self.rate / 8, burst, limit }
@@ -264,5 +268,17 @@ fn lacking(error: Error) -> Error {
             Error::Unsupported { doing, feature, refusal }
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_holds_a_packet_of_whatever_its_link_may_carry_later() {
+        let small = Rate { rate: 1000, burst: 8 };
+        assert_eq!(small.bucket(1400), small.bucket(8930));
+        assert!(small.bucket(1400).burst > 8930 && small.bucket(65_000).burst > 65_000);
     }
 }
