@@ -4,7 +4,7 @@
 //! went in between costs nothing. A route is some forty bytes ([`table`]): attributes are shared ([`sets`]), and nothing is
 //! kept per route and peer. Does not know sessions, sockets or time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 mod catch_up;
@@ -61,7 +61,7 @@ pub struct Rib {
     sources: Sources,
     groups: Vec<Group>,
     /// Destinations whose paths changed since the last flush.
-    dirty: Vec<DestinationId>,
+    dirty: VecDeque<DestinationId>,
     /// Destinations without paths, which a peer may still have to be told of.
     unused: Vec<DestinationId>,
     /// Whether members are behind, as far as was looked.
@@ -86,7 +86,7 @@ impl Rib {
             sets: Sets::new(seed),
             sources: Sources::default(),
             groups: Vec::new(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
             unused: Vec::new(),
             lagging: false,
             ready: BTreeSet::new(),
@@ -111,7 +111,7 @@ impl Rib {
 
     /// What is known of a peer.
     pub fn source(&self, peer: PeerId) -> Option<&Source> {
-        self.sources.get(peer)
+        self.sources.get(peer).map(std::convert::AsRef::as_ref)
     }
 
     /// Another policy for what a peer says from now on; what it said before stays as it was judged.
@@ -132,7 +132,7 @@ impl Rib {
 
     fn touch(&mut self, destination: DestinationId) {
         if self.table.mark_dirty(destination) {
-            self.dirty.push(destination);
+            self.dirty.push_back(destination);
         }
     }
 }

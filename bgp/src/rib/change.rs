@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::wire::{NextHop, Nlri};
 
 use super::decision::{Candidate, Decision, Step, decide};
-use super::sets::mark;
+use super::sets::{SetId, Sets, mark};
 use super::source::PeerId;
-use super::table::{DestinationId, Path, STALE, UNREACHABLE};
+use super::table::{CHANGED, DestinationId, Path, STALE, UNREACHABLE};
 use super::{Relation, Rib};
 
 /// What is best now for a destination.
@@ -16,8 +17,9 @@ use super::{Relation, Rib};
 pub struct Change {
     /// The destination, as bytes of a list of routes are read: a prefix, or an EVPN route.
     pub destination: Destination,
-    /// The paths that are used together, each with whom it is from; none when there is no way any more.
-    pub paths: Vec<(PeerId, NextHop)>,
+    /// The paths that are used together, each with whom it is from; none when there is no way any more. Changes that lead to the same
+    /// places mostly share it.
+    pub paths: Arc<[(PeerId, NextHop)]>,
 }
 
 /// What a change is about, owned.
@@ -38,7 +40,66 @@ impl From<Nlri<'_>> for Destination {
     }
 }
 
+/// A destination in a flush: whether its best path is another one, or says something else.
+#[derive(Clone, Copy)]
+pub(super) struct Touched {
+    pub id: DestinationId,
+    pub best_changed: bool,
+}
+
+/// Where the last destination of a flush led: the next mostly leads there too.
+#[derive(Default)]
+pub(super) struct Ways {
+    through: Vec<(PeerId, SetId)>,
+    lead_to: Arc<[(PeerId, NextHop)]>,
+}
+
+impl Ways {
+    fn of(&mut self, paths: impl Iterator<Item = (PeerId, SetId)> + Clone, sets: &Sets) -> Arc<[(PeerId, NextHop)]> {
+        if !paths.clone().eq(self.through.iter().copied()) {
+            self.through.clear();
+            self.through.extend(paths);
+            let hop = |(peer, set): &(PeerId, SetId)| Some((*peer, sets.hop(*set)?));
+            let hops = self.through.iter().filter_map(hop);
+            if !hops.clone().eq(self.lead_to.iter().copied()) {
+                self.lead_to = hops.collect();
+            }
+        }
+        Arc::clone(&self.lead_to)
+    }
+}
+
 impl Rib {
+    /// Decides a destination; what is best now is appended to `changes`.
+    pub(super) fn decide(&mut self, id: DestinationId, (changes, ways): (&mut Vec<Change>, &mut Ways)) -> Touched {
+        self.note_reachability(id);
+        let Some(destination) = self.table.key(id).map(|key| self.keys.nlri(&key).into()) else {
+            return Touched { id, best_changed: true };
+        };
+        // Whatever was touched is told: one of two paths that were used together may be gone though the best is the same.
+        if let Some(only) = self.only_path(id) {
+            let paths = ways.of(std::iter::once((only.peer, only.set)), &self.sets);
+            changes.push(Change { destination, paths });
+            return Touched { id, best_changed: self.table.has_moved(id) || only.flags & CHANGED != 0 };
+        }
+        let (paths, decision) = self.contest(id);
+        let best = decision.as_ref().and_then(|decision| paths.get(decision.best)).copied();
+        let same = |head: &Path, best: &Path| (head.peer, head.path_id) == (best.peer, best.path_id);
+        let best_changed = self.table.has_moved(id)
+            || match (self.table.best(id), best) {
+                (Some(head), Some(best)) => !same(head, &best) || best.flags & CHANGED != 0,
+                _ => true,
+            };
+        let together = decision.as_ref().map_or(&[][..], |decision| &decision.together);
+        let together = together.iter().filter_map(|place| paths.get(*place));
+        let paths = ways.of(together.map(|path| (path.peer, path.set)), &self.sets);
+        changes.push(Change { destination, paths });
+        if let Some(best) = best {
+            self.table.promote(id, best);
+        }
+        Touched { id, best_changed }
+    }
+
     /// The paths of a destination that lead somewhere, and what comes out of comparing them.
     pub(super) fn contest(&self, id: DestinationId) -> (Vec<Path>, Option<Decision>) {
         if let Some(path) = self.only_path(id) {
@@ -51,8 +112,9 @@ impl Rib {
     }
 
     /// Notes with each path whether its next hop can be reached.
-    pub(super) fn note_reachability(&mut self, id: DestinationId) {
-        if self.metrics.is_empty() {
+    fn note_reachability(&mut self, id: DestinationId) {
+        // What could not be reached a while ago is still marked so, though nothing is known to be out of reach any more.
+        if self.metrics.is_empty() && self.table.paths(id).all(|path| path.flags & UNREACHABLE == 0) {
             return;
         }
         let paths: Vec<Path> = self.table.paths(id).copied().collect();
@@ -97,15 +159,6 @@ impl Rib {
             address,
             path_id: path.path_id,
         })
-    }
-
-    /// The paths of a decision as somebody outside sees them.
-    pub(super) fn change(&self, id: DestinationId, paths: &[Path], decision: Option<&Decision>) -> Option<Change> {
-        let key = self.table.key(id)?;
-        let together = decision.map_or(&[][..], |decision| &decision.together);
-        let hop = |path: &Path| Some((path.peer, self.sets.hop(path.set)?));
-        let paths = together.iter().filter_map(|place| paths.get(*place)).filter_map(hop).collect();
-        Some(Change { destination: self.keys.nlri(&key).into(), paths })
     }
 
     /// Somebody looked for a next hop: this far it is, or `None` when it cannot be reached.

@@ -84,6 +84,8 @@ pub(super) struct Exporter<'r> {
     pub terms: &'r GroupTerms,
     /// The last set that policy looked into.
     decoded: Option<(SetId, Attributes, NextHop)>,
+    /// What became of the last path, where that does not depend on where it leads to: the next is mostly of the same UPDATE.
+    last: Option<((PeerId, SetId), Option<Bucket>)>,
 }
 
 impl<'r> Exporter<'r> {
@@ -92,27 +94,37 @@ impl<'r> Exporter<'r> {
         (sets, sources): (&'r Sets, &'r Sources),
         terms: &'r GroupTerms,
     ) -> Exporter<'r> {
-        Exporter { settings, sets, sources, terms, decoded: None }
+        Exporter { settings, sets, sources, terms, decoded: None, last: None }
     }
 
     /// The bucket of a path; `None` when the group is not told of it.
     pub fn bucket(&mut self, nlri: Nlri<'_>, peer: PeerId, set: SetId) -> Option<Bucket> {
+        if let Some((_, bucket)) = self.last.filter(|(path, _)| *path == (peer, set)) {
+            return bucket;
+        }
+        let bucket = self.weigh(nlri, peer, set);
+        if self.terms.policy.is_plain() {
+            self.last = Some(((peer, set), bucket));
+        }
+        bucket
+    }
+
+    fn weigh(&mut self, nlri: Nlri<'_>, peer: PeerId, set: SetId) -> Option<Bucket> {
         let summary = self.sets.summary(set)?;
         if !self.may_go(summary, self.sources.relation(peer)) {
             return None;
         }
-        let sender = self.sources.sender(peer, self.settings.asn);
-        if self.terms.policy.is_plain() {
-            let none = Attributes::default();
-            let judgement =
-                self.terms.policy.judge(&Route { nlri, attributes: &none, hop: self.sets.hop(set)?, sender });
-            return (judgement.verdict == Verdict::Accept).then_some(Bucket { peer, set, judgement });
-        }
-        if self.decoded.as_ref().is_none_or(|(known, ..)| *known != set) {
+        if self.decoded.as_ref().is_none_or(|(known, ..)| *known != set) && !self.terms.policy.is_plain() {
             self.decoded = self.sets.get(set).map(|(attributes, hop)| (set, attributes, hop));
         }
-        let (_, attributes, hop) = self.decoded.as_ref()?;
-        let judgement = self.terms.policy.judge(&Route { nlri, attributes, hop: *hop, sender });
+        let sender = self.sources.sender(peer, self.settings.asn);
+        // A policy without rules looks at nothing.
+        let none = Attributes::default();
+        let (attributes, hop) = match &self.decoded {
+            Some((known, attributes, hop)) if known == &set => (attributes, *hop),
+            _ => (&none, self.sets.hop(set)?),
+        };
+        let judgement = self.terms.policy.judge(&Route { nlri, attributes, hop, sender });
         (judgement.verdict == Verdict::Accept).then_some(Bucket { peer, set, judgement })
     }
 

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::wire::nlri::Listed;
 use crate::wire::packing::withdraw;
 use crate::wire::refresh::Subtype;
 use crate::wire::update::end_of_rib;
 use crate::wire::{Family, Refresh, message};
 
 use super::catch_up::catch_up;
-use super::change::Change;
+use super::change::{Change, Touched, Ways};
 use super::export::{Bucket, Exporter, GroupTerms};
 use super::group::{Group, Member, ROOM, Told};
 use super::key::Keys;
@@ -66,11 +67,11 @@ pub(super) struct Known<'r> {
     pub(super) sources: &'r Sources,
 }
 
-/// A destination in a flush: whether its best path is another one, or says something else.
-#[derive(Clone, Copy)]
-struct Touched {
-    id: DestinationId,
-    best_changed: bool,
+impl<'r> Known<'r> {
+    /// Routes as they stand in a list.
+    fn listed(self, routes: &[(u32, DestinationId)]) -> impl Iterator<Item = Listed<'r>> {
+        routes.iter().filter_map(move |(id, at)| Some((*id, self.keys.nlri(&self.table.key(*at)?))))
+    }
 }
 
 impl Rib {
@@ -83,10 +84,9 @@ impl Rib {
         }
         let slice = self.dirty.len().min(SLICE);
         let dirty: Vec<DestinationId> = self.dirty.drain(..slice).collect();
-        let mut touched = Vec::with_capacity(dirty.len());
-        for id in dirty {
-            touched.push(self.decide(id, changes));
-        }
+        let mut ways = Ways::default();
+        changes.reserve(dirty.len());
+        let touched: Vec<Touched> = dirty.into_iter().map(|id| self.decide(id, (&mut *changes, &mut ways))).collect();
         // Members that are behind are told what is true: not while more is to be decided, or they would hear of it and groups would not know.
         let undecided = !self.dirty.is_empty();
         let known = Known {
@@ -112,24 +112,6 @@ impl Rib {
         self.free_unused(&touched);
         self.lagging = self.groups.iter().any(Group::is_behind);
         more
-    }
-
-    fn decide(&mut self, id: DestinationId, changes: &mut Vec<Change>) -> Touched {
-        self.note_reachability(id);
-        let (paths, decision) = self.contest(id);
-        let best = decision.as_ref().and_then(|decision| paths.get(decision.best)).copied();
-        let same = |head: &Path, best: &Path| (head.peer, head.path_id) == (best.peer, best.path_id);
-        let best_changed = self.table.has_moved(id)
-            || match (self.table.best(id), best) {
-                (Some(head), Some(best)) => !same(head, &best) || best.flags & CHANGED != 0,
-                _ => true,
-            };
-        // Whatever was touched: one of two paths that were used together may be gone though the best is the same.
-        changes.extend(self.change(id, &paths, decision.as_ref()));
-        if let Some(best) = best {
-            self.table.promote(id, best);
-        }
-        Touched { id, best_changed }
     }
 
     fn free_unused(&mut self, touched: &[Touched]) {
@@ -366,8 +348,7 @@ pub(super) fn withdraw_routes(
     known: Known<'_>,
     out: &mut Vec<u8>,
 ) {
-    let keys: Vec<_> = routes.iter().filter_map(|(id, at)| Some((*id, known.table.key(*at)?))).collect();
-    withdraw(terms.family, &terms.wire, keys.iter().map(|(id, key)| (*id, known.keys.nlri(key))), out);
+    withdraw(terms.family, &terms.wire, known.listed(routes), out);
 }
 
 /// What cannot be announced, for there is no next hop or no room, is withdrawn: it may have been announced before.
@@ -377,10 +358,8 @@ pub(super) fn announce_routes(
     known: Known<'_>,
     out: &mut Vec<u8>,
 ) {
-    let keys: Vec<_> = routes.iter().filter_map(|(id, at)| Some((*id, known.table.key(*at)?))).collect();
-    let listed = keys.iter().map(|(id, key)| (*id, known.keys.nlri(key)));
     let sheet = exporter.sheet(bucket);
-    if sheet.and_then(|sheet| sheet.announce(listed, out).ok()).is_none() {
+    if sheet.and_then(|sheet| sheet.announce(known.listed(routes), out).ok()).is_none() {
         withdraw_routes(exporter.terms, routes, known, out);
     }
 }

@@ -1,5 +1,6 @@
 //! What a peer says becomes paths: loops and leaks refused, policy asked, attributes shared.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::policy::{Changed, Judgement, Route, Verdict};
@@ -34,19 +35,13 @@ impl Rib {
                 self.withdraw(peer, (path_id, nlri));
             }
         }
-        let mut attributes = None;
-        let mut rejected = 0;
-        for (hop, list) in update.announced() {
-            let attributes: &mut Attributes = attributes.get_or_insert_with(|| update.attributes.clone());
-            rejected += self.announce(peer, attributes, *hop, list);
-        }
-        rejected
+        update.announced().map(|(hop, list)| self.announce(peer, &update.attributes, *hop, list)).sum()
     }
 
-    fn announce(&mut self, peer: PeerId, attributes: &mut Attributes, hop: NextHop, list: &NlriList<'_>) -> usize {
+    fn announce(&mut self, peer: PeerId, attributes: &Attributes, hop: NextHop, list: &NlriList<'_>) -> usize {
         let Some(source) = self.sources.get(peer).cloned() else { return list.iter().count() };
         let refused = self.refusal(&source, attributes, hop).is_some();
-        mark_on_the_way_in(&source, attributes);
+        let attributes = &*marked_on_the_way_in(&source, attributes);
         let mut rejected = 0;
         let mut known: Option<(Judgement, SetId)> = None;
         for (path_id, nlri) in list.iter() {
@@ -164,14 +159,17 @@ fn leads_to(hop: NextHop, addresses: &[IpAddr]) -> bool {
 
 /// What is changed of every route from across the border: ONLY_TO_CUSTOMER when it comes from above or from beside (RFC 9234 section
 /// 5), and the last place for one that goes away soon (RFC 8326 section 4).
-fn mark_on_the_way_in(source: &Source, attributes: &mut Attributes) {
+fn marked_on_the_way_in<'a>(source: &Source, attributes: &'a Attributes) -> Cow<'a, Attributes> {
+    let mut attributes = Cow::Borrowed(attributes);
     if source.relation != Relation::External {
-        return;
+        return attributes;
     }
-    if matches!(source.role, Some(Role::Customer | Role::Peer | Role::RouteServerClient)) {
-        attributes.only_to_customer = attributes.only_to_customer.or(Some(source.asn));
+    let from_above = matches!(source.role, Some(Role::Customer | Role::Peer | Role::RouteServerClient));
+    if from_above && attributes.only_to_customer.is_none() {
+        attributes.to_mut().only_to_customer = Some(source.asn);
     }
     if attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN) {
-        attributes.local_pref = Some(0);
+        attributes.to_mut().local_pref = Some(0);
     }
+    attributes
 }

@@ -80,7 +80,7 @@ impl Source {
 /// All peers.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    known: Vec<Option<Source>>,
+    known: Vec<Option<Arc<Source>>>,
     paths: Vec<[u32; 3]>,
 }
 
@@ -92,24 +92,24 @@ impl Sources {
             self.paths.resize(place + 1, [0; 3]);
         }
         if let Some(known) = self.known.get_mut(place) {
-            *known = Some(source);
+            *known = Some(Arc::new(source));
         }
     }
 
-    pub fn get(&self, peer: PeerId) -> Option<&Source> {
+    pub fn get(&self, peer: PeerId) -> Option<&Arc<Source>> {
         self.known.get(usize::from(peer.0))?.as_ref()
     }
 
     pub fn set_import(&mut self, peer: PeerId, policy: Arc<Policy>) {
         if let Some(Some(source)) = self.known.get_mut(usize::from(peer.0)) {
-            source.import = policy;
+            Arc::make_mut(source).import = policy;
         }
     }
 
     /// Whom a route is from; `ours` is our AS, in which those begin that are of no peer.
     pub fn sender(&self, peer: PeerId, ours: u32) -> Sender {
         let local = Sender { relation: Relation::Local, asn: ours, address: None };
-        self.get(peer).map_or(local, Source::sender)
+        self.get(peer).map_or(local, |source| source.sender())
     }
 
     pub fn relation(&self, peer: PeerId) -> Relation {

@@ -1,6 +1,7 @@
 //! `Table`: what routes lead to, and the paths to each: 24 bytes a destination, 16 a path, 5 to 10 to find it by.
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::key::Key;
 use super::sets::SetId;
@@ -99,19 +100,21 @@ impl Table {
     }
 
     pub fn find_or_insert(&mut self, key: Key) -> DestinationId {
-        if let Some(id) = self.find(&key) {
-            return id;
-        }
-        let new = Destination { key, dirty: false, moved: false, head: NONE };
         let next = self.bound();
+        let (destinations, seed) = (&self.destinations, self.seed);
+        let same = |id: &u32| destinations.get(*id as usize).is_some_and(|known| known.key == key);
+        let rehash = |id: &u32| destinations.get(*id as usize).map_or(0, |known| known.key.hash(seed));
+        let place = match self.index.entry(key.hash(seed), same, rehash) {
+            Entry::Occupied(known) => return DestinationId(*known.get()),
+            Entry::Vacant(place) => place,
+        };
         let id = self.free_destinations.pop().unwrap_or(next);
+        place.insert(id);
+        let new = Destination { key, dirty: false, moved: false, head: NONE };
         match self.destinations.get_mut(id as usize) {
             Some(place) => *place = new,
             None => self.destinations.push(new),
         }
-        let (destinations, seed) = (&self.destinations, self.seed);
-        let rehash = |id: &u32| destinations.get(*id as usize).map_or(0, |known| known.key.hash(seed));
-        self.index.insert_unique(key.hash(seed), id, rehash);
         DestinationId(id)
     }
 

@@ -88,7 +88,7 @@ pub struct Frame<'a> {
 /// message for ever is no way to fill memory: never are more than `limit` bytes waited for.
 pub fn frame(bytes: &[u8], limit: MessageLimit) -> Result<Option<Frame<'_>>, Notification> {
     let marker = bytes.get(..MARKER.len()).unwrap_or(bytes);
-    if marker.iter().any(|byte| *byte != 0xff) {
+    if !MARKER.starts_with(marker) {
         return Err(Notification::new(code::HEADER, notification::header::NOT_SYNCHRONIZED));
     }
     let Some(&[high, low]) = bytes.get(16..18).and_then(|length| length.first_chunk()) else { return Ok(None) };

@@ -92,24 +92,26 @@ impl<'a> NlriList<'a> {
 }
 
 fn prefix_v4(reader: &mut Reader<'_>) -> Result<Ipv4Net, Malformed> {
-    let (length, address) = prefix::<4>(reader, 32)?;
-    Ipv4Net::new(Ipv4Addr::from(address), length).map(|net| net.trunc()).map_err(|_| Malformed)
+    let (length, address) = prefix(reader, 32)?;
+    Ipv4Net::new(Ipv4Addr::from((address >> 96) as u32), length).map_err(|_| Malformed)
 }
 
 fn prefix_v6(reader: &mut Reader<'_>) -> Result<Ipv6Net, Malformed> {
-    let (length, address) = prefix::<16>(reader, 128)?;
-    Ipv6Net::new(Ipv6Addr::from(address), length).map(|net| net.trunc()).map_err(|_| Malformed)
+    let (length, address) = prefix(reader, 128)?;
+    Ipv6Net::new(Ipv6Addr::from(address), length).map_err(|_| Malformed)
 }
 
-fn prefix<const N: usize>(reader: &mut Reader<'_>, longest: u8) -> Result<(u8, [u8; N]), Malformed> {
+/// The length, and the address from the highest bit on: arithmetic, for to copy three bytes costs more.
+fn prefix(reader: &mut Reader<'_>, longest: u8) -> Result<(u8, u128), Malformed> {
     let length = reader.u8().map_err(|_| Malformed)?;
     if length > longest {
         return Err(Malformed);
     }
     let bytes = reader.take(usize::from(length).div_ceil(8)).map_err(|_| Malformed)?;
-    let mut address = [0; N];
-    address.get_mut(..bytes.len()).ok_or(Malformed)?.copy_from_slice(bytes);
-    Ok((length, address))
+    let octets = bytes.iter().fold(0_u128, |address, octet| address << 8 | u128::from(*octet));
+    let address = octets.checked_shl(128 - 8 * bytes.len() as u32).unwrap_or(0);
+    let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+    Ok((length, address & mask))
 }
 
 /// Appends a route as it stands in a list.
@@ -118,15 +120,22 @@ pub fn write(listed: &Listed<'_>, path_ids: PathIds, out: &mut Vec<u8>) {
     if path_ids == PathIds::Present {
         out.extend_from_slice(&path_id.to_be_bytes());
     }
-    let mut prefix = |length: u8, octets: &[u8]| {
-        out.push(length);
-        out.extend(octets.iter().take(usize::from(length).div_ceil(8)));
+    let (length, longest) = match nlri {
+        Nlri::Prefix(IpNet::V4(net)) => {
+            out.push(net.prefix_len());
+            out.extend_from_slice(&net.network().octets());
+            (net.prefix_len(), 4)
+        }
+        Nlri::Prefix(IpNet::V6(net)) => {
+            out.push(net.prefix_len());
+            out.extend_from_slice(&net.network().octets());
+            (net.prefix_len(), 16)
+        }
+        Nlri::Evpn(route) => return out.extend_from_slice(route),
     };
-    match nlri {
-        Nlri::Prefix(IpNet::V4(net)) => prefix(net.prefix_len(), &net.network().octets()),
-        Nlri::Prefix(IpNet::V6(net)) => prefix(net.prefix_len(), &net.network().octets()),
-        Nlri::Evpn(route) => out.extend_from_slice(route),
-    }
+    // All octets at once, and back to those that count.
+    let spare = longest - usize::from(length).div_ceil(8).min(longest);
+    out.truncate(out.len().saturating_sub(spare));
 }
 
 impl Nlri<'_> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use backends::state::LinkName;
 use bgp::wire::Family;
@@ -16,8 +17,8 @@ pub const MOST_ROUTES: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Learnt {
     /// What leads to each of these prefixes now; nothing for one that is gone. At most [`MOST_ROUTES`] of them; what stands
-    /// later is what holds.
-    Routes(Vec<(IpNet, BTreeSet<NextHop>)>),
+    /// later is what holds. Routes that lead to the same mostly share it.
+    Routes(Vec<(IpNet, Arc<BTreeSet<NextHop>>)>),
     /// Everybody who was expected has told all routes of a family, or had the time for it: what the kernel has and nobody announced may go.
     Settled(Family),
 }

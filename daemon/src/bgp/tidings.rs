@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use backends::state::LinkName;
 use bgp::rib::change::Destination;
@@ -16,27 +17,33 @@ use tokio::sync::{mpsc, watch};
 use super::learnt::{Learnt, MOST_ROUTES, Missing, NextHop};
 use super::wish::NeighbourName;
 
+/// Paths, and where they lead.
+type Lead = (Arc<[(PeerId, Hop)]>, Arc<BTreeSet<NextHop>>);
+
 /// What waits to be told.
 #[derive(Debug)]
 pub(super) struct Tidings {
     tell: mpsc::Sender<Learnt>,
     /// What was learnt in this turn.
-    fresh: Vec<(IpNet, Vec<(PeerId, Hop)>)>,
-    waiting: HashMap<IpNet, Vec<(PeerId, Hop)>>,
+    fresh: Vec<(IpNet, Arc<BTreeSet<NextHop>>)>,
+    waiting: HashMap<IpNet, Arc<BTreeSet<NextHop>>>,
     order: VecDeque<IpNet>,
     settled: Vec<Family>,
     links: HashMap<PeerId, LinkName>,
+    /// The paths that were learnt last, and where they lead: the next ones are mostly the same.
+    last: Option<Lead>,
     missing: watch::Sender<Missing>,
 }
 
 impl Tidings {
     pub fn new(tell: mpsc::Sender<Learnt>, missing: watch::Sender<Missing>) -> Tidings {
         let (fresh, waiting, order, settled) = (Vec::new(), HashMap::new(), VecDeque::new(), Vec::new());
-        Tidings { tell, fresh, waiting, order, settled, links: HashMap::new(), missing }
+        Tidings { tell, fresh, waiting, order, settled, links: HashMap::new(), last: None, missing }
     }
 
     /// Where a peer is whose routes lead to addresses of a link.
     pub fn place(&mut self, peer: PeerId, link: Option<LinkName>) {
+        self.last = None;
         match link {
             Some(link) => self.links.insert(peer, link),
             None => self.links.remove(&peer),
@@ -61,9 +68,10 @@ impl Tidings {
         if self.tell.is_closed() || !may_lead_out(net) {
             return;
         }
+        let hops = self.hops(change.paths);
         match self.order.is_empty() {
-            true => self.fresh.push((net, change.paths)),
-            false => self.wait_with(net, change.paths),
+            true => self.fresh.push((net, hops)),
+            false => self.wait_with(net, hops),
         }
     }
 
@@ -72,19 +80,16 @@ impl Tidings {
         let mut fresh = std::mem::take(&mut self.fresh).into_iter();
         while fresh.len() > 0 && self.order.is_empty() {
             match self.tell.clone().try_reserve_owned() {
-                Ok(permit) => {
-                    let routes = fresh.by_ref().take(MOST_ROUTES).map(|(net, paths)| (net, self.hops(&paths)));
-                    drop(permit.send(Learnt::Routes(routes.collect())));
-                }
+                Ok(permit) => drop(permit.send(Learnt::Routes(fresh.by_ref().take(MOST_ROUTES).collect()))),
                 Err(TrySendError::Full(_)) => break,
                 Err(TrySendError::Closed(_)) => return,
             }
         }
-        fresh.for_each(|(net, paths)| self.wait_with(net, paths));
+        fresh.for_each(|(net, hops)| self.wait_with(net, hops));
     }
 
-    fn wait_with(&mut self, net: IpNet, paths: Vec<(PeerId, Hop)>) {
-        if self.waiting.insert(net, paths).is_none() {
+    fn wait_with(&mut self, net: IpNet, hops: Arc<BTreeSet<NextHop>>) {
+        if self.waiting.insert(net, hops).is_none() {
             self.order.push_back(net);
         }
     }
@@ -131,12 +136,12 @@ impl Tidings {
         }
     }
 
-    fn batch(&mut self) -> Vec<(IpNet, BTreeSet<NextHop>)> {
+    fn batch(&mut self) -> Vec<(IpNet, Arc<BTreeSet<NextHop>>)> {
         let mut routes = Vec::new();
         while routes.len() < MOST_ROUTES {
             let Some(net) = self.order.pop_front() else { break };
-            let Some(paths) = self.waiting.remove(&net) else { continue };
-            routes.push((net, self.hops(&paths)));
+            let Some(hops) = self.waiting.remove(&net) else { continue };
+            routes.push((net, hops));
         }
         if self.order.is_empty() {
             // A full table once is no reason to keep room for one.
@@ -147,11 +152,18 @@ impl Tidings {
     }
 
     /// Where paths lead; what begins here leads nowhere else.
-    fn hops(&self, paths: &[(PeerId, Hop)]) -> BTreeSet<NextHop> {
-        match paths.iter().any(|(peer, _)| *peer == PeerId::LOCAL) {
+    fn hops(&mut self, paths: Arc<[(PeerId, Hop)]>) -> Arc<BTreeSet<NextHop>> {
+        if let Some((last, hops)) = &self.last
+            && Arc::ptr_eq(last, &paths)
+        {
+            return Arc::clone(hops);
+        }
+        let hops = Arc::new(match paths.iter().any(|(peer, _)| *peer == PeerId::LOCAL) {
             true => BTreeSet::new(),
             false => paths.iter().map(|(peer, hop)| self.hop(*peer, hop)).collect(),
-        }
+        });
+        self.last = Some((paths, Arc::clone(&hops)));
+        hops
     }
 
     fn hop(&self, peer: PeerId, hop: &Hop) -> NextHop {

@@ -64,8 +64,8 @@ impl Node {
         match told {
             Told::Routes(routes) => {
                 for (prefix, hops) in routes {
-                    let hop = |hop: crate::bgp::learnt::NextHop| NextHop { address: hop.address, link: hop.link };
-                    if self.bgp.learnt.set(prefix, &hops.into_iter().map(hop).collect()) {
+                    let hop = |hop: &crate::bgp::learnt::NextHop| NextHop { address: hop.address, link: hop.link };
+                    if self.bgp.learnt.set(prefix, &hops.iter().map(hop).collect()) {
                         self.touched_prefixes.insert(prefix);
                     }
                 }

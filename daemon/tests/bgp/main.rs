@@ -41,7 +41,7 @@ struct Speaker {
     bfd: WatchEnd,
     wish: Wish,
     /// What it learnt, summed.
-    learnt: BTreeMap<IpNet, BTreeSet<NextHop>>,
+    learnt: BTreeMap<IpNet, Arc<BTreeSet<NextHop>>>,
     settled: Vec<bgp::wire::Family>,
 }
 

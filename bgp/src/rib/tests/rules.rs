@@ -249,7 +249,7 @@ fn a_next_hop_that_cannot_be_reached_leads_nowhere() {
     }
     rib.join(PeerId(9), terms(Relation::External, PathIds::Absent));
     let best = |changes: Vec<Change>| {
-        changes.into_iter().flat_map(|change| change.paths).map(|(peer, _)| peer.0).collect::<Vec<_>>()
+        changes.iter().flat_map(|change| change.paths.iter()).map(|(peer, _)| peer.0).collect::<Vec<_>>()
     };
     assert_eq!(best(settle(&mut rib)), [1, 2], "equal: both");
     rib.set_metric(Ipv4Addr::new(10, 0, 0, 1).into(), Some(10));
@@ -265,6 +265,13 @@ fn a_next_hop_that_cannot_be_reached_leads_nowhere() {
     rib.set_metric(Ipv4Addr::new(10, 0, 0, 2).into(), Some(1));
     assert_eq!(best(settle(&mut rib)), [2]);
     assert!(rib.take(PeerId(9)).is_some(), "and is again when it leads somewhere");
+    rib.set_metric(Ipv4Addr::new(10, 0, 0, 2).into(), None);
+    settle(&mut rib);
+    while rib.take(PeerId(9)).is_some() {}
+    (1..=2).for_each(|last| rib.set_metric(Ipv4Addr::new(10, 0, 0, last).into(), Some(0)));
+    say(&mut rib, 2, None, &[net(1)]);
+    assert_eq!(best(settle(&mut rib)), [1]);
+    assert!(rib.take(PeerId(9)).is_some(), "when nothing is known to be out of reach, too");
 }
 
 #[test]

@@ -120,9 +120,9 @@ fn what_is_learnt_touches_its_prefix_and_the_end_of_it_all() {
     let mut node = node("", &[]);
     let prefix: IpNet = "198.51.100.0/24".parse().unwrap();
     let hop = crate::bgp::learnt::NextHop { address: [192, 0, 2, 2].into(), link: None };
-    assert!(!node.on_learnt(Told::Routes(vec![(prefix, [hop].into())])));
+    assert!(!node.on_learnt(Told::Routes(vec![(prefix, Arc::new([hop].into()))])));
     assert_eq!(std::mem::take(&mut node.touched_prefixes), [prefix].into());
-    assert!(!node.on_learnt(Told::Routes(vec![(prefix, [hop].into())])));
+    assert!(!node.on_learnt(Told::Routes(vec![(prefix, Arc::new([hop].into()))])));
     assert!(node.touched_prefixes.is_empty(), "nothing new");
     assert_eq!(node.learnt().unsettled.len(), 2);
     assert!(node.on_learnt(Told::Settled(WireFamily::IPV4)) && node.learnt().unsettled.len() == 1);
