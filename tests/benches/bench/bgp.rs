@@ -12,7 +12,7 @@ use std::cell::Cell;
 use anyhow::Result;
 use netns_harness::{Lab, Node};
 
-use crate::figures::{Bound, goal, heading, median, note};
+use crate::figures::{Bound, goal, heading, median, note, summary};
 use router::{Kernel, Make, Peers, Router};
 use rows::Cost;
 
@@ -20,19 +20,32 @@ const PASSES: usize = 3;
 const ALL: [Make; 3] = [Make::Ours, Make::Bird, Make::Frr];
 const BOTH: [Make; 2] = [Make::Ours, Make::Bird];
 
-/// All rows.
-pub fn measure() -> Result<()> {
+type Row = fn(&Field) -> Result<()>;
+
+/// The rows, by the words that ask for one alone.
+const ROWS: [(&str, Row); 7] = [
+    ("bgp:100k", |field| one_peer(field, 100_000)),
+    ("bgp:500k", |field| one_peer(field, 500_000)),
+    ("bgp:all-to-all", all_to_all),
+    ("bgp:kernel", into_kernel),
+    ("bgp:connect", connects),
+    ("bgp:idle", idle_sessions),
+    ("bgp:change", changes),
+];
+
+/// Whether this part is asked for: whole, or a row of it.
+pub fn is_wanted(word: &str) -> bool {
+    word == "bgp" || ROWS.iter().any(|(name, _)| *name == word)
+}
+
+/// The rows that are asked for by name, or all.
+pub fn measure(words: &[String]) -> Result<()> {
+    let named = |name: &str| words.iter().any(|word| word == name);
+    let all = !ROWS.iter().any(|(name, _)| named(name));
     let field = Field::new()?;
-    one_peer(&field, 100_000)?;
-    one_peer(&field, 500_000)?;
-    all_to_all(&field)?;
-    into_kernel(&field)?;
-    heading("From the first packet to Established, 100 peers");
-    let peers = Peers::Named(100);
-    let took = field.turns(ALL, PASSES, (peers, Kernel::Untouched), |_, tester| rows::connects(tester, 100))?;
-    compared("median", took.map(median), "ms");
-    idle_sessions(&field)?;
-    changes(&field)
+    ROWS.iter().filter(|(name, _)| all || named(name)).try_for_each(|(_, row)| row(&field))?;
+    summary();
+    Ok(())
 }
 
 /// Where everything happens.
@@ -132,6 +145,14 @@ fn into_kernel(field: &Field) -> Result<()> {
     let costs = field.turns(others, PASSES, wish, |router, tester| rows::into_kernel(router, tester, 100_000))?;
     let wall = medians(&costs, |cost| cost.wall * 1000.0);
     others.into_iter().zip(wall).for_each(|(make, wall)| note(make.name(), wall, "ms"));
+    Ok(())
+}
+
+fn connects(field: &Field) -> Result<()> {
+    heading("From the first packet to Established, 100 peers");
+    let peers = Peers::Named(100);
+    let took = field.turns(ALL, PASSES, (peers, Kernel::Untouched), |_, tester| rows::connects(tester, 100))?;
+    compared("median", took.map(median), "ms");
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Medians, and how a figure is printed: what it is, what it must be, whether it is.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// The middle one; of none it is zero.
@@ -44,6 +46,20 @@ pub fn goal(what: &str, value: f64, bound: Bound) {
         Bound::AtLeast(limit) => (value >= limit, "≥", limit),
     };
     println!("  {what:<58} {value:>10.3} {sign} {limit:<8} {}", if kept { "yes" } else { "NO" });
+    GOALS.fetch_add(1, Relaxed);
+    if let (false, Ok(mut missed)) = (kept, MISSED.lock()) {
+        missed.push(format!("{what}: {value:.3}, wanted {sign} {limit}"));
+    }
+}
+
+static GOALS: AtomicUsize = AtomicUsize::new(0);
+static MISSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Which bounds were not kept, of all that were looked at.
+pub fn summary() {
+    let Ok(missed) = MISSED.lock() else { return };
+    heading(&format!("{} of {} bounds missed", missed.len(), GOALS.load(Relaxed)));
+    missed.iter().for_each(|missed| println!("  {missed}"));
 }
 
 /// What a figure must be.

@@ -2,8 +2,8 @@
 //!
 //! On a shared machine only ratios inside one run mean anything; absolute figures are printed for orientation. What a
 //! figure must reach stands beside it. Everything happens in namespaces of a lab. Needs root; `peers`, `daemon`,
-//! `plugin`, `bgp`, `change`, `ways`, `memory` or `kubernetes` as argument runs that part alone; a number beside
-//! `change` says how many rounds.
+//! `plugin`, `bgp`, `change`, `ways`, `memory` or `kubernetes` as argument runs that part alone, `bgp:500k` (and the like: `bgp.rs`) one row of it; a
+//! number beside `change` says how many rounds.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -67,8 +67,8 @@ fn main() -> Result<()> {
     if runs("memory") {
         memory::measure()?;
     }
-    if runs("bgp") {
-        bgp::measure()?;
+    if wanted.is_empty() || wanted.iter().any(|word| bgp::is_wanted(word)) {
+        bgp::measure(&wanted)?;
     }
     if runs("kubernetes") {
         kubernetes::measure()?;
