@@ -293,6 +293,11 @@ impl Machine {
         self.failures
     }
 
+    /// It had so many before somebody forgot it.
+    pub fn recall_failures(&mut self, failures: u32) {
+        self.failures = self.failures.max(failures);
+    }
+
     /// The hold time in force.
     pub fn hold(&self) -> Duration {
         self.timing.agreed_hold()

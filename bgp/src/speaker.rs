@@ -163,7 +163,8 @@ impl Speaker {
         self.with(id, now, |speaker, peer| {
             if peer.state(Side::Incoming) == State::Established && peer.keeps_over_restart() {
                 speaker.step(id, peer, (Side::Incoming, Event::TcpFails), now);
-                speaker.start(id, peer, now);
+                // As one that failed: who restarts once a second is none that restarts gracefully.
+                speaker.settle(id, peer, now);
             }
             may = peer.state(Side::Incoming) == State::Active && peer.connection(Side::Incoming).is_none();
         });
@@ -266,6 +267,18 @@ impl Speaker {
                 || peer.is_made_to_wait()
         };
         self.peers.get(&id).is_none_or(|peer| !busy(peer) && peer.kept.is_none())
+    }
+
+    /// Connections of a peer's own that failed one after another: what is to be remembered of one that is forgotten ([`Speaker::recall`]).
+    pub fn failures(&self, id: PeerId) -> u32 {
+        self.peers.get(&id).map_or(0, Peer::failures)
+    }
+
+    /// A peer that was forgotten and had failed so often is here again.
+    pub fn recall(&mut self, id: PeerId, failures: u32) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.machine(Side::Incoming).recall_failures(failures);
+        }
     }
 
     /// How a peer fares.

@@ -19,6 +19,7 @@ pub mod asked;
 mod connection;
 mod connector;
 mod ground;
+mod guests;
 mod journal;
 mod keys;
 pub mod learnt;

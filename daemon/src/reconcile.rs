@@ -227,7 +227,13 @@ impl Reconciler {
         self.node.follow_room();
         let Some((cluster, scope)) = self.take_change() else {
             let cause = if due && std::mem::take(&mut self.settling) { Cause::Change } else { Cause::Drift };
-            return if due { self.look(kernel, now, cause) } else { self.follow_leases(kernel, now) };
+            // What we are to change ourselves is done before the look: nobody else is to be blamed for what is not there yet.
+            if !due || cause == Cause::Drift {
+                self.follow_leases(kernel, now);
+            }
+            return if due {
+                self.look(kernel, now, cause)
+            };
         };
         let desired = Desired::of(cluster, self.node.facts());
         self.node.touched_prefixes.clear();

@@ -185,6 +185,12 @@ impl Peer {
         }
     }
 
+    /// Connections that it opened and that failed one after another.
+    pub fn failures(&self) -> u32 {
+        let [_, incoming] = &self.machines;
+        incoming.failures()
+    }
+
     /// Whether its connections are not taken for now, for it comes and goes.
     pub fn is_made_to_wait(&self) -> bool {
         let [_, incoming] = &self.machines;

@@ -140,7 +140,7 @@ impl Shell {
         match stranger {
             Stranger::Unknown => tracing::debug!("a BGP connection from {remote} was closed: no neighbour is there"),
             Stranger::TooMany(range, most) => {
-                if self.full.insert(range) {
+                if self.guests.full.insert(range) {
                     tracing::warn!(
                         "{remote} is one BGP neighbour too many: {range} may have {most}; so are all that come while it is so"
                     );

@@ -2,7 +2,7 @@
 //!
 //! Does not wait for anything: that is for the tasks that stand on its [`Ground`](super::ground::Ground).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,22 +12,22 @@ use bgp::rib::{Change, Chunk, PeerId, Settings};
 use bgp::speaker::{Output, Readiness, Speaker};
 use bgp::wire::notification::{cease, code};
 use bgp::wire::{Family, Nlri, Notification};
-use ipnet::IpNet;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::addresses::Addresses;
 use super::connection::Written;
+use super::guests::Guests;
 use super::keys::Keys;
 use super::leaving::Leaving;
 use super::listener::Listener;
 use super::liveness::{BfdKey, BfdState};
-use super::roster::{Roster, Seat, Stranger, member};
+use super::roster::Roster;
 use super::settling::Settling;
 use super::tidings::Tidings;
 use super::tracking::Tracking;
 use super::views::Happening;
-use super::wish::{Completeness, Neighbour, NeighbourName, Origin, Range, Wish};
+use super::wish::{Completeness, Neighbour, NeighbourName, Range, Wish};
 
 /// Bytes that are read at once, by all connections into one buffer. They are decided within some 2 ms; then others have a turn.
 pub(super) const READ_BYTES: usize = 64 << 10;
@@ -43,8 +43,7 @@ pub(super) struct Shell {
     pub listeners: Vec<Listener>,
     /// Where it cannot be listened, and why, as it was said.
     pub deaf: HashMap<SocketAddr, String>,
-    /// Ranges that have been said to be full.
-    pub full: HashSet<IpNet>,
+    pub guests: Guests,
     pub leaving: Option<Leaving>,
     /// Who looks for peers on links.
     pub seeker: Option<JoinHandle<()>>,
@@ -90,7 +89,7 @@ impl Shell {
             keys: Keys::default(),
             listeners: Vec::new(),
             deaf: HashMap::new(),
-            full: HashSet::new(),
+            guests: Guests::default(),
             leaving: None,
             seeker: None,
             tidings,
@@ -147,17 +146,6 @@ impl Shell {
         self.tidings.hand_over()
     }
 
-    /// Forgets peers of ranges whose sessions are over and whose routes nobody keeps.
-    pub fn forget_guests(&mut self, now: Duration) {
-        let guest = |seat: &Seat| matches!(seat.neighbour.origin, Origin::Range(_));
-        let over = self.roster.seats().filter(|(id, seat)| guest(seat) && self.speaker.rests(*id));
-        let over: Vec<PeerId> = over.map(|(id, _)| id).collect();
-        if !over.is_empty() {
-            self.full.clear();
-        }
-        over.into_iter().for_each(|id| self.remove(id, cease::DECONFIGURED, now));
-    }
-
     /// Writes what there is for a connection.
     pub fn write(&mut self, (id, side): (PeerId, Side), now: Duration) {
         let Some(connection) = self.roster.seat(id).and_then(|seat| seat.connection(side)).cloned() else { return };
@@ -193,14 +181,6 @@ impl Shell {
             None => true,
         });
         self.tidings.learn(change);
-    }
-
-    /// A peer that somebody connects from.
-    pub fn stranger(&mut self, remote: SocketAddr, now: Duration) -> Result<PeerId, Stranger> {
-        let range = self.roster.range(&self.wish.ranges, remote.ip())?;
-        let neighbour = member(range, remote.ip());
-        let most = Stranger::TooMany(range.prefix, range.most);
-        self.add(NeighbourName(remote.ip().to_string()), neighbour, now).ok_or(most)
     }
 
     /// Adds a peer.

@@ -12,6 +12,17 @@ use crate::status::RolloutStatus;
 use crate::store::Event;
 use crate::tunnel_keys::TunnelKeys;
 
+#[test]
+fn what_a_look_finds_before_we_have_done_it_ourselves_is_nobodys_doing() {
+    let (mut reconciler, mut kernel) = settled();
+    tell(&mut reconciler, Event::Changed(vec![Record::Lease(lease("b", 2))]));
+    // The new lease and the look come in the same turn.
+    reconciler.look_again();
+    reconciler.turn(&mut kernel, reconciler.due());
+    assert!(reconciler.record.changes > 0 && reconciler.record.looks > 1);
+    assert_eq!((reconciler.record.repaired, reconciler.record.drifts), (0, 0), "{:?}", reconciler.record.repairs);
+}
+
 fn key(number: u8) -> PublicKey {
     PublicKey::new([number; 32]).unwrap()
 }

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::machine::Waiting;
-use crate::wire::capability::PathIdMode;
+use crate::wire::capability::{GracefulRestart, PathIdMode};
 use crate::wire::refresh::Subtype;
-use crate::wire::{Kind, Refresh};
+use crate::wire::{Capability, Kind, Open, Refresh};
 
 const FOUR: &str = "10.1.0.0/16";
 
@@ -140,4 +140,26 @@ fn who_takes_nothing_while_others_come_and_go_is_given_up_before_memory_is() {
         assert!(number < 1 << 18, "its destinations are kept for ever");
     }
     assert!(world.error(0).contains("out of resources"), "{}", world.error(0));
+}
+
+#[test]
+fn who_connects_anew_again_and_again_under_graceful_restart_has_to_wait() {
+    let mut world = World::new(|_, config| config.direction = Direction::Passive);
+    world.pass(secs(1));
+    let open = {
+        let capabilities =
+            vec![Capability::FourOctetAs(65002), Capability::GracefulRestart(GracefulRestart::default())];
+        message::open(&Open { asn: 65002, hold_secs: 90, identifier: [10, 0, 0, 2].into(), capabilities })
+    };
+    let speaker = &mut world.speakers[0];
+    let mut sessions = 0;
+    for _ in 0..20 {
+        if speaker.may_accept(PEER, secs(2)) {
+            speaker.connected(PEER, Side::Incoming, local(1), secs(2));
+            speaker.received(PEER, Side::Incoming, &[open.clone(), message::keepalive()].concat(), secs(2));
+            sessions += 1;
+        }
+    }
+    assert_eq!(sessions, 4, "three are forgiven");
+    assert!(speaker.status(PEER).unwrap().state < State::Established && !speaker.rests(PEER));
 }
