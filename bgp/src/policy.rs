@@ -9,10 +9,12 @@ use thiserror::Error;
 
 pub mod action;
 pub mod condition;
+pub mod pattern;
 pub mod prefixes;
 
-pub use action::{Action, Changed, Target};
+pub use action::{Action, Changed, Removed, Target};
 pub use condition::{Condition, Peers, Route, Sender};
+pub use pattern::{CommunityPattern, LargePattern};
 pub use prefixes::{PrefixRange, Prefixes};
 
 /// Rules that one policy can have.

@@ -24,7 +24,9 @@ mod session;
 mod telling;
 
 pub use agreement::Agreement;
-pub use config::{Direction, FamilyConfig, Graceful, LocalAddresses, PeerConfig, RemoteAs, StrictBfd};
+pub use config::{
+    Direction, Excess, FamilyConfig, Graceful, LocalAddresses, PeerConfig, PrefixLimit, RemoteAs, StrictBfd,
+};
 pub use peer::{Messages, PeerStatus};
 pub use telling::PolicyChange;
 
@@ -45,6 +47,8 @@ pub enum Output {
     EndOfRib(PeerId, Family),
     /// A peer sent what is malformed, for the first time in this session, which goes on (RFC 7606): what, in a sentence.
     Malformed(PeerId, String),
+    /// A peer has nearly as many routes of a family as it may, which are so many, for the first time in this session.
+    NearLimit(PeerId, Family, u32),
     /// A session came up.
     Up(PeerId),
     /// A session went down, or an attempt failed: the reason in a sentence.
@@ -113,7 +117,7 @@ impl Speaker {
     /// Ends a peer's sessions with this, until [`Speaker::resume`].
     pub fn stop(&mut self, id: PeerId, why: Notification, now: Duration) {
         self.with(id, now, |speaker, peer| {
-            peer.wanted = false;
+            (peer.wanted, peer.resumes) = (false, None);
             peer.cease = why;
             for side in Side::ALL {
                 speaker.step(id, peer, (side, Event::ManualStop), now);
@@ -285,7 +289,12 @@ impl Speaker {
     pub fn status(&self, id: PeerId) -> Option<PeerStatus> {
         self.peers.get(&id).map(|peer| {
             let told = self.rib.told(id);
-            PeerStatus { told, ..peer.status(self.rib.paths_of(id), self.rib.queued(id)) }
+            let near = |config: &FamilyConfig| {
+                let (limit, count) = (config.limit?, self.rib.paths_in_family(id, config.family));
+                limit.is_near(count).then_some((config.family, count, limit))
+            };
+            let near_limit = peer.config.families.iter().filter_map(near).collect();
+            PeerStatus { told, near_limit, ..peer.status(self.rib.paths_of(id), self.rib.queued(id)) }
         })
     }
 

@@ -72,6 +72,8 @@ pub struct Timing {
     pub idle_hold: Duration,
     /// The SendHoldTimer, if twice the hold time is less.
     pub send_hold: Duration,
+    /// From one keepalive to the next, where a third of the hold time is more.
+    pub keepalive: Option<Duration>,
     agreed_hold: Duration,
     dice: u64,
 }
@@ -80,7 +82,15 @@ impl Timing {
     /// With the chance from which jitter is made: equal seeds make equal times.
     pub fn new(connect_retry: Duration, idle_hold: Duration, seed: u64) -> Timing {
         let (delay_open, agreed_hold) = (Duration::ZERO, Duration::ZERO);
-        Timing { connect_retry, delay_open, idle_hold, send_hold: SEND_HOLD, agreed_hold, dice: seed | 1 }
+        Timing {
+            connect_retry,
+            delay_open,
+            idle_hold,
+            send_hold: SEND_HOLD,
+            keepalive: None,
+            agreed_hold,
+            dice: seed | 1,
+        }
     }
 
     /// Sets the hold time that both ends agreed upon.
@@ -110,10 +120,11 @@ impl Timing {
         Some(now + self.agreed_hold).filter(|_| !self.agreed_hold.is_zero())
     }
 
-    /// A third of the hold time, jittered, and not less than a second (section 4.4).
+    /// A third of the hold time or less, jittered, and not less than a second (section 4.4).
     pub(super) fn keepalive_from(&mut self, now: Duration) -> Option<Duration> {
-        let third = (self.agreed_hold / 3).max(Duration::from_secs(1));
-        Some(now + self.jitter(third)).filter(|_| !self.agreed_hold.is_zero())
+        let third = self.agreed_hold / 3;
+        let pause = self.keepalive.map_or(third, |wanted| wanted.min(third)).max(Duration::from_secs(1));
+        Some(now + self.jitter(pause)).filter(|_| !self.agreed_hold.is_zero())
     }
 
     /// With a hold time of zero there is none (RFC 9687 section 3.1).

@@ -7,6 +7,7 @@ use crate::rib::sets::DEFAULT_LOCAL_PREF;
 use crate::wire::{Attributes, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, Origin};
 
 use super::list;
+use super::pattern::{CommunityPattern, LargePattern};
 
 /// A change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,10 +32,21 @@ pub enum Action {
     SetExtended(Vec<ExtendedCommunity>),
     /// A community is added, if it is not there.
     Add(Target),
-    /// A community is removed, if it is there.
-    Remove(Target),
+    /// Communities are removed, if they are there.
+    Remove(Removed),
     /// An AS is put before the path, so many times: without a number that of whoever sends it, on import the peer's, on export ours.
     Prepend(Option<u32>, u8),
+}
+
+/// Communities of any kind, some by a part of theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Removed {
+    /// Of four bytes.
+    Community(CommunityPattern),
+    /// Of twelve.
+    Large(LargePattern),
+    /// Of eight.
+    Extended(ExtendedCommunity),
 }
 
 /// A community of any kind.
@@ -95,19 +107,34 @@ fn next_hop(address: IpAddr, family: Family) -> Option<NextHop> {
 
 impl Target {
     fn add(self, attributes: &mut Attributes) {
-        self.remove(attributes);
+        fn last<T: PartialEq>(communities: &mut Vec<T>, community: T) {
+            communities.retain(|other| *other != community);
+            communities.push(community);
+        }
         match self {
-            Target::Community(community) => attributes.communities.push(community),
-            Target::Large(community) => attributes.large.push(community),
-            Target::Extended(community) => attributes.extended.push(community),
+            Target::Community(community) => last(&mut attributes.communities, community),
+            Target::Large(community) => last(&mut attributes.large, community),
+            Target::Extended(community) => last(&mut attributes.extended, community),
         }
     }
+}
 
+impl Removed {
     fn remove(self, attributes: &mut Attributes) {
         match self {
-            Target::Community(community) => attributes.communities.retain(|other| *other != community),
-            Target::Large(community) => attributes.large.retain(|other| *other != community),
-            Target::Extended(community) => attributes.extended.retain(|other| *other != community),
+            Removed::Community(any) => attributes.communities.retain(|community| !any.has(*community)),
+            Removed::Large(any) => attributes.large.retain(|community| !any.has(*community)),
+            Removed::Extended(community) => attributes.extended.retain(|other| *other != community),
+        }
+    }
+}
+
+impl fmt::Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Removed::Community(any) => write!(f, "community {any}"),
+            Removed::Large(any) => write!(f, "large community {any}"),
+            Removed::Extended(community) => write!(f, "extended community {community}"),
         }
     }
 }

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::rib::Relation;
-use crate::wire::{Attributes, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, Nlri, Origin};
+use crate::wire::{Attributes, ExtendedCommunity, Family, NextHop, Nlri, Origin};
 
 use super::list;
+use super::pattern::{CommunityPattern, LargePattern};
 use super::prefixes::Prefixes;
 
 /// A route as policy sees it.
@@ -69,9 +70,9 @@ pub enum Condition {
     /// The prefix is in a list. An EVPN route never is.
     Prefix(Prefixes),
     /// It has any of these communities.
-    Community(Vec<Community>),
+    Community(Vec<CommunityPattern>),
     /// It has any of these large communities.
-    Large(Vec<LargeCommunity>),
+    Large(Vec<LargePattern>),
     /// It has any of these extended communities.
     Extended(Vec<ExtendedCommunity>),
     /// The AS path is between so and so long.
@@ -103,8 +104,10 @@ impl Condition {
                 Nlri::Prefix(net) => prefixes.has(&net),
                 Nlri::Evpn(_) => false,
             },
-            Condition::Community(any) => any.iter().any(|one| attributes.communities.contains(one)),
-            Condition::Large(any) => any.iter().any(|one| attributes.large.contains(one)),
+            Condition::Community(any) => {
+                attributes.communities.iter().any(|community| any.iter().any(|one| one.has(*community)))
+            }
+            Condition::Large(any) => attributes.large.iter().any(|community| any.iter().any(|one| one.has(*community))),
             Condition::Extended(any) => any.iter().any(|one| attributes.extended.contains(one)),
             Condition::PathLength(least, most) => (least..=most).contains(&&attributes.as_path.length()),
             Condition::PathContains(any) => any.iter().any(|asn| attributes.as_path.contains(*asn)),

@@ -59,7 +59,7 @@ fn every_condition_and_its_opposite() {
     let route = route("10.0.0.0/24", &attributes);
     let yes = [
         Condition::Prefix(Prefixes(vec![PrefixRange::or_longer(net("10.0.0.0/8"))])),
-        Condition::Community(vec![Community(9), Community::NO_EXPORT]),
+        Condition::Community(vec![Community(9).into(), Community::NO_EXPORT.into()]),
         Condition::PathLength(3, 3),
         Condition::PathContains(vec![64501]),
         Condition::PathFirst(vec![64500]),
@@ -142,7 +142,7 @@ fn every_action_changes_what_it_names_and_nothing_else() {
         (Action::SetLarge(vec!["1:2:3".parse().unwrap()]), |a| list(&a.large), "1:2:3"),
         (Action::SetExtended(vec![rt]), |a| list(&a.extended), "rt:1:2"),
         (Action::Add(Target::Extended(rt)), |a| list(&a.extended), "rt:1:2"),
-        (Action::Remove(Target::Community(Community::NO_EXPORT)), |a| list(&a.communities), "64500:1"),
+        (Action::Remove(Removed::Community(Community::NO_EXPORT.into())), |a| list(&a.communities), "64500:1"),
         (Action::Prepend(None, 2), |a| a.as_path.to_string(), "9 9 64500 64501 64502"),
     ];
     for (action, shown, expected) in cases {

@@ -42,10 +42,42 @@ pub struct FamilyConfig {
     pub most_paths: u8,
     /// Next hops that IPv4 routes may have.
     pub next_hops: NextHops,
-    /// Routes that are kept of the peer; with one more the session ends (RFC 4486).
-    pub most_prefixes: Option<u32>,
+    /// How many routes are kept of the peer.
+    pub limit: Option<PrefixLimit>,
     /// Whether forwarding was kept over our restart.
     pub forwarding: Forwarding,
+}
+
+/// How many routes of a family a peer may have with us (RFC 4486).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixLimit {
+    /// That many.
+    pub most: u32,
+    /// From how many percent of them on somebody should know.
+    pub warning: u8,
+    /// What becomes of the session with one more.
+    pub excess: Excess,
+}
+
+/// What becomes of a session whose peer has more routes than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// It goes on: somebody is told.
+    Warned,
+    /// It ends, and there is another after this time; without one when a person says so.
+    Ended(Option<Duration>),
+}
+
+impl PrefixLimit {
+    /// The session ends with one more than `most`, for good; from three quarters on somebody should know.
+    pub fn of(most: u32) -> PrefixLimit {
+        PrefixLimit { most, warning: 75, excess: Excess::Ended(None) }
+    }
+
+    /// Whether so many are so many that somebody should know.
+    pub fn is_near(&self, count: usize) -> bool {
+        count as u64 * 100 >= u64::from(self.most) * u64::from(self.warning)
+    }
 }
 
 impl FamilyConfig {
@@ -56,7 +88,7 @@ impl FamilyConfig {
             path_ids: None,
             most_paths: 8,
             next_hops: NextHops::OfFamily,
-            most_prefixes: None,
+            limit: None,
             forwarding: Forwarding::Lost,
         }
     }
@@ -88,6 +120,8 @@ pub struct PeerConfig {
     pub hold_secs: u16,
     /// Without the peer taking anything of what waits for it, after which it is given up, or twice the hold time if that is longer (RFC 9687).
     pub send_hold: Duration,
+    /// From one keepalive to the next, where a third of the hold time is more.
+    pub keepalive: Option<Duration>,
     /// From one attempt to connect to the next.
     pub connect_retry: Duration,
     /// The first pause after a failure.
@@ -137,6 +171,7 @@ impl PeerConfig {
             role: None,
             direction: Direction::Both,
             hold_secs: 90,
+            keepalive: None,
             send_hold: SEND_HOLD,
             connect_retry: Duration::from_secs(5),
             idle_hold: Duration::from_secs(1),

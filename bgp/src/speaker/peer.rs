@@ -1,6 +1,6 @@
 //! One peer: its two machines, its connections, and what is remembered of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::machine::collision::Side;
@@ -11,7 +11,7 @@ use crate::wire::notification::{cease, code};
 use crate::wire::{Capability, Family, Kind, MessageLimit, Notification};
 
 use super::agreement::Agreement;
-use super::config::{LocalAddresses, PeerConfig};
+use super::config::{LocalAddresses, PeerConfig, PrefixLimit};
 use super::marks::Marks;
 
 /// A peer.
@@ -50,6 +50,10 @@ pub(super) struct Peer {
     pub marks: Marks,
     /// Whether they already are stale for long.
     pub long: bool,
+    /// When it is met again that had more routes than it may.
+    pub resumes: Option<Duration>,
+    /// Families of which it has nearly as many in this session as it may.
+    pub near_limit: BTreeSet<Family>,
     /// Whether it is told our routes.
     pub joined: bool,
     /// Whether there was a session with it since we started.
@@ -88,6 +92,8 @@ pub struct PeerStatus {
     pub last_said: Option<String>,
     /// The last of the peer's.
     pub last_heard: Option<String>,
+    /// Families of which it has nearly as many routes as it may, or more: how many, and what it may.
+    pub near_limit: Vec<(Family, usize, PrefixLimit)>,
     /// Routes that it was told.
     pub told: usize,
     /// Messages that came.
@@ -145,7 +151,7 @@ impl Peer {
     pub fn new(config: PeerConfig, seed: u64) -> Peer {
         let timing = |salt: u64| {
             let mut timing = Timing::new(config.connect_retry, config.idle_hold, seed.wrapping_mul(salt));
-            timing.send_hold = config.send_hold;
+            (timing.send_hold, timing.keepalive) = (config.send_hold, config.keepalive);
             timing
         };
         let machines = [Machine::new(timing(0x9e37_79b9)), Machine::new(timing(0x85eb_ca6b))];
@@ -169,6 +175,8 @@ impl Peer {
             stale_until: None,
             marks: Marks::default(),
             long: false,
+            resumes: None,
+            near_limit: BTreeSet::new(),
             joined: false,
             had_session: false,
             flaps: 0,
@@ -254,7 +262,12 @@ impl Peer {
 
     /// When something is due.
     pub fn next(&self) -> Option<Duration> {
-        self.machines.iter().filter_map(|machine| machine.timers.next()).chain(self.stale_until).min()
+        self.machines
+            .iter()
+            .filter_map(|machine| machine.timers.next())
+            .chain(self.stale_until)
+            .chain(self.resumes)
+            .min()
     }
 
     pub fn status(&self, paths: usize, queued: usize) -> PeerStatus {
@@ -268,6 +281,7 @@ impl Peer {
             last_error: self.last_error.clone(),
             last_said: self.last_said.clone(),
             last_heard: self.last_heard.clone(),
+            near_limit: Vec::new(),
             told: 0,
             received: self.received,
             sent: self.sent,

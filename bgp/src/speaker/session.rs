@@ -23,7 +23,7 @@ const FORGIVEN: u32 = 3;
 impl Speaker {
     /// Starts what is not started.
     pub(super) fn start(&mut self, id: PeerId, peer: &mut Peer, now: Duration) {
-        peer.wanted = true;
+        (peer.wanted, peer.resumes) = (true, None);
         self.step(id, peer, (Side::Incoming, Event::ManualStartPassive), now);
         if peer.config.direction == Direction::Both {
             self.step(id, peer, (Side::Outgoing, Event::ManualStart), now);
@@ -56,6 +56,9 @@ impl Speaker {
                     self.step(id, peer, (side, event), now);
                 }
             }
+        }
+        if peer.resumes.is_some_and(|at| at <= now) {
+            self.start(id, peer, now);
         }
         if peer.stale_until.is_some_and(|at| at <= now) {
             match peer.kept.is_some() {
@@ -337,6 +340,7 @@ impl Speaker {
         self.rib.add_source(id, source);
         self.return_from_restart(id, peer, &agreement, now);
         (peer.had_session, peer.last_fault) = (true, None);
+        peer.near_limit.clear();
         peer.since = now;
         self.outputs.push(Output::Up(id));
         self.join(id, peer);

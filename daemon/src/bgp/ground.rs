@@ -123,6 +123,7 @@ impl Ground {
                     Output::Up(id) => shell.up(id, now),
                     Output::Down(id, reason) => shell.down(id, reason, now),
                     Output::Malformed(id, fault) => shell.malformed(id, &fault),
+                    Output::NearLimit(id, family, most) => shell.near_limit(id, family, most),
                     Output::EndOfRib(id, family) => shell.ends.push((id, family)),
                 }
             }

@@ -59,6 +59,15 @@ impl Shell {
         tracing::warn!("BGP peer {} sent a malformed UPDATE: {fault}; more in this session are counted", seat.label());
     }
 
+    /// A peer has nearly as many routes as it may: somebody may raise the limit before it ends the session.
+    pub(super) fn near_limit(&mut self, id: PeerId, family: Family, most: u32) {
+        let Some(seat) = self.roster.seat(id) else { return };
+        tracing::warn!(
+            "BGP peer {} has nearly as many {family} routes as it may, which are {most} (MaxPrefixes)",
+            seat.label()
+        );
+    }
+
     /// An attempt of ours to connect failed. Beside a session that came up the other way that is nothing to look for.
     pub(super) fn attempt_failed(&mut self, id: PeerId, why: String) {
         if self.roster.seat(id).is_some_and(|seat| !seat.up) {

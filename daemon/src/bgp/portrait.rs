@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use bgp::machine::State;
-use bgp::speaker::{Agreement, Messages, PeerConfig, PeerStatus, RemoteAs};
+use bgp::speaker::{Agreement, Excess, Messages, PeerConfig, PeerStatus, PrefixLimit, RemoteAs};
 use bgp::wire::header::Kind;
 use bgp::wire::terms::{AsWidth, NextHops, PathIds};
 use bgp::wire::{Family, MessageLimit};
@@ -27,7 +27,10 @@ impl PeerView {
             queued_bytes: status.queued,
             flaps: status.flaps,
             malformed: status.malformed,
-            notes: status.last_fault.iter().map(|fault| malformed(status.malformed, fault)).collect(),
+            notes: {
+                let faults = status.last_fault.iter().map(|fault| malformed(status.malformed, fault));
+                faults.chain(status.near_limit.iter().map(near_limit)).collect()
+            },
             trouble: self.trouble.or_else(|| status.last_error.clone()),
             last_said: status.last_said.clone(),
             last_heard: status.last_heard.clone(),
@@ -70,6 +73,15 @@ impl PeerView {
         }
         self
     }
+}
+
+fn near_limit((family, count, limit): &(Family, usize, PrefixLimit)) -> String {
+    let most = limit.most;
+    let then = match limit.excess {
+        Excess::Ended(_) => "with one more than that the session ends",
+        Excess::Warned => "more are only said",
+    };
+    format!("{count} {family} routes of {most} that it may have (MaxPrefixes); {then}")
 }
 
 fn malformed(count: u64, last: &str) -> String {

@@ -5,6 +5,7 @@
 
 mod actions;
 mod conditions;
+mod lists;
 
 pub(super) use conditions::{asn, community, large};
 
@@ -12,6 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bgp::policy::{MOST_RULES, Policy, Rule, Then, Verdict};
+
+use lists::PrefixLists;
 
 use super::json::Value;
 use super::object::Object;
@@ -58,6 +61,7 @@ impl Policies {
 
 /// Reads them. After a mistake, which is noted, a policy of its name stands there all the same, so that nobody is said to name one that is not there.
 pub(super) fn policies(top: &mut Object<'_, '_>) -> Policies {
+    let lists = PrefixLists::read(top);
     let named = match top.take("Policies") {
         None | Some(Value::Null) => return Policies::default(),
         Some(Value::Object(named)) => named,
@@ -75,7 +79,7 @@ pub(super) fn policies(top: &mut Object<'_, '_>) -> Policies {
             let why = if taken { "this name says already what it does" } else { "there is another of this name" };
             top.mistake(&path, "", (why, "give it another name"));
         }
-        let policy = policy(top, &path, value).unwrap_or_else(Policy::reject);
+        let policy = policy(top, (&path, value), &lists).unwrap_or_else(Policy::reject);
         policies.insert(name.clone(), Arc::new(policy));
     }
     if named.len() > MOST_POLICIES {
@@ -84,7 +88,7 @@ pub(super) fn policies(top: &mut Object<'_, '_>) -> Policies {
     Policies(policies)
 }
 
-fn policy<'a>(top: &mut Object<'a, '_>, path: &str, value: &'a Value) -> Option<Policy> {
+fn policy<'a>(top: &mut Object<'a, '_>, (path, value): (&str, &'a Value), lists: &PrefixLists) -> Option<Policy> {
     let Value::List(list) = value else {
         let fix = "write a list of rules, as in [{\"Then\": \"accept\"}]";
         top.mistake(path, &value.to_string(), (format!("it is {}, not a list", value.kind()), fix));
@@ -96,7 +100,7 @@ fn policy<'a>(top: &mut Object<'a, '_>, path: &str, value: &'a Value) -> Option<
     let mut rules = Vec::new();
     for (index, value) in list.iter().enumerate().take(MOST_RULES) {
         let mut object = top.inner(&format!("{path}[{index}]"), value)?;
-        rules.extend(rule(&mut object, index));
+        rules.extend(rule(&mut object, index, lists));
     }
     if list.len() > MOST_RULES {
         let why = format!("it has {} rules and can have {MOST_RULES}", list.len());
@@ -107,9 +111,9 @@ fn policy<'a>(top: &mut Object<'a, '_>, path: &str, value: &'a Value) -> Option<
     Policy::new(rules, Verdict::Reject).ok()
 }
 
-fn rule(object: &mut Object<'_, '_>, index: usize) -> Option<Rule> {
+fn rule(object: &mut Object<'_, '_>, index: usize, lists: &PrefixLists) -> Option<Rule> {
     let name = object.text("Name").map_or_else(|| format!("#{}", index + 1), str::to_owned);
-    let conditions = conditions::read(object);
+    let conditions = conditions::read(object, lists);
     let actions = actions::read(object);
     let fix = "write \"accept\", \"reject\" or, to go on with the next rule, \"next\"";
     let then = match object.text("Then").map(str::to_lowercase).as_deref() {

@@ -326,6 +326,7 @@ impl Position<'_> {
             role: session.role,
             direction: session.direction,
             hold_secs: session.hold_secs,
+            keepalive: session.keepalive,
             send_hold: session.send_hold,
             connect_retry: session.connect_retry,
             graceful: session.graceful,
@@ -341,7 +342,7 @@ impl Position<'_> {
             };
             FamilyConfig {
                 path_ids: session.path_ids,
-                most_prefixes: session.most_prefixes,
+                limit: session.limit,
                 next_hops: if over_v6 && *family == Family::V4 { NextHops::AlsoIpv6 } else { NextHops::OfFamily },
                 forwarding: if self.node.bgp.forwarded { Forwarding::Kept } else { Forwarding::Lost },
                 ..FamilyConfig::plain(wire)

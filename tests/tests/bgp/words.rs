@@ -1,7 +1,7 @@
 //! Sessions that end in words, ours and theirs; and a neighbour that says too much.
 
 use anyhow::Result;
-use bgp::speaker::{Direction, Output};
+use bgp::speaker::{Direction, Output, PrefixLimit};
 use bgp::wire::Notification;
 use bgp::wire::notification::cease;
 use netns_harness::Lab;
@@ -77,7 +77,7 @@ fn a_neighbour_with_more_routes_than_it_may_have_is_told_so_and_not_met_again() 
     let lab = Lab::new("bgpmost")?;
     let us = lab.node("us")?;
     let frr = Frr::start(&lab, &us, ("", "", ""))?;
-    let mut driver = start(&us, frr.node(), |config| config.families[0].most_prefixes = Some(1))?;
+    let mut driver = start(&us, frr.node(), |config| config.families[0].limit = Some(PrefixLimit::of(1)))?;
     exchange(&mut driver, &frr)?;
     frr.configure(&["address-family ipv4 unicast", "network 10.81.0.0/16"])?;
     driver.until(LIMIT, |_| frr.says("show bgp neighbors", "Cease/Maximum Number of Prefixes Reached"))?;

@@ -149,7 +149,7 @@ fn a_session_that_is_stopped_says_why_and_stays_down_until_it_is_resumed() {
 
 #[test]
 fn more_routes_than_allowed_end_the_session_for_good() {
-    let mut world = World::new(|_, config| config.families[0].most_prefixes = Some(2));
+    let mut world = World::new(|_, config| config.families[0].limit = Some(PrefixLimit::of(2)));
     world.originate(0, &["10.1.0.0/16", "10.2.0.0/16"]);
     world.originate(0, &["2001:db8:1::/48"]);
     world.pass(secs(1));
@@ -158,6 +158,36 @@ fn more_routes_than_allowed_end_the_session_for_good() {
     world.pass(secs(300));
     assert_eq!(world.state(1), State::Idle);
     assert!(world.error(0).contains("too many prefixes"), "{}", world.error(0));
+}
+
+#[test]
+fn who_has_nearly_too_many_is_said_and_who_had_too_many_is_met_again_after_a_while() {
+    let mut world = World::new(|place, config| {
+        let excess = if place == 1 { Excess::Ended(Some(secs(300))) } else { Excess::Warned };
+        config.families[0].limit = Some(PrefixLimit { excess, ..PrefixLimit::of(2) });
+    });
+    world.originate(0, &[FOUR]);
+    world.originate(1, &["10.4.0.0/16", "10.5.0.0/16", "10.6.0.0/16"]);
+    world.pass(secs(1));
+    assert!(world.established(), "more than were allowed are only said");
+    let near = |world: &World, place: usize| world.speakers[place].status(PEER).unwrap().near_limit;
+    assert_eq!((near(&world, 0)[0].1, near(&world, 1).len()), (3, 0));
+    world.originate(0, &["10.2.0.0/16"]);
+    world.pass(secs(1));
+    assert!(world.established() && near(&world, 1)[0].1 == 2);
+    let said = world.seen[1].iter().filter(|output| matches!(output, Output::NearLimit(..))).count();
+    assert_eq!(said, 1);
+    world.originate(0, &["10.3.0.0/16"]);
+    world.pass(secs(200));
+    assert_eq!(world.state(1), State::Idle);
+    assert!(
+        world.error(1).contains("more than 2 ipv4 routes") && world.error(1).contains("in 300 s"),
+        "{}",
+        world.error(1)
+    );
+    ["10.2.0.0/16", "10.3.0.0/16"].iter().for_each(|net| world.speakers[0].rib().retract(&nlri(net)));
+    world.pass(secs(200));
+    assert!(world.established());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bgp::machine::timers::SEND_HOLD;
 use bgp::policy::Policy;
-use bgp::speaker::{Direction, Graceful};
+use bgp::speaker::{Direction, Excess, Graceful, PrefixLimit};
 use bgp::wire::capability::{PathIdMode, Role};
 use ipam::Family;
 
@@ -26,6 +26,8 @@ pub struct Session {
     pub hold_secs: u16,
     /// Without a peer taking what it is told (`SendHoldTime`), or twice the hold time.
     pub send_hold: Duration,
+    /// `Keepalive`; a third of the hold time, which it is never more than.
+    pub keepalive: Option<Duration>,
     /// `ConnectRetry`
     pub connect_retry: Duration,
     /// `Families`; those of the network.
@@ -37,7 +39,7 @@ pub struct Session {
     /// `AddPath`
     pub path_ids: Option<PathIdMode>,
     /// `MaxPrefixes`, a family
-    pub most_prefixes: Option<u32>,
+    pub limit: Option<PrefixLimit>,
     /// `Role`
     pub role: Option<Role>,
     /// `Passive`
@@ -57,13 +59,14 @@ impl Default for Session {
         Session {
             authentication: None,
             hold_secs: 90,
+            keepalive: None,
             send_hold: SEND_HOLD,
             connect_retry: Duration::from_secs(5),
             families: None,
             liveness: None,
             graceful: Some(Graceful { restart_secs: 120, long_lived_secs: 0 }),
             path_ids: None,
-            most_prefixes: None,
+            limit: None,
             role: None,
             direction: Direction::Both,
             distance: None,
@@ -86,6 +89,12 @@ pub(super) fn read(object: &mut Object<'_, '_>, policies: &Policies) -> Session 
         );
     }
     let send_hold = object.integer("SendHoldTime", 1..=u16::MAX.into()).map(|secs| Duration::from_secs(secs.into()));
+    let keepalive = object.integer("Keepalive", 1..=21_845);
+    let third = u32::from(hold.unwrap_or(usual.hold_secs)) / 3;
+    if let Some(secs) = keepalive.filter(|secs| *secs > third) {
+        let why = format!("the peer would wait in vain: the hold time is {} s", hold.unwrap_or(usual.hold_secs));
+        object.mistake("Keepalive", &secs.to_string(), (why, format!("write at most a third of it, {third}")));
+    }
     let retry = object.integer("ConnectRetry", 1..=3600).map(|secs| Duration::from_secs(secs.into()));
     let passive = object.boolean("Passive").unwrap_or(false);
     let required = object.boolean("Required").unwrap_or(false);
@@ -93,12 +102,13 @@ pub(super) fn read(object: &mut Object<'_, '_>, policies: &Policies) -> Session 
         authentication: authentication(object),
         hold_secs: hold.unwrap_or(usual.hold_secs),
         send_hold: send_hold.unwrap_or(usual.send_hold),
+        keepalive: keepalive.map(|secs| Duration::from_secs(secs.into())),
         connect_retry: retry.unwrap_or(usual.connect_retry),
         families: object.items("Families", family),
         liveness: liveness(object),
         graceful: graceful(object),
         path_ids: path_ids(object),
-        most_prefixes: object.integer("MaxPrefixes", 1..=u32::MAX),
+        limit: limit(object),
         role: role(object),
         direction: if passive { Direction::Passive } else { Direction::Both },
         distance: distance(object),
@@ -198,6 +208,34 @@ fn path_ids(object: &mut Object<'_, '_>) -> Option<PathIdMode> {
             None
         }
     }
+}
+
+/// `100`, or `{"Limit": 100, "Warning": 75, "Action": "end", "Restart": 300}`.
+fn limit(object: &mut Object<'_, '_>) -> Option<PrefixLimit> {
+    if !matches!(object.held("MaxPrefixes"), Some(Value::Object(_))) {
+        return object.integer("MaxPrefixes", 1..=u32::MAX).map(PrefixLimit::of);
+    }
+    let mut inner = object.object("MaxPrefixes")?;
+    let most = inner.integer("Limit", 1..=u32::MAX);
+    if most.is_none() && !inner.holds("Limit") {
+        inner.mistake("Limit", "", ("it is missing", "write how many routes of a family the peer may have"));
+    }
+    let warning = inner.integer("Warning", 1..=100).and_then(|percent| u8::try_from(percent).ok());
+    let again = inner.integer("Restart", 1..=86_400).map(|secs| Duration::from_secs(secs.into()));
+    let excess = match inner.text("Action").map(str::to_lowercase).as_deref() {
+        None | Some("end") => Excess::Ended(again),
+        Some("warn") => Excess::Warned,
+        Some(other) => {
+            inner.mistake("Action", other, ("it is no action", "write \"end\" or \"warn\""));
+            return None;
+        }
+    };
+    if excess == Excess::Warned && again.is_some() {
+        inner.mistake("Restart", "", ("with \"warn\" no session ends", "leave it out"));
+    }
+    inner.finish_strictly();
+    let usual = PrefixLimit::of(most?);
+    Some(PrefixLimit { warning: warning.unwrap_or(usual.warning), excess, ..usual })
 }
 
 fn role(object: &mut Object<'_, '_>) -> Option<Role> {

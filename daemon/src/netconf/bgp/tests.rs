@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backends::Backend;
 use backends::bgp::Encapsulation;
-use bgp::speaker::{Direction, RemoteAs};
+use bgp::speaker::{Direction, Excess, PrefixLimit, RemoteAs};
 use bgp::wire::capability::{PathIdMode, Role};
 use ipam::{Family, NodeName};
 
@@ -43,7 +43,7 @@ fn a_name_alone_is_a_mesh_of_one_as() {
 fn every_key_says_what_it_means() {
     let read = bgp(
         r#", "AS": 65001, "ListenPort": 1179, "RouterID": "192.0.2.1", "Multipath": 4, "Encapsulation": "cross-subnet", "VNI": 7,
-        "NodeMesh": {"KeyFile": "/k/mesh", "BFD": true, "HoldTime": 9, "SendHoldTime": 30},
+        "NodeMesh": {"KeyFile": "/k/mesh", "BFD": true, "HoldTime": 9, "Keepalive": 2, "SendHoldTime": 30},
         "RouteReflectors": {"Nodes": ["spine-*"], "ClusterID": "0.0.0.1"},
         "AllowRoutes": ["0.0.0.0/0"],
         "Announce": {"Prefixes": ["10.96.0.0/12"], "Aggregates": ["10.244.0.0/16"], "SuppressSpecifics": true, "LocalPref": 200,
@@ -51,9 +51,9 @@ fn every_key_says_what_it_means() {
         "Peers": [
             {"Name": "tor", "Address": "192.0.2.254", "AS": 65000, "KeyFile": "/k/tor", "Import": "accept", "Required": true,
              "BFD": {"Interval": 50, "Multiplier": 3, "Strict": true}, "Role": "customer", "TTLSecurity": 1, "AddPath": "receive",
-             "MaxPrefixes": 100, "GracefulRestart": 60, "LongLived": 3600, "Families": ["ipv4"], "NodeSelector": ["rack1-*"]},
+             "MaxPrefixes": {"Limit": 100, "Warning": 90, "Restart": 300}, "GracefulRestart": 60, "LongLived": 3600, "Families": ["ipv4"], "NodeSelector": ["rack1-*"]},
             {"Interface": "eth1", "AS": "external", "Import": "reject", "Passive": true, "ConnectRetry": 30},
-            {"Range": "192.0.2.0/24", "AS": "internal", "Limit": 5, "Keys": ["1:2:hmac-sha-256:/k/ao"]}
+            {"Range": "192.0.2.0/24", "AS": "internal", "Limit": 5, "MaxPrefixes": {"Limit": 9, "Action": "warn"}, "Keys": ["1:2:hmac-sha-256:/k/ao"]}
         ]"#,
     );
     assert_eq!((read.asn, read.port, read.multipath), (65001, 1179, 4));
@@ -64,7 +64,11 @@ fn every_key_says_what_it_means() {
     assert_eq!((tor.name.as_str(), tor.remote_as), ("tor", RemoteAs::Exactly(65000)));
     assert_eq!(tor.session.necessity, Necessity::Required);
     assert_eq!((tor.session.role, tor.session.path_ids), (Some(Role::Customer), Some(PathIdMode::Receive)));
-    assert_eq!((tor.session.most_prefixes, tor.session.families.clone()), (Some(100), Some(vec![Family::V4])));
+    let excess = Excess::Ended(Some(Duration::from_secs(300)));
+    assert_eq!(tor.session.limit, Some(PrefixLimit { most: 100, warning: 90, excess }));
+    assert_eq!(range.session.limit, Some(PrefixLimit { excess: Excess::Warned, ..PrefixLimit::of(9) }));
+    assert_eq!(read.mesh.as_ref().and_then(|mesh| mesh.keepalive), Some(Duration::from_secs(2)));
+    assert_eq!(tor.session.families, Some(vec![Family::V4]));
     let liveness = tor.session.liveness.unwrap();
     assert_eq!((liveness.settings.transmit, liveness.strictness), (Duration::from_millis(50), Strictness::Strict));
     assert!(matches!(tor.session.distance, Some(Distance::Secured(hops)) if hops.get() == 1));
@@ -100,6 +104,8 @@ fn mistakes_are_named_with_key_value_reason_and_fix() {
     for (fields, said) in [
         (r#""AS": 0"#, "Backend.AS = \"0\""),
         (r#""AS": "x""#, "Backend.AS = \"x\""),
+        (r#""NodeMesh": {"HoldTime": 9, "Keepalive": 4}"#, "the hold time is 9 s; write at most a third of it, 3"),
+        (r#""NodeMesh": {"MaxPrefixes": {"Warning": 5}}"#, "NodeMesh.MaxPrefixes.Limit: it is missing"),
         (r#""RouterID": "0.0.0.0""#, "it is no BGP identifier; write one in the form of an IPv4 address"),
         (r#""Encapsulation": "gre""#, "there is no such encapsulation; write \"never\", \"vxlan\""),
         (r#""Peers": {}"#, "Backend.Peers = \"{…}\": it is an object; write a list"),

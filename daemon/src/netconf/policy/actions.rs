@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use bgp::policy::{Action, Target};
+use bgp::policy::{Action, Removed, Target};
 
-use super::conditions::{asn, community, extended, large, origin};
+use super::conditions::{asn, communities, community, extended, large, larges, origin};
 use crate::netconf::json::Value;
 use crate::netconf::object::{Object, Wrong};
 
@@ -54,7 +54,10 @@ fn add(object: &mut Object<'_, '_>) -> Vec<Action> {
 }
 
 fn remove(object: &mut Object<'_, '_>) -> Vec<Action> {
-    let mut actions: Vec<Action> = targets(object).into_iter().map(Action::Remove).collect();
+    let standard = object.items("Communities", communities).unwrap_or_default().into_iter().map(Removed::Community);
+    let large = object.items("LargeCommunities", larges).unwrap_or_default().into_iter().map(Removed::Large);
+    let extended = object.items("ExtendedCommunities", extended).unwrap_or_default().into_iter().map(Removed::Extended);
+    let mut actions: Vec<Action> = standard.chain(large).chain(extended).map(Action::Remove).collect();
     actions.extend(object.boolean("MED").filter(|remove| *remove).map(|_| Action::SetMed(None)));
     object.finish_strictly();
     actions

@@ -3,27 +3,32 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use bgp::policy::{Condition, Peers, PrefixRange, Prefixes};
+use bgp::policy::{CommunityPattern, Condition, LargePattern, Peers, PrefixRange, Prefixes};
 use bgp::wire::{Community, ExtendedCommunity, Family, LargeCommunity, Origin};
 use ipnet::IpNet;
 
+use super::lists::PrefixLists;
 use crate::netconf::json::Value;
 use crate::netconf::object::{Object, Wrong};
 
 /// Reads both: all of `If` must hold, and nothing of `Unless` may.
-pub(super) fn read(rule: &mut Object<'_, '_>) -> Vec<Condition> {
-    let mut conditions = rule.object("If").map_or_else(Vec::new, |mut object| all(&mut object));
-    let unless = rule.object("Unless").map_or_else(Vec::new, |mut object| all(&mut object));
+pub(super) fn read(rule: &mut Object<'_, '_>, lists: &PrefixLists) -> Vec<Condition> {
+    let mut conditions = rule.object("If").map_or_else(Vec::new, |mut object| all(&mut object, lists));
+    let unless = rule.object("Unless").map_or_else(Vec::new, |mut object| all(&mut object, lists));
     conditions.extend(unless.into_iter().map(|condition| Condition::Not(Box::new(condition))));
     conditions
 }
 
-fn all(object: &mut Object<'_, '_>) -> Vec<Condition> {
+fn all(object: &mut Object<'_, '_>, lists: &PrefixLists) -> Vec<Condition> {
     let length = path_length(object);
+    let named = object.items("PrefixLists", |value| lists.named(value));
+    let ranges = object.items("Prefixes", prefix_range);
+    let prefixes = (named.is_some() || ranges.is_some())
+        .then(|| named.into_iter().flatten().flatten().chain(ranges.into_iter().flatten()).collect());
     let conditions = [
-        object.items("Prefixes", prefix_range).map(|ranges| Condition::Prefix(Prefixes(ranges))),
-        object.items("Communities", community).map(Condition::Community),
-        object.items("LargeCommunities", large).map(Condition::Large),
+        prefixes.map(|ranges| Condition::Prefix(Prefixes(ranges))),
+        object.items("Communities", communities).map(Condition::Community),
+        object.items("LargeCommunities", larges).map(Condition::Large),
         object.items("ExtendedCommunities", extended).map(Condition::Extended),
         length,
         object.items("PathContains", asn).map(Condition::PathContains),
@@ -68,7 +73,7 @@ const RANGE: &str = "write a prefix, as in \"10.0.0.0/8\", with the lengths that
                      \"10.0.0.0/8 ge 16 le 24\"";
 
 /// `10.0.0.0/8`, `10.0.0.0/8 ge 16`, `10.0.0.0/8 le 24`, `10.0.0.0/8 ge 16 le 24`.
-fn prefix_range(value: &Value) -> Result<PrefixRange, Wrong> {
+pub(super) fn prefix_range(value: &Value) -> Result<PrefixRange, Wrong> {
     let wrong = |why: &str| (why.to_owned(), RANGE.to_owned());
     let mut words = text(value, RANGE)?.split_ascii_whitespace();
     let net: IpNet = words.next().and_then(|word| word.parse().ok()).ok_or_else(|| wrong("it is no prefix"))?;
@@ -106,6 +111,19 @@ fn parsed<T: FromStr>(value: &Value, fix: &str) -> Result<T, Wrong> {
 /// A community.
 pub(in crate::netconf) fn community(value: &Value) -> Result<Community, Wrong> {
     parsed(value, "write AS:number, both below 65536, as in \"64512:100\", or a name like \"no-export\"")
+}
+
+/// A community, or all with a part in common.
+pub(super) fn communities(value: &Value) -> Result<CommunityPattern, Wrong> {
+    parsed(
+        value,
+        "write AS:number, both below 65536 or *, as in \"64512:100\" or \"64512:*\", or a name like \"no-export\"",
+    )
+}
+
+/// A large community, or all with a part in common.
+pub(super) fn larges(value: &Value) -> Result<LargePattern, Wrong> {
+    parsed(value, "write three numbers or *, as in \"64512:1:2\" or \"64512:1:*\"")
 }
 
 /// A large community.

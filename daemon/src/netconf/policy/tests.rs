@@ -198,3 +198,20 @@ fn several_mistakes_are_said_together() {
     let text = wrong(r#"{"If": {"Families": "ipx", "PathFirst": "x"}, "Set": {"MED": true}, "Then": "perhaps"}"#);
     assert_eq!(text.lines().count(), 4, "{text}");
 }
+
+#[test]
+fn lists_of_prefixes_have_names_and_communities_may_have_any_part() {
+    let lists = r#"[{"If": {"PrefixLists": ["services"], "Prefixes": "10.9.0.0/16", "Communities": "65001:*"},
+        "Remove": {"Communities": "*:7"}, "Then": "accept"}], "q": []}, "PrefixLists": {"services": ["198.51.100.0/22 ge 24"]"#;
+    let policies = format!(r#"{{"p": {lists}}}"#);
+    for (prefix, expected) in
+        [("198.51.101.0/24", Verdict::Accept), ("10.9.0.0/16", Verdict::Accept), ("198.51.100.0/22", Verdict::Reject)]
+    {
+        assert_eq!(verdict(&policies, prefix), expected, "{prefix}");
+    }
+    let said = network(&policies.replace("[\"services\"]", "\"servces\"")).unwrap_err();
+    assert!(said.contains("PrefixLists has none of this name; did you mean services?"), "{said}");
+    let said = network(&policies.replace(" ge 24", " ge 20")).unwrap_err();
+    assert!(said.contains("PrefixLists.services = \"198.51.100.0/22 ge 20\""), "{said}");
+    assert!(wrong(r#"{"If": {"Communities": "1:2:*"}, "Then": "accept"}"#).contains("64512:*"));
+}
