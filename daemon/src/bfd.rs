@@ -15,7 +15,10 @@ use crate::bgp::liveness::{BfdPaths, WatchEnd};
 mod news;
 mod receivers;
 mod sender;
+mod tally;
 mod watch;
+
+pub use tally::Tally;
 
 use watch::Watch;
 
@@ -44,6 +47,7 @@ async fn run(mut end: WatchEnd, seed: u64) {
     watch.want(&end.paths.borrow_and_update().clone());
     loop {
         watch.turn();
+        end.tally.note(watch.sessions());
         watch.news.tell(&end.news);
         let due = watch.due().unwrap_or_else(|| Instant::now() + IDLE);
         tokio::select! {

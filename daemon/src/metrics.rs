@@ -9,6 +9,7 @@ mod sessions;
 mod tunnels;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipam::{Family, Lease, Stack};
@@ -19,6 +20,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::ask::Clock;
+use crate::bfd::Tally;
 use crate::bgp::views::PeerView;
 use crate::node::Trouble;
 use crate::reconcile::Reconciler;
@@ -57,6 +59,8 @@ pub struct Figures {
     pub counts: Option<Counts>,
     /// BGP peers, where there are any.
     pub peers_of_bgp: Vec<PeerView>,
+    /// What BFD counts, where it is wanted.
+    bfd: Option<Arc<Tally>>,
     /// WireGuard sessions, where there are to be any.
     pub tunnels: Option<Tunnels>,
     /// Since 1970.
@@ -91,6 +95,7 @@ impl Figures {
             store_trouble: node.store_trouble.as_ref().map(age),
             counts: None,
             peers_of_bgp: Vec::new(),
+            bfd: record.bfd.clone(),
             tunnels: None,
             now: clock.since_epoch(clock.now),
             started: clock.since_epoch(Duration::ZERO),
@@ -171,6 +176,9 @@ impl Collector for Scrape {
         self.figures.describe(&mut page)?;
         self.figures.report(&mut page)?;
         sessions::describe(&self.figures.peers_of_bgp, &mut page)?;
+        if let Some(tally) = &self.figures.bfd {
+            sessions::describe_bfd(tally, &mut page)?;
+        }
         if let Some(tunnels) = &self.figures.tunnels {
             tunnels.describe(self.figures.now, &mut page)?;
         }

@@ -3,6 +3,7 @@
 //! Everything is logged when it becomes true and once: what was put back, what the kernel refuses, which lease is unusable.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use backends::sum::Desired;
 use backends::{Change, Outcome, Plan, Uplink};
@@ -10,6 +11,7 @@ use ipam::{LeaseKey, LeaseTable};
 use ipnet::IpNet;
 use kernel::wireguard::Session;
 
+use crate::bfd::Tally;
 use crate::trigger::Moment;
 
 /// Why something was done to the kernel.
@@ -93,6 +95,8 @@ pub struct Record {
     pub pods: Vec<String>,
     /// Why routes that were announced are not taken: one sentence each.
     pub refused_routes: BTreeMap<IpNet, String>,
+    /// What BFD counts, once it was wanted.
+    pub bfd: Option<Arc<Tally>>,
     /// What cannot be written to disk now: one sentence each.
     pub unwritten: BTreeMap<LocalFile, String>,
 }

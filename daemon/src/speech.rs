@@ -88,6 +88,7 @@ impl Speech {
             && let Some(end) = self.idle.take()
         {
             let (paths, watcher) = liveness::talk();
+            reconciler.record.bfd = Some(Arc::clone(&watcher.tally));
             self.watcher = Some(bfd::start(watcher)?);
             bgp::start(end, paths)?;
         }

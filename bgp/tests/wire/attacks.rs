@@ -311,3 +311,11 @@ fn gobgp_a_withdrawal_of_every_kind_beside_a_nil_attribute() {
     assert_eq!(withdrawn(&update), ["198.51.100.0/24"]);
     assert!(Route::decode(&[]).is_none() && Route::decode(&[5]).is_none());
 }
+
+#[test]
+fn cve_2025_43971_to_43973_a_flowspec_of_few_bytes_is_of_no_family_of_ours() {
+    for length in 0..20 {
+        let flowspec = mp_reach(Family { afi: 1, safi: 133 }, &[], &vec![0xff; length]);
+        discarded(&update(&[ORIGIN, AS_PATH, NEXT_HOP, &flowspec], ROUTE), 14);
+    }
+}

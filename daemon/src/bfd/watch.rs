@@ -77,6 +77,11 @@ impl Watch {
         }
     }
 
+    /// The sessions, to look at.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
     /// When the next turn is due.
     pub fn due(&self) -> Option<Instant> {
         self.sessions.deadline().map(|at| self.begun + at).into_iter().chain(self.receivers.due()).min()

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU8;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backends::state::LinkName;
 use tokio::sync::{mpsc, watch};
+
+use crate::bfd::Tally;
 
 /// BFD beside a BGP session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,11 +106,13 @@ pub struct WatchEnd {
     pub paths: watch::Receiver<BfdPaths>,
     /// What became of it; bounded: whoever tells waits for the speaker.
     pub news: mpsc::Sender<BfdNews>,
+    /// What it counts.
+    pub tally: Arc<Tally>,
 }
 
 /// Both ends of a talk.
 pub fn talk() -> (BfdEnd, WatchEnd) {
     let (wanted, paths) = watch::channel(BfdPaths::new());
     let (tell, news) = mpsc::channel(64);
-    (BfdEnd { paths: wanted, news }, WatchEnd { paths, news: tell })
+    (BfdEnd { paths: wanted, news }, WatchEnd { paths, news: tell, tally: Arc::default() })
 }

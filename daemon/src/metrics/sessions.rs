@@ -5,6 +5,7 @@ use std::fmt;
 use prometheus_client::registry::Unit;
 
 use super::page::{Label, Page};
+use crate::bfd::Tally;
 use crate::bgp::views::PeerView;
 
 /// Writes them; nothing where there is no peer.
@@ -57,6 +58,13 @@ pub fn describe(peers: &[PeerView], page: &mut Page<'_>) -> fmt::Result {
         (with(peer, [("error", error.chars().take(LONGEST_ERROR).collect())]), 1)
     };
     page.gauge_each("towpath_bgp_peer_last_error", "Why the last session or attempt ended", peers.iter().map(error))
+}
+
+/// Writes what BFD counts.
+pub fn describe_bfd(tally: &Tally, page: &mut Page<'_>) -> fmt::Result {
+    page.counter("towpath_bfd_packets_received", "Packets of BFD that came, of all kinds", tally.received())?;
+    let discarded = tally.discarded().into_iter().map(|(why, count)| (vec![("reason", why.to_string())], count));
+    page.counter_each("towpath_bfd_packets_discarded", "Those of them that were not taken, by reason", discarded)
 }
 
 /// Of an error, so much stands in a label.

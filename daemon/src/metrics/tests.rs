@@ -93,7 +93,7 @@ fn the_page_is_whole_from_the_first_moment() {
 
 #[test]
 fn bgp_peers_are_told_of_one_by_one() {
-    let (reconciler, _) = settled();
+    let (mut reconciler, _) = settled();
     let peer = PeerView {
         name: "tor\"1".into(),
         asn: Some(64601),
@@ -108,6 +108,7 @@ fn bgp_peers_are_told_of_one_by_one() {
         trouble: Some("no answer from 10.0.0.1:179: connection refused; is BGP enabled there?".into()),
         ..PeerView::default()
     };
+    reconciler.record.bfd = Some(Default::default());
     let figures = Figures { peers_of_bgp: vec![peer], ..Figures::new(&reconciler, &noon()) };
     let page = figures.page(PROCESS).unwrap();
     for line in [
@@ -120,6 +121,8 @@ fn bgp_peers_are_told_of_one_by_one() {
         r#"towpath_bgp_peer_prefixes{peer="tor\"1",asn="64601",direction="in"} 12"#,
         r#"towpath_bgp_peer_prefixes{peer="tor\"1",asn="64601",direction="out"} 4"#,
         r#"towpath_bgp_peer_queue_bytes{peer="tor\"1",asn="64601"} 99"#,
+        "towpath_bfd_packets_received_total 0",
+        r#"towpath_bfd_packets_discarded_total{reason="hop-limit"} 0"#,
         r#"towpath_bgp_peer_stale{peer="tor\"1",asn="64601"} 0"#,
     ] {
         assert!(values(&page).contains(&line), "{line} is not in\n{page}");
