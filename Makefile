@@ -13,30 +13,21 @@ export TOWPATH_BIN_DIR := $(CURDIR)/dist/bin
 # The lock file is what was reviewed: nothing here changes it.
 CARGO := cargo --locked
 
-.PHONY: help build image demo test check audit fuzz bench clean deps deps-build toolchain fmt-check lint docs-check tidy lab-kubernetes lab-helm lab-kernel
+.PHONY: help programs build image demo test check audit fuzz bench clean deps deps-build toolchain fmt-check lint docs-check tidy lab-kubernetes lab-helm lab-kernel
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-build: deps-build toolchain ## Release binaries into dist/bin: towpathd, towpathctl, and towpath (the plugin, static)
-	$(CARGO) build --release -p towpathd -p towpathctl
-	host=$$(rustc -vV | sed -n 's/^host: //p')
-	plugin=$$(.ci/plugin-target "$${host%%-*}")
-	RUSTFLAGS="$${RUSTFLAGS:-} -C target-feature=+crt-static" $(CARGO) build --profile plugin --target "$$plugin" -p towpath
-	mkdir -p dist/bin
-	install -m 755 target/release/towpathd target/release/towpathctl "target/$$plugin/plugin/towpath" dist/bin/
-	if readelf -lW dist/bin/towpath | grep -q INTERP; then
-		echo "dist/bin/towpath is not static: it asks for a dynamic loader" >&2
-		exit 1
-	fi
-	@ls -l dist/bin
-
-# What the image holds is static: it starts from scratch. arm64 needs Rust's library for it and a linker.
+# What the programs are built for, and how: static, so that the image can start from scratch, one build for it and for hosts.
 ARCH := $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 TRIPLE := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-gnu
+PROGRAMS := dist/$(ARCH)
+# Nobody's home directory is part of what is built.
+STATIC := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=towpath --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
 export TOWPATH_IMAGE := $(CURDIR)/dist/image/towpath-$(ARCH).tar
 
-image: deps-build toolchain ## The container image, dist/image/towpath-amd64.tar, for `ctr -n k8s.io images import`. ARCH=arm64
+# arm64 on another machine needs Rust's library for it and a linker.
+programs: deps-build toolchain
 	@if [[ ! -d $$(rustc --print sysroot)/lib/rustlib/$(TRIPLE) ]]; then
 		echo "Rust's library for $(TRIPLE) is missing. Run: rustup target add $(TRIPLE)" >&2
 		exit 1
@@ -48,16 +39,26 @@ image: deps-build toolchain ## The container image, dist/image/towpath-amd64.tar
 	fi
 	triple=$(TRIPLE)
 	plugin=$$(.ci/plugin-target "$${triple%%-*}")
-	# Nobody's home directory is part of what is built.
-	paths="--remap-path-prefix=$(CURDIR)=towpath --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo"
-	export RUSTFLAGS="$${RUSTFLAGS:-} -C target-feature=+crt-static $$paths"
-	static="--target-dir target/image --target"
-	$(CARGO) build $$static $(TRIPLE) --profile image -p towpathd -p towpathctl
-	$(CARGO) build $$static "$$plugin" --profile plugin -p towpath
-	mkdir -p dist/image/$(ARCH)
-	install -m 755 target/image/$(TRIPLE)/image/{towpathd,towpathctl} "target/image/$$plugin/plugin/towpath" dist/image/$(ARCH)/
-	unset RUSTFLAGS
-	$(CARGO) run -q --release -p towpath-image -- --binaries dist/image/$(ARCH) --architecture $(ARCH) --output "$$TOWPATH_IMAGE"
+	export RUSTFLAGS="$${RUSTFLAGS:-} $(STATIC)"
+	$(CARGO) build --release --target $(TRIPLE) -p towpathd -p towpathctl
+	$(CARGO) build --profile plugin --target "$$plugin" -p towpath
+	mkdir -p $(PROGRAMS)
+	install -m 755 target/$(TRIPLE)/release/{towpathd,towpathctl} "target/$$plugin/plugin/towpath" $(PROGRAMS)/
+	for program in $(PROGRAMS)/*; do
+		if readelf -lW "$$program" | grep -q INTERP; then
+			echo "$$program is not static: it asks for a dynamic loader" >&2
+			exit 1
+		fi
+	done
+
+build: programs ## Release binaries into dist/bin: towpathd, towpathctl, and towpath (the plugin), all static
+	@mkdir -p dist/bin
+	install -m 755 $(PROGRAMS)/* dist/bin/
+	ls -l dist/bin
+
+image: programs ## The container image, dist/image/towpath-amd64.tar, for `ctr -n k8s.io images import`. ARCH=arm64
+	@mkdir -p dist/image
+	$(CARGO) run -q --release -p towpath-image -- --binaries $(PROGRAMS) --architecture $(ARCH) --output "$$TOWPATH_IMAGE"
 
 demo: build deps ## Three nodes, two pods each, in network namespaces: see pods talk. KEEP=1 leaves it up. Needs root
 	KEEP=$(KEEP) $(CARGO) run --release -q -p netns-harness --bin demo

@@ -112,7 +112,7 @@ pub(crate) fn through_tunnel(cluster: &Cluster, settings: &BgpSettings, peer: &E
     Some(match (&settings.encapsulation, source, peer.public) {
         // IPv6 is told the outer addresses by its routes: see `ipip`.
         (Encapsulation::Ipip(_), Some(IpAddr::V6(source)), IpAddr::V6(destination)) => {
-            Resolved::Alone(Via::Encapsulated(Outer { link, source, destination }))
+            Resolved::Alone(Via::Encapsulated(Box::new(Outer { link, source, destination })))
         }
         (Encapsulation::Ipip(_), _, gateway) => Resolved::Nexthop(Nexthop { link, gateway }),
         _ => Resolved::Nexthop(Nexthop { link, gateway: peer.subnet.network() }),

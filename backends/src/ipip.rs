@@ -101,7 +101,7 @@ pub(crate) fn add_peer(cluster: &Cluster, settings: &IpipSettings, peer: &Endpoi
     let via = match (peer.public, source, cluster.routes) {
         (IpAddr::V6(destination), Some(IpAddr::V6(source)), _) => {
             // IPv6 needs no objects: its routes do not get slower with their number.
-            Via::Encapsulated(Encapsulation { link, source: *source, destination })
+            Via::Encapsulated(Box::new(Encapsulation { link, source: *source, destination }))
         }
         (_, _, RouteStyle::Objects) => {
             state.nexthops.insert(nexthop, Tag::Ours);

@@ -190,7 +190,8 @@ impl fmt::Display for RouteLine<'_> {
             Via::Group(group) => write!(f, "{destination} nhid [{group}]")?,
             Via::Gateway(Nexthop { link, gateway }) => write!(f, "{destination} via {gateway} dev {link} onlink")?,
             Via::Device(link) => write!(f, "{destination} dev {link} scope link")?,
-            Via::Encapsulated(Encapsulation { link, source, destination: outer }) => {
+            Via::Encapsulated(encapsulation) => {
+                let Encapsulation { link, source, destination: outer } = &**encapsulation;
                 write!(f, "{destination} encap ip6 src {source} dst {outer} dev {link}")?;
             }
             Via::Blackhole => write!(f, "blackhole {destination}")?,

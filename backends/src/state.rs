@@ -222,8 +222,8 @@ pub enum Via {
     Gateway(Nexthop),
     /// Out of a device, which finds the destination by itself: `ip route add … dev LINK scope link`.
     Device(LinkName),
-    /// Out of a device with an outer header that the route says.
-    Encapsulated(Encapsulation),
+    /// Out of a device with an outer header that the route says; apart, as it is larger than all others.
+    Encapsulated(Box<Encapsulation>),
     /// Nowhere: `ip route add blackhole …`.
     Blackhole,
     /// Nowhere, and the sender is told so: `ip route add unreachable …`.

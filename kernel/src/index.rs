@@ -4,6 +4,7 @@
 //! asks for a new one when the kernel does not know a number.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
 use backends::LinkName;
 use backends::state::{FdbKey, Group, Nexthop};
@@ -19,8 +20,8 @@ const INSTANCES: u32 = 1 << 13;
 pub(crate) struct Index {
     /// Every link's index.
     links: HashMap<LinkName, u32>,
-    /// The id of each next hop of ours.
-    ids: HashMap<Nexthop, u32>,
+    /// The id of each next hop of ours, by link and gateway: a link has thousands, whose name would stand in each.
+    ids: HashMap<LinkName, BTreeMap<IpAddr, u32>>,
     /// The ids of each group of ours: the first is used, the others say the same and go when it goes.
     groups: BTreeMap<Group, Vec<u32>>,
     /// Every id in use, whosever it is.
@@ -61,9 +62,9 @@ impl Index {
     /// Forgets a link, and the next hops on it: the kernel has removed them with it.
     pub(crate) fn forget_link(&mut self, name: LinkName) {
         self.links.remove(&name);
-        let gone = self.ids.extract_if(|nexthop, _| nexthop.link == name);
-        let gone = gone.chain(self.doubles.extract_if(.., |(nexthop, _)| nexthop.link == name));
-        for (_, id) in gone {
+        let gone = self.ids.remove(&name).into_iter().flat_map(BTreeMap::into_values);
+        let doubles = self.doubles.extract_if(.., |(nexthop, _)| nexthop.link == name);
+        for id in gone.chain(doubles.map(|(_, id)| id)) {
             self.taken.remove(&id);
         }
     }
@@ -72,7 +73,8 @@ impl Index {
     pub(crate) fn note_object(&mut self, id: u32, nexthop: Option<Nexthop>) {
         self.taken.insert(id);
         let Some(nexthop) = nexthop else { return };
-        if let Some(known) = self.ids.insert(nexthop, id).filter(|known| *known != id) {
+        let of_link = self.ids.entry(nexthop.link).or_default();
+        if let Some(known) = of_link.insert(nexthop.gateway, id).filter(|known| *known != id) {
             self.doubles.push((nexthop, known));
         }
     }
@@ -84,7 +86,7 @@ impl Index {
 
     /// The id of a next hop of ours.
     pub(crate) fn id(&self, nexthop: Nexthop) -> Option<u32> {
-        self.ids.get(&nexthop).copied()
+        self.ids.get(&nexthop.link)?.get(&nexthop.gateway).copied()
     }
 
     /// The id of a next hop: the one that it has, or a free one that is its own from now on; `None` when all are taken.
@@ -136,7 +138,7 @@ impl Index {
 
     /// Forgets a next hop; gives all ids that it had.
     pub(crate) fn forget_nexthop(&mut self, nexthop: Nexthop) -> Vec<u32> {
-        let mut ids: Vec<u32> = self.ids.remove(&nexthop).into_iter().collect();
+        let mut ids: Vec<u32> = self.ids.get_mut(&nexthop.link).and_then(|of_link| of_link.remove(&nexthop.gateway)).into_iter().collect();
         if !self.doubles.is_empty() {
             ids.extend(self.doubles.extract_if(.., |(double, _)| *double == nexthop).map(|(_, id)| id));
         }

@@ -330,7 +330,8 @@ impl Writer<'_> {
             Via::Group(ref group) => self.index.group(group).map(Target::Object).ok_or_else(|| no_group(group)),
             Via::Gateway(nexthop) => Ok(Target::Gateway(self.link(nexthop.link)?, nexthop.gateway)),
             Via::Device(link) => Ok(Target::Device(self.link(link)?)),
-            Via::Encapsulated(Encapsulation { link, source, destination }) => {
+            Via::Encapsulated(ref outer) => {
+                let Encapsulation { link, source, destination } = **outer;
                 Ok(Target::Encapsulated(self.link(link)?, (source, destination)))
             }
             Via::Blackhole => Ok(Target::Blackhole),
@@ -350,10 +351,10 @@ impl Writer<'_> {
             (Tag::Adopted, Via::Object(nexthop)) => {
                 Only { object: Some(self.index.id(*nexthop).ok_or_else(|| no_object(*nexthop))?), ..Only::default() }
             }
-            (
-                Tag::Adopted,
-                Via::Gateway(Nexthop { link, .. }) | Via::Device(link) | Via::Encapsulated(Encapsulation { link, .. }),
-            ) => Only { link: Some(self.link(*link)?), ..Only::default() },
+            (Tag::Adopted, Via::Gateway(_) | Via::Device(_) | Via::Encapsulated(_)) => {
+                let link = route.via.link().map(|name| self.link(name)).transpose()?;
+                Only { link, ..Only::default() }
+            }
             // Flannel has no groups.
             (Tag::Adopted, Via::Group(_) | Via::Blackhole | Via::Unreachable | Via::Unknown) => {
                 for link in self.scope.links.iter().filter_map(|name| self.index.link(*name)).collect::<Vec<_>>() {
