@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::bmp::End;
 use crate::machine::collision::Side;
 use crate::machine::{Event, State};
 use crate::rib::{Change, Chunk, PeerId, Rib, Settings};
@@ -18,6 +19,7 @@ pub mod config;
 mod diagnosis;
 mod limits;
 mod marks;
+mod monitoring;
 mod peer;
 mod restart;
 mod session;
@@ -53,6 +55,12 @@ pub enum Output {
     Up(PeerId),
     /// A session went down, or an attempt failed: the reason in a sentence.
     Down(PeerId, String),
+    /// An UPDATE came, whole: said while somebody monitors.
+    Heard(PeerId, Chunk),
+    /// A session that was up has ended: said while somebody monitors.
+    Ended(PeerId, End),
+    /// There are bytes for [`Speaker::pull_chosen`].
+    Chosen(PeerId),
 }
 
 /// Why an attempt failed that the peer took and ended before its OPEN: less than what was said of an attempt before.
@@ -78,6 +86,8 @@ pub struct Speaker {
     outputs: Vec<Output>,
     deadlines: BTreeSet<(Duration, PeerId)>,
     more: bool,
+    /// Whether somebody monitors.
+    monitored: bool,
 }
 
 impl Speaker {
@@ -85,7 +95,7 @@ impl Speaker {
     pub fn new(settings: Settings, readiness: Readiness) -> Speaker {
         let rib = Rib::new(settings.clone());
         let (peers, outputs, deadlines) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        Speaker { settings, readiness, rib, peers, outputs, deadlines, more: false }
+        Speaker { settings, readiness, rib, peers, outputs, deadlines, more: false, monitored: false }
     }
 
     /// The routes. Routes that begin here are put in with [`Rib::originate`]; [`Speaker::flush`] sends them.
@@ -240,8 +250,10 @@ impl Speaker {
         self.more = self.rib.flush(&mut changes);
         self.outputs.extend(changes.into_iter().map(Output::Route));
         for id in self.rib.ready() {
-            let side = self.peers.get(&id).and_then(Peer::established);
-            self.outputs.extend(side.map(|side| Output::Send(id, side)));
+            self.outputs.extend(match self.peers.get(&id) {
+                Some(peer) => peer.established().map(|side| Output::Send(id, side)),
+                None => Some(Output::Chosen(id)),
+            });
         }
         self.more
     }

@@ -32,6 +32,7 @@ pub mod question;
 mod roster;
 mod settling;
 mod shell;
+mod stations;
 pub mod text;
 mod tidings;
 mod tracking;

@@ -18,7 +18,7 @@ use super::{PeerId, Relation, Settings};
 /// everything is decided and encoded once for all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GroupTerms {
-    /// What the peers are to us.
+    /// What the peers are to us; [`Relation::Local`] of who only looks, and is told everything as it is.
     pub relation: Relation,
     /// Our role towards them.
     pub role: Option<Role>,
@@ -130,6 +130,9 @@ impl<'r> Exporter<'r> {
 
     fn may_go(&self, summary: &Summary, from: Relation) -> bool {
         let to = self.terms.relation;
+        if to == Relation::Local {
+            return true;
+        }
         // RFC 4456 section 6: between two of our AS only when one of them is a client.
         let reflected = from.is_internal() && to.is_internal();
         let reflects = from == Relation::Client || to == Relation::Client;
@@ -149,14 +152,15 @@ impl<'r> Exporter<'r> {
         let mut changed = Changed { attributes: &mut attributes, hop: None, family, sender };
         self.terms.policy.change(bucket.judgement, &mut changed);
         let hop = changed.hop.or_else(|| self.hop(learnt, bucket.peer))?;
-        match self.terms.relation.is_external() {
-            true => {
+        match self.terms.relation {
+            Relation::Local => {}
+            Relation::External => {
                 // A metric that another AS told us is not the next one's business; one that policy or we ourselves set is.
                 let ours = attributes.med != metric || bucket.peer == PeerId::LOCAL;
                 attributes.med = attributes.med.filter(|_| ours || self.terms.role == Some(Role::RouteServer));
                 self.cross_the_border(&mut attributes);
             }
-            false => self.stay_inside(&mut attributes, bucket.peer),
+            Relation::Internal | Relation::Client => self.stay_inside(&mut attributes, bucket.peer),
         }
         Some(Sheet::new(&attributes, hop, self.terms.family, &self.terms.wire))
     }
@@ -166,6 +170,7 @@ impl<'r> Exporter<'r> {
         let local = peer == PeerId::LOCAL;
         // A VTEP is named by whoever has it, whoever hands it on (RFC 8365 section 5.1.3).
         let keep = match family.family {
+            _ if self.terms.relation == Relation::Local => true,
             Family::EVPN => local || self.terms.hops.rule == HopRule::Keep,
             _ => !local && self.terms.hops.rule == HopRule::Keep,
         };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use crate::bmp::End;
 use crate::machine::collision::Side;
 use crate::machine::{Machine, State, Timing};
 use crate::rib::Chunk;
@@ -61,6 +62,8 @@ pub(super) struct Peer {
     pub flaps: u32,
     pub since: Duration,
     pub deadline: Option<Duration>,
+    /// How the session at hand ends, for who monitors.
+    pub end: Option<End>,
 }
 
 /// A connection.
@@ -71,6 +74,8 @@ pub(super) struct Connection {
     pub buffer: Vec<u8>,
     pub agreement: Option<Agreement>,
     control: VecDeque<Chunk>,
+    /// The OPENs, ours and the peer's, as they went over the wire.
+    pub opens: [Box<[u8]>; 2],
 }
 
 /// How a peer fares, for people.
@@ -167,6 +172,7 @@ impl Peer {
             last_error: None,
             last_said: None,
             last_heard: None,
+            end: None,
             received: Messages::default(),
             sent: Messages::default(),
             malformed: 0,
@@ -223,7 +229,13 @@ impl Peer {
 
     pub fn open(&mut self, side: Side, local: LocalAddresses) {
         if let Some(connection) = self.connections.get_mut(place(side)) {
-            *connection = Some(Connection { local, buffer: Vec::new(), agreement: None, control: VecDeque::new() });
+            *connection = Some(Connection {
+                local,
+                buffer: Vec::new(),
+                agreement: None,
+                control: VecDeque::new(),
+                opens: Default::default(),
+            });
         }
     }
 

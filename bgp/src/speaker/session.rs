@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bmp::End;
 use crate::machine::collision::{Identity, Side, kept};
 use crate::machine::{Action, Event, Loss, Reason, State};
 use crate::rib::flush::RefreshMarks;
@@ -81,6 +82,9 @@ impl Speaker {
         if row.next == State::Established && before != State::Established {
             self.establish(id, peer, side, now);
         }
+        if before == State::Established && row.next != State::Established && self.monitored {
+            self.outputs.push(Output::Ended(id, peer.end.take().unwrap_or(End::Closed)));
+        }
         if before >= State::OpenSent && row.next < State::OpenSent {
             let why = peer.failure.take().unwrap_or_else(|| format!("{event:?}"));
             // Of two connections one goes each time both ends connect: the other is or becomes the session, and nothing was lost.
@@ -105,8 +109,11 @@ impl Speaker {
                     (false, Readiness::Restarting) => Since::Gathering,
                     (false, Readiness::Complete) => Since::Start,
                 };
-                let open = our_open(&peer.config, &self.settings, since);
-                self.say(id, peer, side, message::open(&open));
+                let open = message::open(&our_open(&peer.config, &self.settings, since));
+                if let Some(connection) = peer.connection_mut(side) {
+                    connection.opens[0] = open.as_slice().into();
+                }
+                self.say(id, peer, side, open);
             }
             Action::SendKeepalive => self.say(id, peer, side, message::keepalive()),
             Action::Notify(reason) => {
@@ -123,7 +130,9 @@ impl Speaker {
                         peer.last_said = Some(notification.to_string());
                     }
                 }
-                peer.say(side, message::notification(&notification));
+                let notification = message::notification(&notification);
+                peer.end.get_or_insert_with(|| End::Said(notification.clone()));
+                peer.say(side, notification);
             }
             Action::ResolveCollision => self.resolve_collision(id, peer, side, now),
             Action::LoseRoutes(loss) => {
@@ -202,6 +211,7 @@ impl Speaker {
             match frame(rest, limit) {
                 Ok(Some(frame)) => {
                     peer.received.count(frame.kind);
+                    self.overhear(id, peer, (side, frame.kind), rest.get(..frame.length).unwrap_or_default());
                     rest = rest.get(frame.length..).unwrap_or_default();
                     self.message(id, peer, (side, &frame), now);
                 }
@@ -315,7 +325,10 @@ impl Speaker {
             Subtype::Request => self.rib.refresh(id, refresh.family, marks),
             Subtype::Begin if peer.marks.begin(refresh.family, now) => self.rib.mark_stale(id, refresh.family),
             Subtype::Begin => {}
-            Subtype::End => self.end_of_rib(id, peer, refresh.family),
+            Subtype::End => {
+                self.overhear_end(id, refresh.family);
+                self.end_of_rib(id, peer, refresh.family);
+            }
             Subtype::Unknown(_) => {}
         }
     }

@@ -53,6 +53,7 @@ impl Ground {
     pub fn wish_for(self: &Rc<Self>, wish: &Arc<Wish>) {
         self.with(|shell, now| {
             shell.wish_for(wish, now);
+            self.seat_stations(shell);
             self.take_connections(shell);
             self.seek_neighbours(shell);
         });
@@ -82,6 +83,7 @@ impl Ground {
             let wish = Arc::clone(&shell.wish);
             shell.listen(&wish);
             shell.forget_guests(now);
+            shell.report_to_stations(now);
             shell.track();
             self.take_connections(shell);
             self.seek_neighbours(shell);
@@ -120,7 +122,13 @@ impl Ground {
                     Output::Send(id, side) => shell.write((id, side), now),
                     Output::Close(id, side, farewell) => shell.close((id, side), farewell),
                     Output::Route(change) => shell.learn(change),
-                    Output::Up(id) => shell.up(id, now),
+                    Output::Up(id) => {
+                        shell.up(id, now);
+                        shell.show_session(id);
+                    }
+                    Output::Heard(id, update) => shell.show_update(id, &update),
+                    Output::Ended(id, end) => shell.show_end(id, &end),
+                    Output::Chosen(viewer) => shell.show_more(viewer),
                     Output::Down(id, reason) => shell.down(id, reason, now),
                     Output::Malformed(id, fault) => shell.malformed(id, &fault),
                     Output::NearLimit(id, family, most) => shell.near_limit(id, family, most),

@@ -15,11 +15,15 @@ use ipnet::IpNet;
 use tokio::task::AbortHandle;
 
 use super::connection::Connection;
+use super::stations;
 use super::views::TrafficView;
 use super::wish::{Neighbour, NeighbourName, Origin, Place, Range};
 
 /// Numbers that were given back are not given again before so many others were.
 const RESTING: usize = 64;
+
+/// The last number of a peer; those above are stations'.
+const HIGHEST: u16 = u16::MAX - stations::MOST;
 
 /// A peer as the shell knows it.
 #[derive(Debug)]
@@ -132,12 +136,12 @@ pub(super) struct Difference {
 }
 
 impl Roster {
-    /// Gives a peer a number; `None` when there are 65535 already.
+    /// Gives a peer a number; `None` when there are 65519 already.
     pub fn add(&mut self, name: NeighbourName, neighbour: Neighbour) -> Option<PeerId> {
-        let rested = self.free.len() > RESTING || self.highest == u16::MAX;
+        let rested = self.free.len() > RESTING || self.highest == HIGHEST;
         let number = match rested.then(|| self.free.pop_front()).flatten() {
             Some(number) => number,
-            None => self.highest.checked_add(1)?,
+            None => self.highest.checked_add(1).filter(|number| *number <= HIGHEST)?,
         };
         self.highest = self.highest.max(number);
         let id = PeerId(number);

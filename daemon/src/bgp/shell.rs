@@ -24,6 +24,7 @@ use super::listener::Listener;
 use super::liveness::{BfdKey, BfdState};
 use super::roster::Roster;
 use super::settling::Settling;
+use super::stations::Stations;
 use super::tidings::Tidings;
 use super::tracking::Tracking;
 use super::views::Happening;
@@ -51,6 +52,7 @@ pub(super) struct Shell {
     pub settling: Settling,
     pub tracking: Tracking,
     pub watchers: Vec<mpsc::Sender<Happening>>,
+    pub stations: Stations,
     /// What BFD said last of the paths that it watches.
     pub heard_paths: BTreeMap<BfdKey, BfdState>,
     pub buffer: Vec<u8>,
@@ -96,6 +98,7 @@ impl Shell {
             settling: Settling::default(),
             tracking: Tracking::default(),
             watchers: Vec::new(),
+            stations: Stations::default(),
             heard_paths: BTreeMap::new(),
             buffer: vec![0; READ_BYTES],
             begun: Instant::now(),
@@ -136,6 +139,7 @@ impl Shell {
         let ids: Vec<PeerId> = self.roster.seats().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.remove(id, cease::DECONFIGURED, now));
         self.listeners.clear();
+        self.stations.end();
         while self.speaker.flush() {}
         for output in self.speaker.outputs() {
             if let Output::Route(change) = output {
@@ -205,6 +209,7 @@ impl Shell {
                 Output::Route(change) => self.learn(change),
                 Output::Down(peer, reason) => self.down(peer, reason, now),
                 Output::Send(peer, side) => self.write((peer, side), now),
+                Output::Ended(peer, end) => self.show_end(peer, &end),
                 // The rest is of others.
                 later => self.postponed.push(later),
             }
@@ -251,7 +256,7 @@ impl Shell {
         }
         for (name, neighbour) in difference.added {
             if self.add(name.clone(), neighbour, now).is_none() {
-                tracing::warn!("BGP neighbour {name} is one too many: there are 65535");
+                tracing::warn!("BGP neighbour {name} is one too many: there are 65519");
             }
         }
         if wish.completeness == Completeness::Complete {

@@ -2,7 +2,7 @@
 //!
 //! Values only: where they come from (configuration, leases) is the node's business, and what is done about them the shell's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
@@ -37,6 +37,17 @@ pub struct Wish {
     pub completeness: Completeness,
     /// How paths are compared, and how many are used together.
     pub preferences: Preferences,
+    /// Who is told what happens.
+    pub monitoring: Monitoring,
+}
+
+/// Who is told by BMP what peers say and what is chosen (RFC 7854).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Monitoring {
+    /// What this node is called there (`sysName`).
+    pub name: String,
+    /// Where stations listen; we connect.
+    pub stations: BTreeSet<SocketAddr>,
 }
 
 /// The port of BGP (RFC 4271 section 8.2.1).

@@ -8,7 +8,7 @@ mod announce;
 mod peer;
 mod session;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use backends::Backend;
 use backends::bgp::{BgpSettings, Encapsulation};
@@ -50,6 +50,8 @@ pub struct Bgp {
     pub allowed: Vec<IpNet>,
     /// Equal paths that are used together (`Multipath`).
     pub multipath: u8,
+    /// Who is told by BMP what happens (`BMPStations`).
+    pub stations: Vec<SocketAddr>,
 }
 
 /// The nodes that reflect (RFC 4456).
@@ -106,6 +108,7 @@ fn speaker(object: &mut Object<'_, '_>, policies: &Policies) -> Bgp {
         announce: announce::announce(object),
         allowed: object.items("AllowRoutes", prefix).unwrap_or_default(),
         multipath: multipath.unwrap_or(64),
+        stations: object.items("BMPStations", station).unwrap_or_default(),
     }
 }
 
@@ -178,6 +181,14 @@ fn identifier(object: &mut Object<'_, '_>, key: &'static str) -> Option<Ipv4Addr
         object.mistake(key, text, ("it is no BGP identifier", fix));
     }
     parsed
+}
+
+/// Where a monitoring station listens.
+fn station(value: &Value) -> Result<SocketAddr, Wrong> {
+    let text = if let Value::Text(text) = value { text.as_str() } else { "" };
+    let parsed = text.parse::<SocketAddr>().ok().filter(|station| station.port() != 0);
+    let fix = "write its address and port, as in \"192.0.2.9:11019\" or \"[2001:db8::9]:11019\"";
+    parsed.ok_or_else(|| ("it is no address with a port".to_owned(), fix.to_owned()))
 }
 
 /// A prefix without host bits.

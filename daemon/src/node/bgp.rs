@@ -23,7 +23,7 @@ use ipnet::IpNet;
 use super::Node;
 use crate::bgp::learnt::Learnt as Told;
 use crate::bgp::wish::{
-    Announcement, Completeness, Distance, Neighbour, NeighbourName, Origin, PORT, Place, Range, Wish,
+    Announcement, Completeness, Distance, Monitoring, Neighbour, NeighbourName, Origin, PORT, Place, Range, Wish,
 };
 use crate::netconf::bgp::{Bgp, Peer, PeerPlace, Session, Specifics};
 
@@ -143,6 +143,10 @@ impl Node {
             announced: announced(bgp, own),
             completeness: Completeness::Complete,
             preferences: Preferences { most_paths: bgp.multipath, ..Preferences::default() },
+            monitoring: Monitoring {
+                name: self.identity.name.to_string(),
+                stations: bgp.stations.iter().copied().collect(),
+            },
         })
     }
 }

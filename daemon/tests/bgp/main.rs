@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_types)]
 
 mod bird;
+mod monitoring;
 mod paths;
 mod sessions;
 mod strangers;
@@ -27,7 +28,7 @@ use towpathd::bgp::liveness::{self, WatchEnd};
 use towpathd::bgp::question::Question;
 use towpathd::bgp::views::PeerView;
 use towpathd::bgp::wish::{
-    Announcement, Completeness, Distance, Necessity, Neighbour, NeighbourName, Origin, PORT, Place, Wish,
+    Announcement, Completeness, Distance, Monitoring, Necessity, Neighbour, NeighbourName, Origin, PORT, Place, Wish,
 };
 use towpathd::bgp::{self as shell, NodeEnd};
 
@@ -104,6 +105,7 @@ impl Speaker {
             announced,
             completeness: Completeness::Complete,
             preferences: Preferences::default(),
+            monitoring: Monitoring::default(),
         };
         let (end, speaker_end) = shell::talk();
         let (bfd_end, bfd) = liveness::talk();

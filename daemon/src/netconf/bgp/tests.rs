@@ -45,7 +45,7 @@ fn every_key_says_what_it_means() {
         r#", "AS": 65001, "ListenPort": 1179, "RouterID": "192.0.2.1", "Multipath": 4, "Encapsulation": "cross-subnet", "VNI": 7,
         "NodeMesh": {"KeyFile": "/k/mesh", "BFD": true, "HoldTime": 9, "Keepalive": 2, "SendHoldTime": 30},
         "RouteReflectors": {"Nodes": ["spine-*"], "ClusterID": "0.0.0.1"},
-        "AllowRoutes": ["0.0.0.0/0"],
+        "AllowRoutes": ["0.0.0.0/0"], "BMPStations": ["192.0.2.9:11019", "[2001:db8::9]:11019"],
         "Announce": {"Prefixes": ["10.96.0.0/12"], "Aggregates": ["10.244.0.0/16"], "SuppressSpecifics": true, "LocalPref": 200,
             "Communities": ["64512:1"], "LargeCommunities": ["64512:1:2"]},
         "Peers": [
@@ -57,6 +57,7 @@ fn every_key_says_what_it_means() {
         ]"#,
     );
     assert_eq!((read.asn, read.port, read.multipath), (65001, 1179, 4));
+    assert_eq!(read.stations[1], "[2001:db8::9]:11019".parse().unwrap());
     assert_eq!(read.mesh.as_ref().map(|mesh| mesh.hold_secs), Some(9));
     assert_eq!(read.announce.aggregates[0].specifics, Specifics::Suppressed);
     assert_eq!(read.announce.said.local_pref, Some(200));
@@ -121,6 +122,7 @@ fn mistakes_are_named_with_key_value_reason_and_fix() {
         (r#""Peers": [{"Address": "192.0.2.1", "AS": 1}, {"Address": "192.0.2.1", "AS": 2}]"#, "another of this name"),
         (r#""RouteReflectors": {"Nodes": ["a"]}"#, "Backend.RouteReflectors.ClusterID: it is missing"),
         (r#""AllowRoutes": ["10.0.0.1/8"]"#, "it has host bits set; write \"10.0.0.0/8\""),
+        (r#""BMPStations": ["192.0.2.9"]"#, "it is no address with a port; write its address and port"),
         (r#""NodeMesh": "yes""#, "Backend.NodeMesh = \"yes\""),
     ] {
         let all = wrong(fields);

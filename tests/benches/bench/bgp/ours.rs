@@ -61,6 +61,7 @@ fn wish(peers: Peers) -> Wish {
         announced: Default::default(),
         completeness: Completeness::Complete,
         preferences: Default::default(),
+        monitoring: Default::default(),
     }
 }
 
