@@ -13,6 +13,7 @@ mod keys;
 mod network;
 mod offloads;
 mod room;
+mod uplink;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ use backends::room::Room;
 use backends::state::Link;
 use backends::{LinkName, Uplink};
 use ipam::table::Record;
-use ipam::{Lease, LeaseKey, LeaseTable, NodeName, Stack};
+use ipam::{Family, Lease, LeaseKey, LeaseTable, NodeName, Stack};
 use ipnet::IpNet;
 
 use self::bgp::OwnBgp;
@@ -87,6 +88,8 @@ pub struct Node {
     pub store_refuses: bool,
     /// Since when there is no uplink.
     pub uplink_trouble: Option<Trouble>,
+    /// The family in which it has nothing then, where it is well in the other.
+    pub uplink_lacks: Option<Family>,
     /// Since when the network's configuration cannot be used (the last good one is).
     pub network_trouble: Option<Trouble>,
     /// Since when the store answers and has no subnet for this node.
@@ -136,6 +139,7 @@ impl Node {
             store_trouble: None,
             store_refuses: false,
             uplink_trouble: None,
+            uplink_lacks: None,
             network_trouble: None,
             unassigned: None,
             moved: None,
@@ -212,28 +216,6 @@ impl Node {
     fn forget(&mut self) {
         if self.peers_known && self.own.is_some() {
             self.last_known = None;
-        }
-    }
-
-    /// Takes the uplink as it is now, or why there is none. Without one the last is kept: what runs keeps running.
-    pub fn on_uplink(&mut self, found: Result<Uplink, String>, now: Moment) {
-        match found {
-            Ok(uplink) => {
-                self.uplink_trouble = None;
-                if self.uplink.as_ref() != Some(&uplink) {
-                    self.uplink = Some(uplink);
-                    self.touch_bgp();
-                    self.changed = true;
-                    self.take_offered(now);
-                }
-            }
-            Err(reason) => {
-                let since = self.uplink_trouble.as_ref().map_or(now, |trouble| trouble.since);
-                if self.uplink_trouble.as_ref().map(|trouble| &trouble.reason) != Some(&reason) {
-                    tracing::warn!("uplink: {reason}");
-                }
-                self.uplink_trouble = Some(Trouble { since, reason });
-            }
         }
     }
 

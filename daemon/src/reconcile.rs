@@ -262,10 +262,12 @@ impl Reconciler {
         }
         let found = kernel.uplink(&wanted);
         let found = found.and_then(|uplink| self.node.suits_backend(&uplink).map(|()| uplink));
+        let half = if found.is_err() { half_uplink(kernel, &wanted) } else { None };
         self.uplink_wanted = wanted;
         self.record.uplink(&found, self.node.uplink());
         let was_missing = self.node.uplink_trouble.is_some();
         self.node.on_uplink(found, now);
+        self.node.on_half_uplink(half, now);
         if was_missing && self.node.uplink_trouble.is_none() {
             // It is the same again, but what lived on it may be gone.
             self.trigger.look_again();
@@ -370,6 +372,12 @@ impl Reconciler {
         self.record.gates(kernel.gates(scope));
         self.record.missed_settings(kernel.missed_settings(&desired.state().sysctls));
     }
+}
+
+/// The uplink as one of two families has it.
+fn half_uplink(kernel: &mut impl Kernel, wanted: &WantedUplink) -> Option<Uplink> {
+    let mut alone = |family: &Family| kernel.uplink(&WantedUplink { families: vec![*family], ..wanted.clone() }).ok();
+    wanted.families.iter().filter(|_| wanted.families.len() > 1).find_map(&mut alone)
 }
 
 /// How much of what is desired there is after such an outcome.

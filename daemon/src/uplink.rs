@@ -183,7 +183,8 @@ fn is_tunnel(link: &Interface) -> bool {
 }
 
 /// The addresses of a family on a link that can be used, best first: global before link-local, permanent before dynamic,
-/// lasting before temporary; else in the kernel's order. Deprecated and tentative ones cannot.
+/// lasting before temporary; else in the kernel's order. Deprecated and tentative ones cannot, nor those of IPv6 that are
+/// link-local: peers could not send to them (RFC 4291 section 2.5.6).
 fn usable(link: &Interface, family: Family) -> Vec<IpAddr> {
     let can_be_used = |on_it: &&InterfaceAddress| {
         let address = on_it.net.addr();
@@ -194,10 +195,11 @@ fn usable(link: &Interface, family: Family) -> Vec<IpAddr> {
     addresses.into_iter().map(|on_it| on_it.net.addr()).collect()
 }
 
-/// Whether another host can send to it at all.
+/// Whether another host can send to it at all, without naming an interface of its own.
 fn is_unicast(address: IpAddr) -> bool {
     let nobody = address.is_loopback() || address.is_multicast() || address.is_unspecified();
-    !nobody && address != IpAddr::V4(Ipv4Addr::BROADCAST)
+    let bound = address.is_ipv6() && is_link_local(address);
+    !nobody && !bound && address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 fn is_link_local(address: IpAddr) -> bool {

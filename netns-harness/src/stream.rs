@@ -13,8 +13,9 @@ use crate::echo::ECHO_PORT;
 use crate::station::Station;
 use crate::wait_for;
 
-/// How long the last answers may take.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// For how long nothing may come back before the rest counts as lost: on a busy machine answers wait for a processor, in a queue that may be
+/// seconds long.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
 /// How often the receiver looks whether it is time to end.
 const GLANCE: Duration = Duration::from_millis(20);
 
@@ -165,9 +166,9 @@ fn receive(socket: &UdpSocket, counters: &Counters) -> Report {
     let (mut last, mut done_at, mut buffer) = (Instant::now(), None, [0; 64]);
     loop {
         if counters.sender_done.load(Ordering::Acquire) {
-            let waited = done_at.get_or_insert_with(Instant::now).elapsed();
+            let done = *done_at.get_or_insert_with(Instant::now);
             report.sent = counters.sent.load(Ordering::Acquire);
-            if report.received == report.sent || waited > LAST_ANSWERS {
+            if report.received == report.sent || done.max(last).elapsed() > LAST_ANSWERS {
                 return report;
             }
         } else {

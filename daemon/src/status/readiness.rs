@@ -55,7 +55,12 @@ impl Readiness {
     fn weigh_uplink(&mut self, node: &Node) {
         match (node.uplink(), &node.uplink_trouble) {
             (Some(_), None) => {}
-            (_, Some(trouble)) => self.reasons.push(format!("uplink: {}", trouble.reason)),
+            (_, Some(trouble)) => match node.uplink_lacks {
+                Some(family) => {
+                    self.degraded.push(format!("uplink: {}; what {family} had last is kept", trouble.reason))
+                }
+                None => self.reasons.push(format!("uplink: {}", trouble.reason)),
+            },
             // Which one it is depends on the network's families: it is looked for once they are known.
             (None, None) => self.reasons.push("uplink: it is looked for once the network is known".to_owned()),
         }

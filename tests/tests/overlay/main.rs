@@ -16,6 +16,7 @@ mod churn;
 mod direct_routing;
 mod extension;
 mod fabric;
+mod families;
 mod flannel;
 mod foreign;
 mod garbage;

@@ -53,7 +53,7 @@ impl Leases {
                 regained.map_or_else(|| self.acquire(claim, previous.as_ref()), Ok)?
             }
         };
-        let lease = file.lease(&key, None).map_err(|reason| Trouble::Refused { reason })?;
+        let lease = check(&key, &file)?;
         let before = self.held.replace((key.clone(), file));
         self.look_at(&key).map_err(|error| self.io(error))?;
         let lost = before.filter(|(before, file)| *before != key && fits(claim, file));
@@ -124,7 +124,7 @@ impl Leases {
     /// claimed it through that.
     fn regain(&self, claim: &Claim) -> Option<(LeaseKey, LeaseFile)> {
         let subnets = claim.previous.filter(|subnets| self.held.is_none() && in_pools(&claim.pools, subnets))?;
-        let (key, file) = self.fresh(claim, &subnets);
+        let (key, file) = self.fresh(claim, &subnets).ok()?;
         let scribbled = matches!(self.place.find(key.as_str()), Found::Garbage(_));
         if !scribbled || self.known.has_rival(&key, &subnets) {
             return None;
@@ -143,6 +143,7 @@ impl Leases {
         }
         let now = Utc::now();
         let fresh = LeaseFile { renewed: now, expires: now.after(self.terms.validity), attributes, ..file.clone() };
+        check(&key, &fresh)?;
         match self.place.replace(key.as_str(), &file, &fresh).map_err(|error| self.io(error))? {
             true => Ok((key, fresh)),
             false => Err(Trouble::Busy { key: key.as_str().to_owned() }),
@@ -157,7 +158,7 @@ impl Leases {
             let Some(subnets) = pool::choose(&claim.pools, &taken, previous, dice()) else {
                 return self.inherit(claim);
             };
-            let (key, file) = self.fresh(claim, &subnets);
+            let (key, file) = self.fresh(claim, &subnets)?;
             if !self.place.put_new(key.as_str(), &file).map_err(|error| self.io(error))? {
                 if Some(&key) == held.as_ref() && matches!(self.place.find(key.as_str()), Found::Garbage(_)) {
                     // Scribbled over between two looks: the next one puts it right.
@@ -187,7 +188,7 @@ impl Leases {
             let Found::Lease(old) = self.place.find(key.as_str()) else { continue };
             let Ok(subnets) = old.stack() else { continue };
             let ended = old.expires <= Utc::now() && in_pools(&claim.pools, &subnets);
-            let (_, file) = self.fresh(claim, &subnets);
+            let (_, file) = self.fresh(claim, &subnets)?;
             if ended && self.place.replace(key.as_str(), &old, &file).map_err(|error| self.io(error))? {
                 return Ok((key, file));
             }
@@ -195,7 +196,7 @@ impl Leases {
         Err(Trouble::Exhausted { networks: claim.pools.map(|_, pool| pool.network).to_string() })
     }
 
-    fn fresh(&self, claim: &Claim, subnets: &Stack<IpNet>) -> (LeaseKey, LeaseFile) {
+    fn fresh(&self, claim: &Claim, subnets: &Stack<IpNet>) -> Result<(LeaseKey, LeaseFile), Trouble> {
         let now = Utc::now();
         // What was deleted under our hands and is put back is as old as it was.
         let before = self.held.as_ref().filter(|(_, file)| file.stack().as_ref() == Ok(subnets));
@@ -207,12 +208,19 @@ impl Leases {
             expires: now.after(self.terms.validity),
             attributes: Attributes { node: None, ..Attributes::of(claim) },
         };
-        (LeaseKey::new(&name(subnets)), file)
+        let key = LeaseKey::new(&name(subnets));
+        check(&key, &file)?;
+        Ok((key, file))
     }
 
     fn io(&self, source: io::Error) -> Trouble {
         Trouble::Write { directory: self.place.directory().to_owned(), source }
     }
+}
+
+/// What is written must be a lease to whoever reads it.
+fn check(key: &LeaseKey, file: &LeaseFile) -> Result<Lease, Trouble> {
+    file.lease(key, None).map_err(|reason| Trouble::Refused { reason })
 }
 
 fn fits(claim: &Claim, file: &LeaseFile) -> bool {
