@@ -1,6 +1,7 @@
 //! BGP: we, BIRD and FRR in turn in one run, each in a namespace of its own that nobody has spoken to before, with a tester at the other end of the
 //! wire that is the same for all.
 
+mod beats;
 mod feed;
 pub mod ours;
 mod router;
@@ -13,6 +14,7 @@ use anyhow::Result;
 use netns_harness::{Lab, Node};
 
 use crate::figures::{Bound, goal, heading, median, note, summary};
+use beats::{Beats, Load};
 use router::{Kernel, Make, Peers, Router};
 use rows::Cost;
 
@@ -23,7 +25,7 @@ const BOTH: [Make; 2] = [Make::Ours, Make::Bird];
 type Row = fn(&Field) -> Result<()>;
 
 /// The rows, by the words that ask for one alone.
-const ROWS: [(&str, Row); 7] = [
+const ROWS: [(&str, Row); 8] = [
     ("bgp:100k", |field| one_peer(field, 100_000)),
     ("bgp:500k", |field| one_peer(field, 500_000)),
     ("bgp:all-to-all", all_to_all),
@@ -31,6 +33,7 @@ const ROWS: [(&str, Row); 7] = [
     ("bgp:connect", connects),
     ("bgp:idle", idle_sessions),
     ("bgp:change", changes),
+    ("bgp:keepalives", keepalives),
 ];
 
 /// Whether this part is asked for: whole, or a row of it.
@@ -180,6 +183,37 @@ fn changes(field: &Field) -> Result<()> {
         compared(&format!("{name}, median"), of(|delay| delay.median), "ms");
         compared(&format!("{name}, 99 of 100"), high, "ms");
         goal(&format!("{name}, 99 of 100, ours"), high[0], Bound::AtMost(most));
+    }
+    Ok(())
+}
+
+/// The most that may lie between two keepalives of a session with a hold time of 3 s, milliseconds: a third of it, and what a loaded tester adds.
+const ON_TIME: f64 = 1_100.0;
+
+fn keepalives(field: &Field) -> Result<()> {
+    heading("Keepalives of sessions with a hold time of 3 s (0.75 to 1 s apart), while another peer does this");
+    let loads = [
+        ("nothing", Load::None),
+        ("500,000 routes again and again", Load::Table(500_000)),
+        ("the same, one takes nothing", Load::Deaf(500_000)),
+        ("noise on new connections", Load::Noise),
+        ("a refresh of 100,000 a message", Load::Refreshes(100_000)),
+    ];
+    for (name, load) in loads {
+        let wish = (Peers::Named(beats::PEERS), Kernel::Untouched);
+        let runs = field.turns(BOTH, 1, wish, |router, tester| beats::beats(router, tester, load))?;
+        let of = |of: fn(&Beats) -> f64| runs.each_ref().map(|runs| median(runs.iter().map(of).collect()));
+        let high = of(|beats| beats.high);
+        BOTH.into_iter().zip(of(|beats| beats.median)).for_each(|(make, value)| {
+            note(&format!("{name}, half, {}", make.name()), value, "ms");
+        });
+        BOTH.into_iter().zip(high).for_each(|(make, value)| {
+            note(&format!("{name}, 99 of 100, {}", make.name()), value, "ms");
+        });
+        BOTH.into_iter().zip(of(|beats| beats.growth)).for_each(|(make, value)| {
+            note(&format!("{name}, memory grown by, {}", make.name()), value, "MiB");
+        });
+        goal(&format!("{name}, 99 of 100, ours"), high[0], Bound::AtMost(ON_TIME));
     }
     Ok(())
 }

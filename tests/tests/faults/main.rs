@@ -28,6 +28,7 @@ mod lost;
 mod many;
 mod network;
 mod own;
+mod peers;
 mod secrets;
 mod silence;
 mod storm;

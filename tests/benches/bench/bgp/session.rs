@@ -48,10 +48,16 @@ pub struct Session {
 impl Session {
     /// Tries until the router takes it.
     pub fn open(namespace: &Namespace, peer: Peer) -> Result<Session> {
-        wait_for(&format!("a session of {}", peer.address()), LIMIT, || Session::once(namespace, peer))
+        Session::open_with_hold(namespace, peer, 180)
     }
 
-    fn once(namespace: &Namespace, peer: Peer) -> Result<Session> {
+    /// The same with another hold time than 180 seconds.
+    pub fn open_with_hold(namespace: &Namespace, peer: Peer, hold_secs: u16) -> Result<Session> {
+        wait_for(&format!("a session of {}", peer.address()), LIMIT, || Session::once(namespace, (peer, hold_secs)))
+    }
+
+    /// A connection on which nothing was said yet, and when its first packet went.
+    pub fn connect(namespace: &Namespace, peer: Peer) -> Result<(TcpStream, Instant)> {
         let fd = namespace.within(|| {
             let fd = socket(AddressFamily::INET, SocketType::STREAM, None)?;
             bind(&fd, &SocketAddr::from((peer.address(), 0)))?;
@@ -59,12 +65,16 @@ impl Session {
         })?;
         let began = Instant::now();
         connect(&fd, &SocketAddr::from((ROUTER, 179)))?;
-        let stream = TcpStream::from(fd);
+        Ok((TcpStream::from(fd), began))
+    }
+
+    fn once(namespace: &Namespace, (peer, hold_secs): (Peer, u16)) -> Result<Session> {
+        let (stream, began) = Session::connect(namespace, peer)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         let mut session = Session { stream, rest: Vec::new(), took: Duration::ZERO };
         let capabilities = vec![Capability::MultiProtocol(Family::IPV4), Capability::FourOctetAs(peer.asn())];
-        let open = Open { asn: peer.asn(), hold_secs: 180, identifier: peer.address(), capabilities };
+        let open = Open { asn: peer.asn(), hold_secs, identifier: peer.address(), capabilities };
         session.send(&message::open(&open))?;
         session.expect(OPEN)?;
         session.send(&message::keepalive())?;
@@ -142,5 +152,40 @@ impl Session {
             }
             self.rest.extend(&buffer[..count]);
         }
+    }
+
+    /// Says that it is there once a second, for so long. The times from one keepalive of the router's to the next, milliseconds.
+    pub fn beats(mut self, span: Duration) -> Result<Vec<f64>> {
+        self.stream.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let (began, mut said, mut heard) = (Instant::now(), Instant::now(), Instant::now());
+        let (mut beats, mut buffer) = (Vec::new(), vec![0; 256 << 10]);
+        while began.elapsed() < span {
+            if said.elapsed() >= Duration::from_secs(1) {
+                self.send(&message::keepalive())?;
+                said = Instant::now();
+            }
+            match self.stream.read(&mut buffer) {
+                Ok(0) => bail!("the router ended a session that did nothing"),
+                Ok(count) => self.rest.extend(&buffer[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let mut at = 0;
+            while let Some(header) = self.rest.get(at..at + 19) {
+                let length = usize::from(u16::from_be_bytes([header[16], header[17]]));
+                if self.rest.len() < at + length {
+                    break;
+                }
+                if header[18] == KEEPALIVE {
+                    beats.push(heard.elapsed().as_secs_f64() * 1000.0);
+                    heard = Instant::now();
+                }
+                at += length;
+            }
+            self.rest.drain(..at);
+        }
+        // The first began before anybody looked.
+        beats.drain(..beats.len().min(1));
+        Ok(beats)
     }
 }
