@@ -138,6 +138,9 @@ fn nothing_leaves_in_clear_while_there_is_no_tunnel() -> Result<()> {
         let pods = pods(&cluster, &daemons)?;
         wait_talk(&pods)?;
         let [alpha, _] = &daemons;
+        // Whatever leaves by the uplink for a pod, as it would by the default route.
+        let seen = "type filter hook postrouting priority -400; oifname eth0 ip daddr 10.244.0.0/16 counter";
+        alpha.node().run(["nft", &format!("table inet seen {{ chain clear {{ {seen}; }}; }}")])?;
         let to = pods[1].address(Family::V4)?.to_string();
         let program = cluster.binaries.find("towpathctl")?;
         let socket = format!("--socket={}", alpha.status_socket().display());
@@ -148,6 +151,9 @@ fn nothing_leaves_in_clear_while_there_is_no_tunnel() -> Result<()> {
         alpha.signal(Signal::STOP)?;
         alpha.node().ip("link delete flannel-wg")?;
         let route = alpha.node().run(["sh", "-c", &format!("ip route get {to} 2>&1; true")])?;
+        ensure!(pods[0].reach(&pods[1], Family::V4).is_err(), "it arrived");
+        let clear = alpha.node().run(["nft", "list", "table", "inet", "seen"])?;
+        ensure!(clear.contains("counter packets 0 bytes 0"), "{clear}");
         alpha.signal(Signal::CONT)?;
         ensure!(route.contains("unreachable") || route.contains("No route to host"), "{route}");
         // And the daemon makes it anew, with the same key.
