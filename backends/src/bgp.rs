@@ -120,7 +120,7 @@ pub(crate) fn through_tunnel(cluster: &Cluster, settings: &BgpSettings, peer: &E
 }
 
 /// A node's part of a lease as VXLAN sees it.
-fn seen_by(settings: &VxlanSettings, endpoint: &Endpoint) -> Endpoint {
+pub(crate) fn seen_by(settings: &VxlanSettings, endpoint: &Endpoint) -> Endpoint {
     let family = Family::of_net(&endpoint.subnet);
     let identity = format!("{NAME} {family} {} {} {}", endpoint.public, settings.vni(), settings.port);
     let data = BackendData::Vxlan { vni: settings.vni(), mac: Mac::derived_from(&identity) };

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::bgp::{self, Resolved};
 use crate::cluster::{Backend, Cluster, RouteStyle};
+use crate::evpn::{self, Fabric};
 use crate::state::{Group, KernelState, LinkName, Nexthop, Route, RouteKey, Tag, Via};
 
 /// Where packets are handed to.
@@ -32,6 +33,10 @@ pub struct Learnt {
     pub allowed: Vec<IpNet>,
     /// Families of which not all was told yet since this daemon started: what the kernel still has of them stays.
     pub unsettled: BTreeSet<Family>,
+    /// What EVPN says; of a prefix that both lead to, what routers announce by themselves counts.
+    pub fabric: Fabric,
+    /// Whether more of that may still be told since this daemon started.
+    pub fabric_unsettled: bool,
 }
 
 /// Why a prefix is not in the kernel.
@@ -58,34 +63,52 @@ impl Learnt {
 
     /// Forgets all: there is no BGP any more. What there was.
     pub fn clear(&mut self) -> BTreeSet<IpNet> {
-        std::mem::take(&mut self.routes).into_keys().collect()
+        let of_fabric = self.fabric.clear();
+        std::mem::take(&mut self.routes).into_keys().chain(of_fabric).collect()
     }
 
-    /// Prefixes that were announced.
+    /// Prefixes that were announced, each once.
     pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
-        self.routes.keys().copied()
+        let others = self.fabric.prefixes().filter(|prefix| !self.routes.contains_key(prefix));
+        self.routes.keys().copied().chain(others)
     }
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.routes.len()
+        self.routes.len() + self.fabric.prefixes().filter(|prefix| !self.routes.contains_key(prefix)).count()
     }
 
     /// Whether nothing was announced.
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
+        self.routes.is_empty() && self.fabric.is_empty()
     }
 
-    /// Whether more may still be told of a prefix's family.
+    /// Whether more may still be told of a prefix by those who told of it.
     pub(crate) fn waits(&self, prefix: &IpNet) -> bool {
-        self.unsettled.contains(&Family::of_net(prefix))
+        match self.routes.contains_key(prefix) {
+            true => self.unsettled.contains(&Family::of_net(prefix)),
+            false => self.fabric_unsettled,
+        }
+    }
+
+    /// Whether more may still be told of a route that was found on these links.
+    pub(crate) fn awaits(&self, key: &RouteKey, (via, cluster): (&Via, &Cluster)) -> bool {
+        let by_routers = self.unsettled.contains(&Family::of_net(&key.destination));
+        let tunnels = evpn::overlay(&cluster.backend).map(|overlay| overlay.devices());
+        let tunnelled = via.link().is_some_and(|link| tunnels.is_some_and(|it| it.values().any(|name| *name == link)));
+        match tunnelled {
+            // Only where nodes tell each other by BGP do other routes go through it.
+            true => self.fabric_unsettled || (by_routers && matches!(cluster.backend, Backend::Bgp(_))),
+            false => by_routers,
+        }
     }
 
     /// Those within a prefix.
     pub(crate) fn within(&self, net: IpNet) -> impl Iterator<Item = IpNet> {
         // They are in the order of their addresses, and of equal ones the shorter comes first.
         let from = self.routes.range((Bound::Included(net), Bound::Unbounded));
-        from.map(|(prefix, _)| *prefix).take_while(move |prefix| net.contains(&prefix.addr()))
+        let of_routers = from.map(|(prefix, _)| *prefix).take_while(move |prefix| net.contains(&prefix.addr()));
+        of_routers.chain(self.fabric.prefixes().filter(move |prefix| net.contains(prefix)))
     }
 
     /// What one prefix adds.
@@ -97,11 +120,28 @@ impl Learnt {
         cluster: &Cluster,
         (prefix, table): (IpNet, &LeaseTable),
     ) -> Option<Result<KernelState, Unwanted>> {
-        let hops = self.routes.get(&prefix)?;
-        Some(match self.refusal(cluster, prefix) {
+        let of_fabric;
+        let (hops, refused) = match self.routes.get(&prefix) {
+            Some(hops) => (&**hops, self.refusal(cluster, prefix)),
+            None => {
+                of_fabric = self.fabric.hops(cluster, prefix)?;
+                (of_fabric.as_slice(), self.refusal_of_fabric(cluster, prefix))
+            }
+        };
+        Some(match refused {
             Some(unwanted) => Err(unwanted),
             None => via(cluster, (prefix, hops), table).map(|via| state_of(prefix, via)).map_err(Unwanted::Refused),
         })
+    }
+
+    /// What the fabric's hosts and routers need beside routes.
+    pub(crate) fn stations(&self, cluster: &Cluster) -> KernelState {
+        let taken = |prefix| !self.routes.contains_key(&prefix) && self.refusal_of_fabric(cluster, prefix).is_none();
+        self.fabric.state(cluster, taken)
+    }
+
+    fn refusal_of_fabric(&self, cluster: &Cluster, prefix: IpNet) -> Option<Unwanted> {
+        self.refusal(cluster, prefix).or_else(|| self.fabric.refusal(cluster, prefix))
     }
 
     /// Why a prefix may not be taken, wherever it leads.

@@ -7,6 +7,7 @@ pub mod bgp;
 pub mod cluster;
 pub mod diff;
 mod direct;
+pub mod evpn;
 pub mod extension;
 pub mod fingerprint;
 pub mod host_gw;

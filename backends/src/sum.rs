@@ -17,9 +17,11 @@ use crate::learnt::Learnt;
 use crate::plan::Plan;
 use crate::state::{Group, KernelState, Nexthop, RouteKey, Tag};
 use learnt_routes::LearntRoutes;
+use stations::Stations;
 use step::{Added, Step};
 
 mod learnt_routes;
+mod stations;
 mod step;
 
 /// The desired state of the whole node, and which leases add nothing (or not all) to it, with the reason.
@@ -33,6 +35,7 @@ pub struct Desired {
     unusable: BTreeMap<LeaseKey, Vec<Unusable>>,
     overlapping: BTreeSet<LeaseKey>,
     routes: LearntRoutes,
+    stations: Stations,
     /// How many beside the first use a next hop: a node that was set up anew, and its former lease; routes learnt of one router.
     shared: BTreeMap<Nexthop, usize>,
     /// The same of groups.
@@ -63,6 +66,7 @@ impl Desired {
             unusable: BTreeMap::new(),
             overlapping: BTreeSet::new(),
             routes: LearntRoutes::default(),
+            stations: Stations::default(),
             shared: BTreeMap::new(),
             shared_groups: BTreeMap::new(),
         };
@@ -74,6 +78,7 @@ impl Desired {
         for prefix in facts.learnt.prefixes() {
             desired.learn(prefix, facts);
         }
+        desired.meet_stations(facts);
         desired.follow_nodes(facts.table);
         desired.pack();
         desired
@@ -149,6 +154,11 @@ impl Desired {
         let (keys, table) = (touched.0, facts.table);
         let prefixes = self.prefixes_of(touched, facts);
         let mut step = Step::default();
+        // What leases say of a MAC comes first: it is put in before what a fabric says.
+        let stations = !keys.is_empty() || self.is_behind(facts);
+        if stations {
+            self.leave_stations(&mut step);
+        }
         for prefix in &prefixes {
             let contribution = self.unlearn(*prefix);
             step.removed(&contribution);
@@ -168,6 +178,11 @@ impl Desired {
         for prefix in &prefixes {
             step.added(self.learn(*prefix, facts));
             self.routes.note_found(RouteKey::new(*prefix), &mut step.before);
+        }
+        if stations {
+            let there = self.meet_stations(facts);
+            self.routes.note_found_stations(&there, &mut step.before);
+            step.added(Some(Added { contribution: there, there: KernelState::default() }));
         }
         if self.overlapping.is_empty() {
             step.end(&self.state, &self.routes);

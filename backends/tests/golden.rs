@@ -12,6 +12,7 @@ use std::path::Path;
 use backends::bgp::{BgpSettings, Encapsulation};
 use backends::cluster::{OwnSubnetRoute, RouteStyle, UnclaimedAddresses};
 use backends::diff::diff;
+use backends::evpn::{RouteId, Station};
 use backends::extension::ExtensionSettings;
 use backends::ipip::IpipSettings;
 use backends::learnt::{Learnt, NextHop};
@@ -46,6 +47,9 @@ struct Situation {
     encapsulation: String,
     #[serde(default)]
     learnt: BTreeMap<IpNet, BTreeSet<NextHop>>,
+    /// Of a host or router behind a VTEP: what is told of, or nothing but its MAC.
+    #[serde(default)]
+    fabric: Vec<(Option<IpNet>, Station)>,
     #[serde(default)]
     on_link: Vec<IpNet>,
     #[serde(default)]
@@ -176,6 +180,9 @@ impl Situation {
         for (prefix, hops) in &self.learnt {
             assert!(learnt.set(*prefix, hops));
         }
+        for (number, (destination, station)) in (0_u8..).zip(&self.fabric) {
+            learnt.fabric.set(id(number, *destination), [*station].into());
+        }
         learnt
     }
 
@@ -223,6 +230,45 @@ fn every_situation_gives_the_state_written_beside_it() {
         seen += 1;
     }
     assert!(seen >= 12, "only {seen} situations");
+}
+
+#[test]
+fn a_fabrics_routes_come_and_go_in_any_order_and_each_changes_what_is_its_own() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for folder in ["vxlan-with-evpn", "bgp-with-evpn"] {
+        let mut situation = Situation::read(&root.join(folder));
+        let (table, none) = (situation.table(), BTreeSet::new());
+        for turn in 0..situation.fabric.len() {
+            let mut learnt = situation.learnt();
+            let ids: Vec<RouteId> = (0_u8..).zip(&situation.fabric).map(|(number, it)| id(number, it.0)).collect();
+            let whole = Desired::of(situation.cluster(), facts(&table, &learnt));
+            let mut stepwise = Desired::of(situation.cluster(), facts(&table, &learnt));
+            let mut step = |learnt: &Learnt, touched: &BTreeSet<IpNet>| {
+                let before = stepwise.state().clone();
+                let mut plan = stepwise.follow((&none, touched), facts(&table, learnt)).changes;
+                let mut should_be = diff(&before, stepwise.state()).changes;
+                plan.sort_by_key(|change| format!("{change:?}"));
+                should_be.sort_by_key(|change| format!("{change:?}"));
+                assert_eq!(plan, should_be);
+                assert_eq!(stepwise.state(), Desired::of(situation.cluster(), facts(&table, learnt)).state());
+            };
+            for id in &ids {
+                let touched = learnt.fabric.set(id.clone(), BTreeSet::new());
+                step(&learnt, &touched);
+            }
+            assert!(learnt.fabric.is_empty());
+            for (id, (_, station)) in ids.into_iter().zip(&situation.fabric) {
+                let touched = learnt.fabric.set(id, [*station].into());
+                step(&learnt, &touched);
+            }
+            assert_eq!(stepwise.state(), whole.state(), "{folder} {turn}");
+            situation.fabric.rotate_left(1);
+        }
+    }
+}
+
+fn id(number: u8, destination: Option<IpNet>) -> RouteId {
+    RouteId { destination, bytes: [number].into() }
 }
 
 #[test]

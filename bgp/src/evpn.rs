@@ -25,6 +25,16 @@ pub struct Vtep {
     vni: u32,
     distinguisher: RouteDistinguisher,
     target: ExtendedCommunity,
+    accepted: Targets,
+}
+
+/// Which targets name the overlay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Targets {
+    /// Those that end in the VNI, of whatever AS: in a fabric each router may have one of its own.
+    OfVni,
+    /// The one that was said.
+    Exactly,
 }
 
 /// What a learnt route means.
@@ -38,6 +48,8 @@ pub enum Entry {
         address: Option<IpAddr>,
         /// Behind which VTEP.
         vtep: IpAddr,
+        /// How often it moved: where several VTEPs have it, it is at the one with the highest (RFC 7432 section 15).
+        moves: u32,
     },
     /// A VTEP wants what is for everybody: `bridge fdb append 00:00:00:00:00:00 dev VXLAN dst VTEP`.
     Everybody {
@@ -64,7 +76,21 @@ impl Vtep {
         let [_, _, high, low] = vni.to_be_bytes();
         // RFC 7432 section 7.9: of type 1, the speaker's own address and a number of its choice.
         let distinguisher = RouteDistinguisher([0, 1, a, b, c, d, high, low]);
-        sound.then(|| Vtep { address, mac, vni, distinguisher, target: target(asn, vni) })
+        let (target, accepted) = (target(asn, vni), Targets::OfVni);
+        sound.then_some(Vtep { address, mac, vni, distinguisher, target, accepted })
+    }
+
+    /// The same with a target of somebody's choice, which alone is believed, too.
+    #[must_use]
+    pub fn with_target(self, target: ExtendedCommunity) -> Vtep {
+        Vtep { target, accepted: Targets::Exactly, ..self }
+    }
+
+    /// The same with another number behind the identifier in its distinguisher.
+    #[must_use]
+    pub fn with_number(self, number: u16) -> Vtep {
+        let ([kind, two, a, b, c, d, ..], [high, low]) = (self.distinguisher.0, number.to_be_bytes());
+        Vtep { distinguisher: RouteDistinguisher([kind, two, a, b, c, d, high, low]), ..self }
     }
 
     /// The community by which others know that a route is of the overlay: the AS and the VNI.
@@ -82,22 +108,39 @@ impl Vtep {
 
     /// All that this VTEP says of itself: that it is there (type 3), its own inner addresses (type 2), the prefixes behind it (type 5).
     pub fn routes(&self, inner: &[IpAddr], prefixes: &[IpNet]) -> Vec<(Route, Attributes)> {
-        let Vtep { address, mac, vni, distinguisher, .. } = *self;
-        let (segment, tag) = ([0; 10], 0);
-        let everybody = Route::Multicast { distinguisher, tag, originator: address };
-        let host =
-            |address: Option<IpAddr>| Route::Mac { distinguisher, segment, tag, mac, address, vni, routing_vni: None };
         // Without an address the MAC alone is said: others may learn of no other way.
-        let hosts: Vec<Route> = match inner {
-            [] => vec![host(None)],
-            inner => inner.iter().map(|address| host(Some(*address))).collect(),
+        let hosts: Vec<Option<IpAddr>> = match inner {
+            [] => vec![None],
+            inner => inner.iter().copied().map(Some).collect(),
         };
-        let prefix = |prefix: &IpNet| {
-            let gateway = if prefix.addr().is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-            Route::Prefix { distinguisher, segment, tag, prefix: prefix.trunc(), gateway, vni }
-        };
-        let routes = std::iter::once(everybody).chain(hosts).chain(prefixes.iter().map(prefix));
-        routes.map(|route| (self.attributes(&route), route)).map(|(attributes, route)| (route, attributes)).collect()
+        let hosts = hosts.into_iter().map(|address| self.host(address));
+        let all =
+            std::iter::once(self.presence()).chain(hosts).chain(prefixes.iter().map(|prefix| self.prefix(prefix)));
+        all.collect()
+    }
+
+    /// That it is there, for who has something for everybody (type 3).
+    pub fn presence(&self) -> (Route, Attributes) {
+        let Vtep { address: originator, distinguisher, .. } = *self;
+        self.said(Route::Multicast { distinguisher, tag: 0, originator })
+    }
+
+    /// Its own MAC, and an inner address that has it (type 2).
+    pub fn host(&self, address: Option<IpAddr>) -> (Route, Attributes) {
+        let Vtep { mac, vni, distinguisher, .. } = *self;
+        self.said(Route::Mac { distinguisher, segment: [0; 10], tag: 0, mac, address, vni, routing_vni: None })
+    }
+
+    /// A prefix behind it (type 5).
+    pub fn prefix(&self, prefix: &IpNet) -> (Route, Attributes) {
+        let Vtep { vni, distinguisher, .. } = *self;
+        let gateway = if prefix.addr().is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+        self.said(Route::Prefix { distinguisher, segment: [0; 10], tag: 0, prefix: prefix.trunc(), gateway, vni })
+    }
+
+    fn said(&self, route: Route) -> (Route, Attributes) {
+        let attributes = self.attributes(&route);
+        (route, attributes)
     }
 
     fn attributes(&self, route: &Route) -> Attributes {
@@ -124,24 +167,43 @@ impl Vtep {
     pub fn learn(&self, route: &Route, attributes: &Attributes, hop: NextHop) -> Option<Entry> {
         let vtep = hop.address();
         let carried = attributes.extended.contains(&ExtendedCommunity::VXLAN);
-        let meant = attributes.extended.iter().any(|community| names(*community, self.vni));
+        let meant = attributes.extended.iter().any(|community| self.is_named_by(*community));
         if !(carried && meant && vtep != self.address && is_host(vtep)) {
             return None;
         }
+        let routers_mac = || {
+            let mac = attributes.extended.iter().find_map(|community| community.as_routers_mac())?;
+            self.may_be_behind(mac).then_some(mac)
+        };
         match *route {
-            Route::Mac { mac, address, vni, routing_vni, .. } => {
-                let in_overlay = vni == self.vni || routing_vni == Some(self.vni);
-                let sound = in_overlay && is_station(mac) && mac != self.mac && address.is_none_or(is_host);
-                sound.then_some(Entry::Host { mac, address, vtep })
+            Route::Mac { mac, address, vni, .. } if vni == self.vni => {
+                let sound = self.may_be_behind(mac) && address.is_none_or(is_host);
+                let moves = attributes.extended.iter().find_map(|community| community.as_mobility()).unwrap_or(0);
+                sound.then_some(Entry::Host { mac, address, vtep, moves })
+            }
+            // Of a bridge that we have no part in, and reached by its router (RFC 9135 section 5).
+            Route::Mac { address, routing_vni, .. } => {
+                let address = address.filter(|address| routing_vni == Some(self.vni) && is_host(*address))?;
+                Some(Entry::Prefix { prefix: address.into(), vtep, mac: routers_mac()? })
             }
             // The tunnel's end is what the attribute says, and it says the originator (RFC 8365 section 5.1.3).
             Route::Multicast { .. } => Some(Entry::Everybody { vtep }),
             Route::Prefix { prefix, gateway, vni, .. } => {
                 // One with a gateway is found by that gateway's type 2 (RFC 9136 section 4.1): not the model here.
-                let mac = attributes.extended.iter().find_map(|community| community.as_routers_mac())?;
-                let sound = vni == self.vni && gateway.is_unspecified() && is_station(mac) && mac != self.mac;
-                sound.then_some(Entry::Prefix { prefix, vtep, mac })
+                let sound = vni == self.vni && gateway.is_unspecified();
+                sound.then(routers_mac).flatten().map(|mac| Entry::Prefix { prefix, vtep, mac })
             }
+        }
+    }
+
+    fn may_be_behind(&self, mac: [u8; 6]) -> bool {
+        is_station(mac) && mac != self.mac
+    }
+
+    fn is_named_by(&self, community: ExtendedCommunity) -> bool {
+        match self.accepted {
+            Targets::OfVni => names(community, self.vni),
+            Targets::Exactly => community == self.target,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{ArgGroup, Args, Subcommand};
 use ipnet::IpNet;
-use towpathd::bgp::asked::{Asked, PolicyAsked};
+use towpathd::bgp::asked::{Asked, PolicyAsked, RouteFamily};
 use towpathd::bgp::trial::{RouteText, TrialView, Way};
 use towpathd::netconf::{self, Division};
 
@@ -63,6 +63,7 @@ Examples:
   towpathctl bgp routes                              what is best, to everywhere
   towpathctl bgp routes --within 10.0.0.0/8          of that, what lies in a prefix
   towpathctl bgp routes --neighbour tor1             of that, what leads through a peer
+  towpathctl bgp routes --family evpn                what a fabric says of what is behind VTEPs
   towpathctl bgp routes --explain 198.51.100.0/24    all paths to a prefix, and by which
                                                      step of RFC 4271 section 9.1.2.2 one won";
 
@@ -85,6 +86,9 @@ pub struct Routes {
     /// Only those with a path of this peer
     #[arg(long, value_name = "PEER")]
     pub neighbour: Option<String>,
+    /// Only those of this family: ipv4, ipv6 or evpn
+    #[arg(long, value_name = "FAMILY", conflicts_with = "explain")]
+    pub family: Option<RouteFamily>,
     /// How it shall look.
     #[command(flatten)]
     pub form: Form,
@@ -200,7 +204,11 @@ impl Bgp {
             Bgp::Routes(routes) => {
                 let asked = match routes.explain {
                     Some(prefix) => Asked::Explain { prefix },
-                    None => Asked::Routes { within: routes.within, neighbour: routes.neighbour.clone() },
+                    None => Asked::Routes {
+                        within: routes.within,
+                        neighbour: routes.neighbour.clone(),
+                        family: routes.family,
+                    },
                 };
                 (asked, routes.form.output)
             }

@@ -26,6 +26,7 @@ pub mod learnt;
 mod leaving;
 mod listener;
 pub mod liveness;
+mod overlay;
 mod paths;
 pub mod portrait;
 pub mod question;

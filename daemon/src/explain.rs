@@ -4,6 +4,7 @@
 //!
 //! What it cannot see is what is not ours: the bridge and the veths of this node's pods, other people's routes.
 
+mod learnt;
 mod objects;
 mod path;
 mod place;

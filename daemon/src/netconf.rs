@@ -132,6 +132,9 @@ fn network(fields: &[(String, Value)], division: Division, findings: &mut Findin
     }
     pools.zip(backend).map(|(pools, (backend, bgp))| {
         let bgp = bgp.or(beside);
+        if bgp.as_ref().is_some_and(|bgp| bgp.evpn.is_some()) {
+            bgp::suits(&backend, findings);
+        }
         let networks = pools.map(|_, pool| pool.network);
         let warnings = Vec::new();
         Network { networks, pools, backend, exceptions, segments, path_probe, policies, bgp, warnings }

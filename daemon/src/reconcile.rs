@@ -308,6 +308,8 @@ impl Reconciler {
         if !std::mem::take(&mut self.node.changed) {
             return None;
         }
+        // BGP tells of the node's ends of the overlay.
+        self.node.touch_bgp();
         let (cluster, scope) = (self.node.cluster()?, self.node.scope()?);
         let same = self.target.as_ref().is_some_and(|t| *t.desired.cluster() == cluster && t.scope == scope);
         (!same).then_some((cluster, scope))
@@ -323,7 +325,10 @@ impl Reconciler {
         let keys: BTreeSet<_> = std::mem::take(&mut self.node.touched);
         let prefixes = std::mem::take(&mut self.node.touched_prefixes);
         let untouched = keys.is_empty() && prefixes.is_empty();
-        let (Some(Target { desired, scope }), false) = (&mut self.target, untouched) else { return };
+        let Some(Target { desired, scope }) = &mut self.target else { return };
+        if untouched && !desired.is_behind(self.node.facts()) {
+            return;
+        }
         let plan = desired.follow((&keys, &prefixes), self.node.facts());
         self.record.complaints(&keys, self.node.table(), desired);
         self.record.routes(&prefixes, desired);
@@ -358,7 +363,7 @@ impl Reconciler {
             }
         };
         // Routes of an earlier life stay until all is learnt again.
-        desired.keep_unsettled(&mut observed, &self.node.learnt().unsettled);
+        desired.keep_unsettled(&mut observed, self.node.learnt());
         let plan = diff(&observed, desired.state());
         let outcome = if plan.is_empty() { Outcome::default() } else { kernel.apply(scope, &plan) };
         self.made = made(&outcome);

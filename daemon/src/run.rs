@@ -139,6 +139,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         // First, for a turn may find the node ready, and it is not before the peers that it needs.
         speech.tell(&mut daemon.reconciler).map_err(RunError::Signals)?;
         daemon.turn(&mut outlets)?;
+        // Which ends the overlay has may be known only now.
+        speech.tell(&mut daemon.reconciler).map_err(RunError::Signals)?;
     }
     notify_socket::stopping();
     speech.end().await;

@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipam::{Family, LeaseKey};
+use ipam::LeaseKey;
 use ipnet::IpNet;
 
 use super::step::Added;
 use super::{Desired, Facts};
 use crate::cluster::Backend;
-use crate::learnt::{Unwanted, state_of};
-use crate::state::{KernelState, Route, RouteKey, Tag, Via};
+use crate::evpn;
+use crate::learnt::{Learnt, Unwanted, state_of};
+use crate::state::{KernelState, LinkName, Route, RouteKey, Tag, Via};
 
 /// Sentences that are kept of refused prefixes; of a full table more would be of no use to anybody.
 const MOST_REFUSED: usize = 100;
@@ -35,6 +36,22 @@ impl LearntRoutes {
             }
         } else if let Some(route) = self.found.routes.get(&key) {
             before.routes.entry(key).or_insert_with(|| route.clone());
+        }
+    }
+
+    /// The same of neighbours and forwarding entries.
+    pub fn note_found_stations(&mut self, there: &KernelState, before: &mut KernelState) {
+        for key in before.neighbours.keys() {
+            self.found.neighbours.remove(key);
+        }
+        for key in before.fdb.keys() {
+            self.found.fdb.remove(key);
+        }
+        for (key, found) in self.found.neighbours.iter().filter(|(key, _)| there.neighbours.contains_key(key)) {
+            before.neighbours.insert(*key, *found);
+        }
+        for (key, found) in self.found.fdb.iter().filter(|(key, _)| there.fdb.contains_key(key)) {
+            before.fdb.insert(*key, *found);
         }
     }
 
@@ -65,9 +82,12 @@ impl Desired {
     }
 
     /// Takes out of what was observed what is of an earlier life and may still be learnt again: it is neither looked at nor changed.
-    pub fn keep_unsettled(&mut self, observed: &mut KernelState, unsettled: &BTreeSet<Family>) {
+    pub fn keep_unsettled(&mut self, observed: &mut KernelState, learnt: &Learnt) {
         self.routes.found = KernelState::default();
-        if unsettled.is_empty() {
+        if learnt.fabric_unsettled {
+            self.keep_stations(observed);
+        }
+        if learnt.unsettled.is_empty() && !learnt.fabric_unsettled {
             return;
         }
         let by_leases = |net: &IpNet| {
@@ -77,7 +97,7 @@ impl Desired {
         for (key, route) in &observed.routes {
             let Route { via, tag } = route;
             let through = matches!(via, Via::Object(_) | Via::Group(_) | Via::Gateway(_) | Via::Encapsulated(_));
-            let waits = *tag == Tag::Ours && unsettled.contains(&Family::of_net(&key.destination));
+            let waits = *tag == Tag::Ours && learnt.awaits(key, (via, &self.cluster));
             if through && waits && !by_leases(&key.destination) {
                 self.routes.found.extend(state_of(key.destination, via.clone()));
                 self.routes.found.routes.insert(*key, route.clone());
@@ -93,6 +113,23 @@ impl Desired {
         observed.nexthops.retain(|key, _| !only_found(key));
         let only_found = |key: &_| self.routes.found.groups.contains_key(key) && !state.groups.contains_key(key);
         observed.groups.retain(|key, _| !only_found(key));
+    }
+
+    /// Entries of the overlay's devices that no lease has are a fabric's, of whom more may still be told.
+    fn keep_stations(&mut self, observed: &mut KernelState) {
+        let devices: Vec<LinkName> =
+            evpn::overlay(&self.cluster.backend).iter().flat_map(|it| it.devices().values()).copied().collect();
+        let (state, found) = (&self.state, &mut self.routes.found);
+        observed.neighbours.retain(|key, neighbour| {
+            let waits = neighbour.tag == Tag::Ours && devices.contains(&key.link);
+            found.neighbours.extend(waits.then_some((*key, *neighbour)));
+            !waits || state.neighbours.contains_key(key)
+        });
+        observed.fdb.retain(|key, fdb| {
+            let waits = fdb.tag == Tag::Ours && devices.contains(&key.link);
+            found.fdb.extend(waits.then_some((*key, *fdb)));
+            !waits || state.fdb.contains_key(key)
+        });
     }
 
     /// Learnt prefixes that a change is about: those said, and those into the subnets of leases that changed.

@@ -37,7 +37,7 @@ fn what_one_says_the_other_understands() {
         entries,
         [
             Entry::Everybody { vtep: hop },
-            Entry::Host { mac, address: Some(inner), vtep: hop },
+            Entry::Host { mac, address: Some(inner), vtep: hop, moves: 0 },
             prefix(&prefixes[0]),
             prefix(&prefixes[1]),
         ]

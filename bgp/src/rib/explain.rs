@@ -63,6 +63,11 @@ impl Rib {
         (page, Some(end).filter(|end| *end < self.table.bound()))
     }
 
+    /// EVPN routes that there are, and some that were there: [`Rib::explain`] has no paths to those.
+    pub fn evpn(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.evpn()
+    }
+
     fn explain_id(&self, id: DestinationId) -> Vec<Explained> {
         let (reachable, decision) = self.contest(id);
         let outcome = |peer: PeerId, path_id: u32| {

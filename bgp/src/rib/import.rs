@@ -68,6 +68,11 @@ impl Rib {
                 }
             };
             let key = self.keys.key(&nlri);
+            if let Nlri::Evpn(route) = nlri {
+                // What the peer said of it before holds no longer.
+                let before = self.keys.alike(route).into_iter().filter(|other| *other != key);
+                before.collect::<Vec<_>>().into_iter().for_each(|other| self.remove(peer, (path_id, other)));
+            }
             rejected += usize::from(self.put(key, (peer, path_id), set) == Put::Refused);
         }
         if let Some((_, set)) = known {
@@ -105,10 +110,19 @@ impl Rib {
     }
 
     fn withdraw(&mut self, peer: PeerId, (path_id, nlri): (u32, Nlri<'_>)) {
-        let Some(destination) = self.keys.find(&nlri).and_then(|key| self.table.find(&key)) else { return };
+        match nlri {
+            Nlri::Prefix(_) => self.keys.find(&nlri).into_iter().for_each(|key| self.remove(peer, (path_id, key))),
+            Nlri::Evpn(route) => {
+                self.keys.alike(route).into_iter().for_each(|key| self.remove(peer, (path_id, key)));
+            }
+        }
+    }
+
+    fn remove(&mut self, peer: PeerId, (path_id, key): (u32, Key)) {
+        let Some(destination) = self.table.find(&key) else { return };
         if let Some(set) = self.table.remove(destination, (peer, path_id)) {
             self.sets.release(set);
-            self.sources.count(peer, nlri.family(), -1);
+            self.sources.count(peer, key.family(), -1);
             self.touch(destination);
         }
     }

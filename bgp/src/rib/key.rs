@@ -1,10 +1,13 @@
 //! [`Key`]: a prefix or another thing that routes lead to, in eighteen bytes; and the hash by which things are found.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hashbrown::HashTable;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::wire::evpn::Route;
 use crate::wire::{Family, Nlri};
 
 /// What a route is about. An EVPN route, longer than this, is a number in `Keys`.
@@ -65,11 +68,13 @@ pub(super) struct Keys {
     evpn: Vec<Box<[u8]>>,
     index: HashTable<u32>,
     free: Vec<u32>,
+    /// The numbers of those that are one route to a peer and differ in what is said of it.
+    alike: HashMap<Route, Vec<u32>>,
 }
 
 impl Keys {
     pub fn new(seed: u64) -> Keys {
-        Keys { seed, evpn: Vec::new(), index: HashTable::new(), free: Vec::new() }
+        Keys { seed, evpn: Vec::new(), index: HashTable::new(), free: Vec::new(), alike: HashMap::new() }
     }
 
     /// The key of a route; an EVPN route gets a number, which it keeps.
@@ -106,6 +111,9 @@ impl Keys {
             Some(place) => *place = route.into(),
             None => self.evpn.push(route.into()),
         }
+        if let Some(bare) = Route::decode(route).map(Route::bare) {
+            self.alike.entry(bare).or_default().push(number);
+        }
         let (known, seed) = (&self.evpn, self.seed);
         self.index.insert_unique(hash, number, |number| {
             known.get(*number as usize).map_or(0, |route| hash_bytes(route, seed))
@@ -118,10 +126,29 @@ impl Keys {
         let Nlri::Evpn(route) = self.nlri(key) else { return };
         let (hash, [a, b, c, d, ..]) = (hash_bytes(route, self.seed), key.address);
         let number = u32::from_be_bytes([a, b, c, d]);
+        if let Some(bare) = Route::decode(route).map(Route::bare)
+            && let Entry::Occupied(mut alike) = self.alike.entry(bare)
+        {
+            alike.get_mut().retain(|other| *other != number);
+            if alike.get().is_empty() {
+                alike.remove();
+            }
+        }
         if let Ok(entry) = self.index.find_entry(hash, |known| *known == number) {
             entry.remove();
             self.free.push(number);
         }
+    }
+
+    /// The keys of all that are one EVPN route to a peer with this one.
+    pub fn alike(&self, route: &[u8]) -> Vec<Key> {
+        let numbers = Route::decode(route).and_then(|route| self.alike.get(&route.bare()));
+        numbers.into_iter().flatten().map(|number| evpn_key(*number)).collect()
+    }
+
+    /// EVPN routes that have a number, or had one that is free now.
+    pub fn evpn(&self) -> impl Iterator<Item = &[u8]> {
+        self.evpn.iter().map(|route| &**route)
     }
 
     /// The route of a key.

@@ -17,6 +17,7 @@ use crate::wire::packing::{Sheet, withdraw};
 use crate::wire::terms::{FamilyTerms, PathIds, Terms};
 use crate::wire::{AsPath, Attributes, Community, Family, Message, NextHop, Nlri};
 
+mod evpn;
 mod mirror;
 mod rules;
 

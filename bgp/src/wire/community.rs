@@ -74,6 +74,15 @@ impl ExtendedCommunity {
         }
     }
 
+    /// How often a MAC moved; one that is to stay has moved more often than any other ever will (RFC 7432 sections 7.7 and 15.2).
+    pub fn as_mobility(self) -> Option<u32> {
+        match self.0 {
+            [0x06, 0x00, flags, _, ..] if flags & 1 == 1 => Some(u32::MAX),
+            [0x06, 0x00, _, _, a, b, c, d] => Some(u32::from_be_bytes([a, b, c, d])),
+            _ => None,
+        }
+    }
+
     /// Whether an AS may hand it on to the next (RFC 4360 section 2, the T bit).
     pub fn is_transitive(self) -> bool {
         let [kind, ..] = self.0;

@@ -91,6 +91,23 @@ impl Route {
         decoded.ok().filter(|_| value.is_empty())
     }
 
+    /// The same without what is only said of it: two routes that are the same then are one to a peer, and a withdrawal need not say the rest (RFC 7432
+    /// sections 7.2 and 7.3, RFC 9136 section 3.1).
+    #[must_use]
+    pub fn bare(self) -> Route {
+        let segment = [0; 10];
+        match self {
+            Route::Mac { distinguisher, tag, mac, address, .. } => {
+                Route::Mac { distinguisher, segment, tag, mac, address, vni: 0, routing_vni: None }
+            }
+            Route::Prefix { distinguisher, tag, prefix, .. } => {
+                let gateway = if prefix.addr().is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+                Route::Prefix { distinguisher, segment, tag, prefix, gateway, vni: 0 }
+            }
+            whole @ Route::Multicast { .. } => whole,
+        }
+    }
+
     /// Appends the route, type and length first.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();

@@ -29,6 +29,7 @@ fn every_question_is_what_the_daemon_understands() {
         ("peers tor1 -o json", r#"{"peers":{"neighbour":"tor1"}}"#),
         ("routes", r#"{"routes":{"within":null,"neighbour":null}}"#),
         ("routes --within fd00::/8 --neighbour a", r#"{"routes":{"within":"fd00::/8","neighbour":"a"}}"#),
+        ("routes --family evpn", r#"{"routes":{"within":null,"neighbour":null,"family":"evpn"}}"#),
         ("routes --explain 10.0.0.0/8", r#"{"explain":{"prefix":"10.0.0.0/8"}}"#),
         ("monitor -o json", r#""monitor""#),
         ("drain --yes --message bye", r#"{"drain":{"text":"bye"}}"#),

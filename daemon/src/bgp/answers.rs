@@ -9,15 +9,18 @@ use bgp::rib::PeerId;
 use bgp::rib::change::Destination;
 use bgp::rib::explain::{Explained, Outcome, Page};
 use bgp::speaker::RemoteAs;
-use bgp::wire::Nlri;
+use bgp::wire::evpn::Route;
+use bgp::wire::{Family, Nlri};
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ground::Ground;
+use super::overlay::destination;
 use super::question::{Question, RouteFilter};
 use super::roster::Seat;
 use super::shell::Shell;
 use super::trial::{Trial, TrialView};
-use super::views::{PathView, PeerView, RouteView};
+use super::views::{EvpnView, PathView, PeerView, RouteView};
 use super::wish::{Necessity, Origin};
 
 /// Places of the table that are looked at before others have a turn.
@@ -28,7 +31,7 @@ impl Ground {
     pub(super) fn answer(self: &Rc<Self>, question: Question) {
         match question {
             Question::Peers(to) => answer(to, self.with(|shell, now| shell.peers(now))),
-            Question::Explain(net, to) => answer(to, self.look(|shell| shell.explain(&Nlri::Prefix(net)))),
+            Question::Explain(net, to) => answer(to, self.look(|shell| shell.explain(net))),
             Question::Routes(filter, to) => {
                 tokio::task::spawn_local(routes(Rc::clone(self), filter, to));
             }
@@ -69,16 +72,25 @@ impl Shell {
         peers
     }
 
-    fn explain(&self, nlri: &Nlri<'_>) -> Vec<PathView> {
-        self.speaker.routes().explain(nlri).into_iter().map(|path| self.path(path)).collect()
+    fn explain(&self, prefix: IpNet) -> Vec<PathView> {
+        let routes = self.speaker.routes();
+        let plain = routes.explain(&Nlri::Prefix(prefix)).into_iter().map(|path| self.path(path, None));
+        let decoded = routes.evpn().filter_map(|bytes| Some((bytes, Route::decode(bytes)?)));
+        let to_it = decoded.filter(|(_, route)| destination(route) == Some(prefix));
+        let by_evpn = to_it.flat_map(|(bytes, route)| {
+            let paths = routes.explain(&Nlri::Evpn(bytes)).into_iter();
+            paths.map(move |path| self.path(path, Some(&route))).collect::<Vec<_>>()
+        });
+        plain.chain(by_evpn).collect()
     }
 
-    fn path(&self, path: Explained) -> PathView {
+    fn path(&self, path: Explained, evpn: Option<&Route>) -> PathView {
         let said = &path.attributes;
         let standard = said.communities.iter().map(ToString::to_string);
         let large = said.large.iter().map(ToString::to_string);
         let extended = said.extended.iter().map(ToString::to_string);
         PathView {
+            evpn: evpn.map(Route::to_string),
             neighbour: self.called(path.peer),
             next_hop: path.hop.address(),
             as_path: said.as_path.to_string(),
@@ -93,14 +105,24 @@ impl Shell {
     fn routes(&self, filter: &RouteFilter, first: u32) -> (Vec<RouteView>, Option<u32>) {
         let (page, next): Page = self.speaker.routes().page(first, PAGE);
         let wanted = filter.neighbour.as_ref().map(|name| self.roster.named(name));
-        let view = |(destination, paths): (Destination, Vec<Explained>)| {
-            let Destination::Prefix(prefix) = destination else { return None };
-            let within = filter.within.is_none_or(|within| within.contains(&prefix));
+        let view = |(about, paths): (Destination, Vec<Explained>)| {
+            let (family, prefix, evpn) = match &about {
+                Destination::Prefix(net) if net.addr().is_ipv4() => (Family::IPV4, Some(*net), None),
+                Destination::Prefix(net) => (Family::IPV6, Some(*net), None),
+                Destination::Evpn(bytes) => {
+                    let route = Route::decode(bytes)?;
+                    (Family::EVPN, destination(&route), Some(EvpnView::of(&route)))
+                }
+            };
+            let within = filter.within.is_none_or(|within| prefix.is_some_and(|prefix| within.contains(&prefix)));
+            let within = within && filter.family.is_none_or(|wanted| wanted == family);
             let by = wanted.is_none_or(|wanted| paths.iter().any(|path| Some(path.peer) == wanted));
             let best = paths.first().filter(|best| within && by && matches!(best.outcome, Outcome::Best(_)))?;
             let used = paths.iter().filter(|path| matches!(path.outcome, Outcome::Best(_) | Outcome::Together(_)));
             Some(RouteView {
+                family: family.to_string(),
                 prefix,
+                evpn,
                 neighbour: self.called(best.peer),
                 next_hops: used.map(|path| path.hop.address()).collect(),
                 as_path: best.attributes.as_path.to_string(),

@@ -2,6 +2,9 @@
 //!
 //! `towpathctl` writes it with this very type. What is done about it is the business of `status_socket`.
 
+use std::str::FromStr;
+
+use bgp::wire::Family;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +26,9 @@ pub enum Asked {
         within: Option<IpNet>,
         /// Only those with a path of this peer.
         neighbour: Option<String>,
+        /// Only those of this family.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        family: Option<RouteFamily>,
     },
     /// All paths to a prefix.
     Explain {
@@ -40,6 +46,42 @@ pub enum Asked {
     },
     /// Come back.
     Undrain,
+}
+
+/// A family of routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteFamily {
+    /// IPv4 prefixes.
+    Ipv4,
+    /// IPv6 prefixes.
+    Ipv6,
+    /// What fabrics say of what is behind VTEPs.
+    Evpn,
+}
+
+impl RouteFamily {
+    /// As it is on the wire.
+    pub fn on_the_wire(self) -> Family {
+        match self {
+            RouteFamily::Ipv4 => Family::IPV4,
+            RouteFamily::Ipv6 => Family::IPV6,
+            RouteFamily::Evpn => Family::EVPN,
+        }
+    }
+}
+
+impl FromStr for RouteFamily {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<RouteFamily, String> {
+        match text {
+            "ipv4" => Ok(RouteFamily::Ipv4),
+            "ipv6" => Ok(RouteFamily::Ipv6),
+            "evpn" => Ok(RouteFamily::Evpn),
+            _ => Err("there are ipv4, ipv6 and evpn".to_owned()),
+        }
+    }
 }
 
 /// Which policy a route is tried with.

@@ -7,6 +7,7 @@ use bgp::rib::change::Destination;
 use bgp::rib::{Change, PeerId};
 use bgp::speaker::CLOSED_WITHOUT_A_WORD;
 use bgp::wire::Family;
+use bgp::wire::evpn::Route;
 
 use super::shell::Shell;
 use super::views::Happening;
@@ -102,10 +103,12 @@ impl Shell {
 }
 
 impl Happening {
-    /// What a change of routes is to who watches; nothing for one that is no prefix's.
+    /// What a change of routes is to who watches.
     pub(super) fn of(change: &Change) -> Option<Happening> {
-        let Destination::Prefix(prefix) = change.destination else { return None };
         let next_hops: Vec<IpAddr> = change.paths.iter().map(|(_, hop)| hop.address()).collect();
-        Some(Happening::Route { prefix, next_hops })
+        Some(match &change.destination {
+            Destination::Prefix(prefix) => Happening::Route { prefix: *prefix, next_hops },
+            Destination::Evpn(bytes) => Happening::Evpn { route: Route::decode(bytes)?.to_string(), next_hops },
+        })
     }
 }

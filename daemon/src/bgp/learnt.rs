@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use backends::evpn::{RouteId, Station};
 use backends::state::LinkName;
 use bgp::wire::Family;
 use ipnet::IpNet;
@@ -19,6 +20,8 @@ pub enum Learnt {
     /// What leads to each of these prefixes now; nothing for one that is gone. At most [`MOST_ROUTES`] of them; what stands
     /// later is what holds. Routes that lead to the same mostly share it.
     Routes(Vec<(IpNet, Arc<BTreeSet<NextHop>>)>),
+    /// What each of these EVPN routes says now of who is behind a VTEP; nothing for one that is gone. At most [`MOST_ROUTES`].
+    Fabric(Vec<(RouteId, BTreeSet<Station>)>),
     /// Everybody who was expected has told all routes of a family, or had the time for it: what the kernel has and nobody announced may go.
     Settled(Family),
 }

@@ -79,6 +79,7 @@ impl Shell {
     fn announce_all(&mut self) {
         let wish = std::sync::Arc::clone(&self.wish);
         wish.announced.iter().for_each(|(net, announcement)| self.announce(*net, announcement));
+        self.tell_of_overlays();
     }
 
     /// Announces a prefix, as one that is here or as one that goes.

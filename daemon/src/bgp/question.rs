@@ -1,6 +1,7 @@
 //! [`Question`]: what somebody outside wants to know of the speaker, or wants of it. The shell answers between two pieces of work; an answer is
 //! plain data ([`super::views`]).
 
+use bgp::wire::Family;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,7 +16,7 @@ pub enum Question {
     Peers(oneshot::Sender<Vec<PeerView>>),
     /// The best routes, in pieces, until there are no more or the channel is closed.
     Routes(RouteFilter, mpsc::Sender<Vec<RouteView>>),
-    /// All paths to one prefix, the best first, and why.
+    /// All paths to one prefix, the best first, and why; behind them those by EVPN, route by route.
     Explain(IpNet, oneshot::Sender<Vec<PathView>>),
     /// What happens from now on; a watcher that does not keep up is dropped.
     Monitor(mpsc::Sender<Happening>),
@@ -34,4 +35,6 @@ pub struct RouteFilter {
     pub within: Option<IpNet>,
     /// Only those with a path of this peer.
     pub neighbour: Option<NeighbourName>,
+    /// Only those of this family.
+    pub family: Option<Family>,
 }

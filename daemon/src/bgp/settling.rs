@@ -9,7 +9,7 @@ use bgp::rib::PeerId;
 use bgp::wire::Family;
 
 /// Families that lead to routes in the kernel.
-const FAMILIES: [Family; 2] = [Family::IPV4, Family::IPV6];
+const FAMILIES: [Family; 3] = Family::ALL;
 
 /// Who is still expected to tell.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ mod tests {
         settling.told_all(PeerId(1), Family::IPV6);
         assert_eq!(settling.settled(60 * SECOND), []);
         assert_eq!(settling.deadline(), Some(61 * SECOND));
-        assert_eq!(settling.settled(61 * SECOND), [Family::IPV6]);
+        assert_eq!(settling.settled(61 * SECOND), [Family::IPV6, Family::EVPN]);
         assert_eq!((settling.settled(62 * SECOND), settling.deadline()), (vec![], None));
     }
 
@@ -104,9 +104,9 @@ mod tests {
         let mut settling = Settling::default();
         settling.expect(BTreeMap::from([(PeerId(1), 30)]), SECOND);
         settling.forget(PeerId(1));
-        assert_eq!(settling.settled(SECOND).len(), 2);
+        assert_eq!(settling.settled(SECOND).len(), 3);
         let mut alone = Settling::default();
         alone.expect(BTreeMap::new(), SECOND);
-        assert_eq!(alone.settled(SECOND).len(), 2);
+        assert_eq!(alone.settled(SECOND).len(), 3);
     }
 }

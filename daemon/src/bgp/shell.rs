@@ -2,12 +2,13 @@
 //!
 //! Does not wait for anything: that is for the tasks that stand on its [`Ground`](super::ground::Ground).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bgp::machine::collision::Side;
+use bgp::rib::change::Destination;
 use bgp::rib::{Change, Chunk, PeerId, Settings};
 use bgp::speaker::{Output, Readiness, Speaker};
 use bgp::wire::notification::{cease, code};
@@ -51,6 +52,8 @@ pub(super) struct Shell {
     pub tidings: Tidings,
     pub settling: Settling,
     pub tracking: Tracking,
+    /// EVPN routes of which the node was told something.
+    pub overlay_routes: BTreeSet<Box<[u8]>>,
     pub watchers: Vec<mpsc::Sender<Happening>>,
     pub stations: Stations,
     /// What BFD said last of the paths that it watches.
@@ -81,8 +84,13 @@ impl Shell {
             Completeness::Complete => Readiness::Complete,
             Completeness::Gathering => Readiness::Restarting,
         };
-        let bare =
-            Wish { neighbours: BTreeMap::new(), ranges: Vec::new(), announced: BTreeMap::new(), ..Wish::clone(wish) };
+        let bare = Wish {
+            neighbours: BTreeMap::new(),
+            ranges: Vec::new(),
+            announced: BTreeMap::new(),
+            overlays: Vec::new(),
+            ..Wish::clone(wish)
+        };
         Shell {
             speaker: Speaker::new(settings, readiness),
             roster: Roster::default(),
@@ -97,6 +105,7 @@ impl Shell {
             tidings,
             settling: Settling::default(),
             tracking: Tracking::default(),
+            overlay_routes: BTreeSet::new(),
             watchers: Vec::new(),
             stations: Stations::default(),
             heard_paths: BTreeMap::new(),
@@ -184,7 +193,10 @@ impl Shell {
             Some(happening) => watcher.try_send(happening).is_ok(),
             None => true,
         });
-        self.tidings.learn(change);
+        match &change.destination {
+            Destination::Evpn(bytes) => self.learn_of_overlay(bytes),
+            Destination::Prefix(_) => self.tidings.learn(change),
+        }
     }
 
     /// Adds a peer.
@@ -232,6 +244,10 @@ impl Shell {
         let changed =
             wish.announced.iter().filter(|(net, announcement)| before.announced.get(*net) != Some(*announcement));
         changed.for_each(|(net, announcement)| self.announce(*net, announcement));
+        if before.overlays != wish.overlays {
+            self.follow_overlays(&before.overlays);
+            self.learn_of_overlay_again();
+        }
         self.listen(&before);
         let difference = self.roster.difference(&wish.neighbours, &wish.ranges);
         for id in difference.removed {

@@ -134,7 +134,9 @@ pub fn routes(routes: &[RouteView], first: First) -> String {
     };
     for route in routes {
         let hops: Vec<String> = route.next_hops.iter().map(ToString::to_string).collect();
-        let (prefix, hops, path) = (route.prefix.to_string(), hops.join(","), route.as_path.as_str());
+        let evpn = route.evpn.as_ref().map(|evpn| evpn.text.clone());
+        let prefix = evpn.or(route.prefix.map(|prefix| prefix.to_string())).unwrap_or_default();
+        let (hops, path) = (hops.join(","), route.as_path.as_str());
         let line = format!("{prefix:<24}  {hops:<20}  {:<16}  {path}", route.neighbour);
         // Writing to a string does not fail.
         writeln!(text, "{}", line.trim_end()).ok();
@@ -162,6 +164,7 @@ pub fn paths(prefix: &str, paths: &[PathView]) -> String {
         1 => format!("{prefix}: one path\n"),
         count => format!("{prefix}: {count} paths, the best first\n"),
     };
+    let mut last = None;
     for path in paths {
         let mut details = vec![format!("via {} from {}", path.next_hop, path.neighbour)];
         details.push(if path.as_path.is_empty() { "no AS path".to_owned() } else { format!("path {}", path.as_path) });
@@ -173,6 +176,10 @@ pub fn paths(prefix: &str, paths: &[PathView]) -> String {
         if path.stale {
             details.push("kept of a peer that is away".to_owned());
         }
+        if let Some(route) = path.evpn.as_ref().filter(|route| last != Some(*route)) {
+            writeln!(text, "  by EVPN, {route}:").ok();
+            last = Some(route);
+        }
         writeln!(text, "  {}\n    {}", details.join(", "), path.outcome).ok();
     }
     text
@@ -183,6 +190,11 @@ impl fmt::Display for Happening {
         match self {
             Happening::Up { neighbour } => write!(f, "up     {neighbour}"),
             Happening::Down { neighbour, reason } => write!(f, "down   {neighbour}: {reason}"),
+            Happening::Evpn { route, next_hops } if next_hops.is_empty() => write!(f, "gone   {route}"),
+            Happening::Evpn { route, next_hops } => {
+                let hops: Vec<String> = next_hops.iter().map(ToString::to_string).collect();
+                write!(f, "route  {route} via {}", hops.join(", "))
+            }
             Happening::Route { prefix, next_hops } if next_hops.is_empty() => write!(f, "gone   {prefix}"),
             Happening::Route { prefix, next_hops } => {
                 let hops: Vec<String> = next_hops.iter().map(ToString::to_string).collect();

@@ -2,10 +2,11 @@
 //!
 //! Bounded by the routes that there are: a prefix waits at most once. While the node loop keeps up nothing waits, and nothing is looked up.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use backends::evpn::{RouteId, Station};
 use backends::state::LinkName;
 use bgp::rib::change::Destination;
 use bgp::rib::{Change, PeerId};
@@ -28,6 +29,8 @@ pub(super) struct Tidings {
     fresh: Vec<(IpNet, Arc<BTreeSet<NextHop>>)>,
     waiting: HashMap<IpNet, Arc<BTreeSet<NextHop>>>,
     order: VecDeque<IpNet>,
+    /// What EVPN says, of which there is little: it always waits for its turn.
+    fabric: BTreeMap<RouteId, BTreeSet<Station>>,
     settled: Vec<Family>,
     links: HashMap<PeerId, LinkName>,
     /// The paths that were learnt last, and where they lead: the next ones are mostly the same.
@@ -38,7 +41,8 @@ pub(super) struct Tidings {
 impl Tidings {
     pub fn new(tell: mpsc::Sender<Learnt>, missing: watch::Sender<Missing>) -> Tidings {
         let (fresh, waiting, order, settled) = (Vec::new(), HashMap::new(), VecDeque::new(), Vec::new());
-        Tidings { tell, fresh, waiting, order, settled, links: HashMap::new(), last: None, missing }
+        let (fabric, links) = (BTreeMap::new(), HashMap::new());
+        Tidings { tell, fresh, waiting, order, fabric, settled, links, last: None, missing }
     }
 
     /// Where a peer is whose routes lead to addresses of a link.
@@ -75,6 +79,13 @@ impl Tidings {
         }
     }
 
+    /// What an EVPN route says now.
+    pub fn learn_of_fabric(&mut self, id: RouteId, stations: BTreeSet<Station>) {
+        if !self.tell.is_closed() {
+            self.fabric.insert(id, stations);
+        }
+    }
+
     /// The turn is over: what it brought is told, or waits.
     pub fn turn(&mut self) {
         let mut fresh = std::mem::take(&mut self.fresh).into_iter();
@@ -107,7 +118,7 @@ impl Tidings {
 
     /// Whether something waits.
     pub fn wait(&self) -> bool {
-        !self.order.is_empty() || !self.settled.is_empty()
+        !(self.order.is_empty() && self.fabric.is_empty() && self.settled.is_empty())
     }
 
     /// Where it is told.
@@ -127,6 +138,15 @@ impl Tidings {
             if !routes.is_empty() {
                 permit.send(Learnt::Routes(routes));
             }
+        }
+        while !self.fabric.is_empty() {
+            let permit = match self.tell.clone().try_reserve_owned() {
+                Ok(permit) => permit,
+                Err(TrySendError::Full(_)) => return,
+                Err(TrySendError::Closed(_)) => return self.drop_all(),
+            };
+            let piece = std::iter::from_fn(|| self.fabric.pop_first()).take(MOST_ROUTES).collect();
+            permit.send(Learnt::Fabric(piece));
         }
         while let Some(family) = self.settled.first().copied() {
             if self.tell.try_send(Learnt::Settled(family)).is_err() {
@@ -181,11 +201,12 @@ impl Tidings {
 
     fn drop_all(&mut self) {
         (self.waiting, self.order, self.settled) = (HashMap::new(), VecDeque::new(), Vec::new());
+        self.fabric.clear();
     }
 }
 
 /// Whether a prefix can be one of other hosts at all: what is of a link, of a host or of a group is nobody's to announce.
-fn may_lead_out(net: IpNet) -> bool {
+pub(super) fn may_lead_out(net: IpNet) -> bool {
     let address = net.network();
     match address {
         IpAddr::V4(v4) => !(v4.is_link_local() || address.is_loopback() || address.is_multicast()),

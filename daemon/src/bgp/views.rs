@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipam::Mac;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -76,8 +77,13 @@ pub struct TrafficView {
 /// A route that is best.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteView {
-    /// The prefix.
-    pub prefix: IpNet,
+    /// Its family: `ipv4`, `ipv6`, `evpn`.
+    pub family: String,
+    /// The prefix, or the host as one; of a route by EVPN that leads to neither, nothing.
+    pub prefix: Option<IpNet>,
+    /// What EVPN says beside.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evpn: Option<EvpnView>,
     /// Whose path it is.
     pub neighbour: String,
     /// Where it leads; more than one where several are used together.
@@ -86,9 +92,30 @@ pub struct RouteView {
     pub as_path: String,
 }
 
+/// An EVPN route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvpnView {
+    /// 2: a MAC, and perhaps an address; 3: a VTEP; 5: a prefix.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// The route distinguisher.
+    pub distinguisher: String,
+    /// Whose MAC.
+    pub mac: Option<Mac>,
+    /// The host's address, or the VTEP's.
+    pub address: Option<IpAddr>,
+    /// The VNI.
+    pub vni: Option<u32>,
+    /// All of it, as people write it.
+    pub text: String,
+}
+
 /// A path to a prefix, and how it fared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathView {
+    /// The EVPN route that it is of, as people write it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub evpn: Option<String>,
     /// Whose it is.
     pub neighbour: String,
     /// Where it leads.
@@ -128,6 +155,13 @@ pub enum Happening {
         /// The prefix.
         prefix: IpNet,
         /// Where it leads now.
+        next_hops: Vec<IpAddr>,
+    },
+    /// An EVPN route leads elsewhere, or is gone.
+    Evpn {
+        /// The route, as people write it.
+        route: String,
+        /// The VTEPs that it leads to now.
         next_hops: Vec<IpAddr>,
     },
 }

@@ -9,6 +9,7 @@ use std::num::NonZeroU8;
 use std::path::PathBuf;
 
 use backends::state::LinkName;
+use bgp::evpn::Vtep;
 use bgp::rib::decision::Preferences;
 use bgp::speaker::PeerConfig;
 use bgp::wire::{Community, LargeCommunity};
@@ -33,6 +34,8 @@ pub struct Wish {
     pub ranges: Vec<Range>,
     /// What is announced from here.
     pub announced: BTreeMap<IpNet, Announcement>,
+    /// This node as an end of the overlay, a family each; empty where it is none.
+    pub overlays: Vec<Overlay>,
     /// Whether that is all of it.
     pub completeness: Completeness,
     /// How paths are compared, and how many are used together.
@@ -184,6 +187,17 @@ pub struct Announcement {
     pub communities: Vec<Community>,
     /// Large communities (RFC 8092).
     pub large_communities: Vec<LargeCommunity>,
+}
+
+/// An end of the overlay, and what is told of it by EVPN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// The end.
+    pub vtep: Vtep,
+    /// Its own address in the overlay, where others are to know it.
+    pub inner: Option<IpAddr>,
+    /// What is behind it.
+    pub prefixes: BTreeMap<IpNet, Announcement>,
 }
 
 /// Whether what is announced is all of it.

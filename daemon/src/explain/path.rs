@@ -8,6 +8,7 @@ use backends::{Backend, Cluster, KernelState, LinkName, Way};
 use ipam::{Family, Lease};
 use ipnet::IpNet;
 
+use super::learnt;
 use super::place::Place;
 use crate::reconcile::Reconciler;
 
@@ -47,7 +48,8 @@ impl Path {
                 let needs = reconciler.desired().map(|desired| refusing(desired.cluster(), family)).unwrap_or_default();
                 Path { needs, sentence: unclaimed(address, family, reconciler), leads: false }
             }
-            Place::Outside => nothing(outside(address, family, reconciler), reconciler.node.network().is_some()),
+            Place::Outside => learnt::path(address, reconciler.desired())
+                .unwrap_or_else(|| nothing(outside(address, family, reconciler), reconciler.node.network().is_some())),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! business: it knows its name, its lease and the other nodes.
 
 mod announce;
+mod evpn;
 mod peer;
 mod session;
 
@@ -23,6 +24,8 @@ use super::policy::{Policies, asn};
 use crate::bgp::wish::PORT;
 
 pub use announce::{Aggregate, Announce, Specifics};
+pub(super) use evpn::suits;
+pub use evpn::{Advertised, Evpn};
 pub use peer::{NodePattern, Peer, PeerPlace};
 pub use session::Session;
 
@@ -52,6 +55,8 @@ pub struct Bgp {
     pub multipath: u8,
     /// Who is told by BMP what happens (`BMPStations`).
     pub stations: Vec<SocketAddr>,
+    /// What a fabric is told of the node's VXLAN (`EVPN`), where it is told of it.
+    pub evpn: Option<Evpn>,
 }
 
 /// The nodes that reflect (RFC 4456).
@@ -98,17 +103,20 @@ fn speaker(object: &mut Object<'_, '_>, policies: &Policies) -> Bgp {
     let port = object.integer("ListenPort", 0..=u16::MAX.into()).and_then(|port| u16::try_from(port).ok());
     let router_id = identifier(object, "RouterID");
     let multipath = object.integer("Multipath", 1..=255).and_then(|paths| u8::try_from(paths).ok());
+    let peers = peer::peers(object, policies);
+    let evpn = evpn::evpn(object, &peers);
     Bgp {
         asn: number,
         port: port.unwrap_or(PORT),
         router_id,
         mesh: None,
         reflectors: None,
-        peers: peer::peers(object, policies),
+        peers,
         announce: announce::announce(object),
         allowed: object.items("AllowRoutes", prefix).unwrap_or_default(),
         multipath: multipath.unwrap_or(64),
         stations: object.items("BMPStations", station).unwrap_or_default(),
+        evpn,
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A node that appears or goes is one neighbour more or less, and nothing else of the wish: no other session notices.
 
+mod overlay;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU8;
@@ -71,13 +73,24 @@ impl Node {
                 }
                 false
             }
+            Told::Fabric(routes) => {
+                for (id, stations) in routes {
+                    let touched = self.bgp.learnt.fabric.set(id, stations);
+                    self.touched_prefixes.extend(touched);
+                }
+                false
+            }
             Told::Settled(family) => {
-                let family = match family {
-                    WireFamily::IPV4 => Family::V4,
-                    WireFamily::IPV6 => Family::V6,
-                    _ => return false,
+                let waited = match family {
+                    WireFamily::IPV4 => self.bgp.learnt.unsettled.remove(&Family::V4),
+                    WireFamily::IPV6 => self.bgp.learnt.unsettled.remove(&Family::V6),
+                    _ => std::mem::take(&mut self.bgp.learnt.fabric_unsettled),
                 };
-                let waited = self.bgp.learnt.unsettled.remove(&family);
+                let family = match family {
+                    WireFamily::IPV4 => "IPv4",
+                    WireFamily::IPV6 => "IPv6",
+                    _ => "EVPN",
+                };
                 if waited {
                     tracing::info!("BGP: all {family} routes are learnt; what the kernel has of others goes");
                     self.touched_prefixes.extend(self.bgp.learnt.prefixes());
@@ -92,12 +105,14 @@ impl Node {
         self.bgp.due = true;
         let now = self.network().and_then(|network| network.bgp.clone());
         match (&now, before) {
-            (Some(_), None) => {
+            (Some(now), None) => {
+                self.bgp.learnt.fabric_unsettled = now.evpn.is_some();
                 let networks = self.network().map(|network| network.networks.families().collect());
                 self.bgp.learnt.unsettled = networks.unwrap_or_default();
             }
             (None, Some(_)) => {
                 self.bgp.learnt.unsettled.clear();
+                self.bgp.learnt.fabric_unsettled = false;
                 let gone = self.bgp.learnt.clear();
                 self.touched_prefixes.extend(gone);
             }
@@ -111,7 +126,7 @@ impl Node {
     }
 
     /// Something changed that the wish is made of.
-    pub(super) fn touch_bgp(&mut self) {
+    pub(crate) fn touch_bgp(&mut self) {
         self.bgp.due = true;
     }
 
@@ -141,6 +156,7 @@ impl Node {
             neighbours,
             ranges,
             announced: announced(bgp, own),
+            overlays: self.overlays(bgp, (place.asn, router_id)),
             completeness: Completeness::Complete,
             preferences: Preferences { most_paths: bgp.multipath, ..Preferences::default() },
             monitoring: Monitoring {
@@ -227,6 +243,7 @@ impl Position<'_> {
         let remote = lease.endpoints.get(*over)?.public;
         let place = Place::Address { remote, local: uplink.local.get(*over).copied() };
         let mut config = self.config(remote, RemoteAs::Exactly(asn), session);
+        let families: Vec<WireFamily> = families.into_iter().map(on_the_wire).collect();
         config.families = self.families(&families, (session, remote.is_ipv6()));
         config.import = Some(session.import.clone().unwrap_or_else(|| Arc::clone(import)));
         config.export = Some(session.export.clone().unwrap_or_else(|| Arc::clone(export)));
@@ -293,7 +310,8 @@ impl Position<'_> {
         let session = &peer.session;
         let mut config = self.config(address, peer.remote_as, session);
         let network = self.node.network().map(|network| network.networks.families().collect::<Vec<_>>());
-        let families = session.families.clone().or(network).unwrap_or_default();
+        let usual = || network.unwrap_or_default().into_iter().map(on_the_wire).collect();
+        let families: Vec<WireFamily> = session.families.clone().unwrap_or_else(usual);
         config.families = self.families(&families, (session, address.is_ipv6()));
         config.import = session.import.clone();
         config.export = Some(session.export.clone().unwrap_or_else(|| self.own_routes()));
@@ -338,21 +356,22 @@ impl Position<'_> {
         }
     }
 
-    fn families(&self, families: &[Family], (session, over_v6): (&Session, bool)) -> Vec<FamilyConfig> {
-        let config = |family: &Family| {
-            let wire = match family {
-                Family::V4 => WireFamily::IPV4,
-                Family::V6 => WireFamily::IPV6,
-            };
-            FamilyConfig {
-                path_ids: session.path_ids,
-                limit: session.limit,
-                next_hops: if over_v6 && *family == Family::V4 { NextHops::AlsoIpv6 } else { NextHops::OfFamily },
-                forwarding: if self.node.bgp.forwarded { Forwarding::Kept } else { Forwarding::Lost },
-                ..FamilyConfig::plain(wire)
-            }
+    fn families(&self, families: &[WireFamily], (session, over_v6): (&Session, bool)) -> Vec<FamilyConfig> {
+        let config = |family: &WireFamily| FamilyConfig {
+            path_ids: session.path_ids,
+            limit: session.limit,
+            next_hops: if over_v6 && *family == WireFamily::IPV4 { NextHops::AlsoIpv6 } else { NextHops::OfFamily },
+            forwarding: if self.node.bgp.forwarded { Forwarding::Kept } else { Forwarding::Lost },
+            ..FamilyConfig::plain(*family)
         };
         families.iter().map(config).collect()
+    }
+}
+
+fn on_the_wire(family: Family) -> WireFamily {
+    match family {
+        Family::V4 => WireFamily::IPV4,
+        Family::V6 => WireFamily::IPV6,
     }
 }
 

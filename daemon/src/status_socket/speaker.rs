@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::reply::{Output, Reply};
 use super::say;
 use crate::ask::{self, Answer, Ears};
-use crate::bgp::asked::{Asked, PolicyAsked};
+use crate::bgp::asked::{Asked, PolicyAsked, RouteFamily};
 use crate::bgp::question::{Question, RouteFilter};
 use crate::bgp::text::{self, First};
 use crate::bgp::trial::{Trial, TrialView};
@@ -31,9 +31,10 @@ const MOST_WAITING: usize = 1024;
 /// Answers, and ends the conversation.
 pub(super) async fn answer(client: &mut UnixStream, asked: &Asked, (ears, output): (&Ears, Output)) -> io::Result<()> {
     let ended = match asked {
-        Asked::Routes { within, neighbour } => {
+        Asked::Routes { within, neighbour, family } => {
             let neighbour = neighbour.clone().map(NeighbourName);
-            routes(client, RouteFilter { within: *within, neighbour }, (ears, output)).await
+            let family = family.map(RouteFamily::on_the_wire);
+            routes(client, RouteFilter { within: *within, neighbour, family }, (ears, output)).await
         }
         Asked::Monitor => monitor(client, (ears, output)).await,
         asked => {

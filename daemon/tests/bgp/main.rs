@@ -103,6 +103,7 @@ impl Speaker {
             neighbours: BTreeMap::new(),
             ranges: Vec::new(),
             announced,
+            overlays: Vec::new(),
             completeness: Completeness::Complete,
             preferences: Preferences::default(),
             monitoring: Monitoring::default(),
@@ -153,6 +154,7 @@ impl Speaker {
             while let Ok(learnt) = self.end.learnt.try_recv() {
                 match learnt {
                     Learnt::Routes(routes) => self.learnt.extend(routes),
+                    Learnt::Fabric(_) => {}
                     Learnt::Settled(family) => self.settled.push(family),
                 }
             }

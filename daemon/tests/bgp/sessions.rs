@@ -26,7 +26,7 @@ fn routes_go_both_ways_over_each_family_and_a_neighbour_comes_and_goes_without_t
     speaker.want("two", neighbour(v6(&two.node)));
     speaker.until("both sessions", |it| it.is_up("one") && it.is_up("two"))?;
     speaker.until("their routes", |it| THEIRS.iter().all(|net| it.knows(net)))?;
-    speaker.until("everybody to have told all", |it| it.settled.len() == 2)?;
+    speaker.until("everybody to have told all", |it| it.settled.len() == 3)?;
     for bird in [&one, &two] {
         speaker.until("our routes", |_| [OURS, OURS_TOO].iter().all(|net| bird.says("show route", net)))?;
     }

@@ -19,7 +19,8 @@ use crate::neighbour::frr::Frr;
 use crate::neighbour::{LIMIT, Neighbour, OUR_AS, address};
 use crate::speaker::{start, v4};
 
-const VNI: u32 = 100;
+/// The overlay's identifier.
+pub const VNI: u32 = 100;
 /// A host of ours.
 const HOST: [u8; 6] = [2, 0, 0, 0, 0, 0x70];
 
@@ -36,7 +37,7 @@ fn told(driver: &Driver, is: impl Fn(&Route) -> bool) -> bool {
 }
 
 /// FRR with a VTEP of its own, told also this of its EVPN.
-fn fabric(lab: &Lab, us: &Node, more: &str) -> Result<Frr> {
+pub fn fabric(lab: &Lab, us: &Node, more: &str) -> Result<Frr> {
     let evpn = format!(
         " address-family l2vpn evpn\n  neighbor US activate\n  advertise-all-vni\n  {more}\n exit-address-family"
     );

@@ -12,4 +12,5 @@ mod neighbour;
 mod reflection;
 mod restart;
 mod speaker;
+mod vtep;
 mod words;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bgp::machine::timers::SEND_HOLD;
 use bgp::policy::Policy;
 use bgp::speaker::{Direction, Excess, Graceful, PrefixLimit};
+use bgp::wire::Family;
 use bgp::wire::capability::{PathIdMode, Role};
-use ipam::Family;
 
 use crate::bgp::liveness::{BfdSettings, Liveness, Strictness};
 use crate::bgp::wish::{AoAlgorithm, AoKey, Authentication, Distance, Necessity};
@@ -162,9 +162,10 @@ fn ao_key(value: &Value) -> Result<AoKey, Wrong> {
 
 fn family(value: &Value) -> Result<Family, Wrong> {
     match value {
-        Value::Text(text) if text.eq_ignore_ascii_case("ipv4") => Ok(Family::V4),
-        Value::Text(text) if text.eq_ignore_ascii_case("ipv6") => Ok(Family::V6),
-        _ => Err(("it is no family".to_owned(), "write \"ipv4\" or \"ipv6\"".to_owned())),
+        Value::Text(text) if text.eq_ignore_ascii_case("ipv4") => Ok(Family::IPV4),
+        Value::Text(text) if text.eq_ignore_ascii_case("ipv6") => Ok(Family::IPV6),
+        Value::Text(text) if text.eq_ignore_ascii_case("evpn") => Ok(Family::EVPN),
+        _ => Err(("it is no family".to_owned(), "write \"ipv4\", \"ipv6\" or \"evpn\"".to_owned())),
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use backends::Backend;
 use backends::bgp::Encapsulation;
 use bgp::speaker::{Direction, Excess, PrefixLimit, RemoteAs};
+use bgp::wire::Family;
 use bgp::wire::capability::{PathIdMode, Role};
-use ipam::{Family, NodeName};
+use ipam::NodeName;
 
 use super::*;
 use crate::bgp::liveness::Strictness;
@@ -69,7 +70,7 @@ fn every_key_says_what_it_means() {
     assert_eq!(tor.session.limit, Some(PrefixLimit { most: 100, warning: 90, excess }));
     assert_eq!(range.session.limit, Some(PrefixLimit { excess: Excess::Warned, ..PrefixLimit::of(9) }));
     assert_eq!(read.mesh.as_ref().and_then(|mesh| mesh.keepalive), Some(Duration::from_secs(2)));
-    assert_eq!(tor.session.families, Some(vec![Family::V4]));
+    assert_eq!(tor.session.families, Some(vec![Family::IPV4]));
     let liveness = tor.session.liveness.unwrap();
     assert_eq!((liveness.settings.transmit, liveness.strictness), (Duration::from_millis(50), Strictness::Strict));
     assert!(matches!(tor.session.distance, Some(Distance::Secured(hops)) if hops.get() == 1));
@@ -92,6 +93,45 @@ fn beside_another_backend_there_is_no_mesh() {
     let twice = r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "bgp"}, "BGP": {}}"#;
     let said = read_network(twice, Division::Claimed).map(|network| network.backend).unwrap_err().to_string();
     assert!(said.contains("BGP = \"{…}\": the backend is bgp already"), "{said}");
+}
+
+#[test]
+fn a_peer_that_speaks_evpn_makes_the_nodes_vtep_known_and_the_object_says_how() {
+    let peer = r#"{"Address": "192.0.2.254", "AS": 65000, "Import": "accept", "Families": ["ipv4", "evpn"]}"#;
+    let beside = |port: &str, evpn: &str| {
+        let backend = format!(r#""Backend": {{"Type": "vxlan", "VNI": 100{port}}}"#);
+        network(&format!(r#"{backend}, "BGP": {{{evpn}"Peers": [{peer}]}}"#))
+    };
+    let usual = beside(r#", "Port": 4789"#, "");
+    assert!(usual.warnings.is_empty(), "{:?}", usual.warnings);
+    let all: std::collections::BTreeSet<Advertised> = [Advertised::Hosts, Advertised::Prefixes].into();
+    let bgp = usual.bgp.unwrap();
+    assert_eq!(bgp.peers[0].session.families, Some(vec![Family::IPV4, Family::EVPN]));
+    assert_eq!(bgp.evpn, Some(Evpn { target: None, number: None, advertised: all }));
+    let said = r#""EVPN": {"RouteTarget": "65000:7", "RouteDistinguisher": 9, "Advertise": "prefixes"}, "#;
+    let evpn = beside("", said).bgp.unwrap().evpn.unwrap();
+    assert_eq!((evpn.target.unwrap().to_string(), evpn.number), ("rt:65000:7".to_owned(), Some(9)));
+    assert_eq!(evpn.advertised, [Advertised::Prefixes].into());
+    assert_eq!(beside("", r#""EVPN": false, "#).bgp.unwrap().evpn, None);
+    let warned = beside("", "").warnings;
+    assert!(warned[0].contains("fabrics send VXLAN to UDP 4789, this network to 8472"), "{warned:?}");
+    let alone = network(r#""Backend": {"Type": "vxlan", "Port": 4789}, "BGP": {"EVPN": true}"#).warnings;
+    assert!(alone[0].contains("no peer speaks it"), "{alone:?}");
+    for (text, said) in [
+        (format!(r#""Backend": {{"Type": "host-gw"}}, "BGP": {{"Peers": [{peer}]}}"#), "host-gw has no VXLAN"),
+        (
+            format!(r#""Backend": {{"Type": "bgp", "Peers": [{peer}]}}"#),
+            "bgp has no VXLAN that a fabric could be the other",
+        ),
+        (format!(r#""Backend": {{"Type": "vxlan", "VNI": 0}}, "BGP": {{"Peers": [{peer}]}}"#), "network identifier 0"),
+        (r#""BGP": {"EVPN": {"RouteTarget": "x"}}"#.to_owned(), "BGP.EVPN.RouteTarget = \"x\": it is no route target"),
+        (r#""BGP": {"EVPN": {"Advertise": ["macs"]}}"#.to_owned(), "write \"hosts\" or \"prefixes\""),
+        (r#""BGP": {"EVPN": {"VNI": 7}}"#.to_owned(), "BGP.EVPN.VNI: it is not a known key"),
+    ] {
+        let text = format!(r#"{{"Network": "10.244.0.0/16", {text}}}"#);
+        let wrong = read_network(&text, Division::Claimed).map(|network| network.warnings).unwrap_err().to_string();
+        assert!(wrong.contains(said), "{text}: {wrong}");
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! What a node's speaker is to be, from configuration and leases.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use backends::evpn::{RouteId, Station, StationKind};
 use bgp::speaker::config::Reflects;
 use ipam::table::Record;
-use ipam::{LeaseKey, NodeName, Stack};
+use ipam::{LeaseKey, Mac, NodeName, Stack};
 
 use super::*;
 use crate::ask::fixture::{identity, uplink};
@@ -133,6 +134,37 @@ fn what_is_learnt_touches_its_prefix_and_the_end_of_it_all() {
     node.on_event(Event::Network(without.to_owned()), Moment::ZERO);
     assert!(node.learnt().is_empty() && node.learnt().unsettled.is_empty());
     assert_eq!(node.new_wish_of_speaker(), Some(None));
+}
+
+#[test]
+fn the_ends_of_the_overlay_are_told_and_one_familys_end_is_not_anothers() {
+    let mut node = node(
+        r#", "Encapsulation": "vxlan", "VNI": 100, "VXLANPort": 4789,
+        "Peers": [{"Name": "leaf", "Address": "192.0.2.254", "AS": 65000, "Import": "accept", "Families": ["evpn"]}]"#,
+        &[],
+    );
+    node.on_devices(Default::default());
+    node.follow_ways(Moment::ZERO);
+    let wish = node.speaker().unwrap();
+    let inner: Vec<String> = wish.overlays.iter().filter_map(|it| it.inner).map(|it| it.to_string()).collect();
+    assert_eq!(inner, ["10.244.1.0", "fd00:10:244:1::"]);
+    let prefixes: Vec<String> =
+        wish.overlays.iter().flat_map(|it| it.prefixes.keys()).map(ToString::to_string).collect();
+    assert_eq!(prefixes, ["10.244.1.0/24", "fd00:10:244:1::/64"]);
+    assert_eq!(wish.neighbours.values().next().unwrap().session.families[0].family, WireFamily::EVPN);
+    // What a fabric says is kept until all of that is told, whatever others have told.
+    let prefix: IpNet = "198.51.100.0/24".parse().unwrap();
+    let id = RouteId { destination: Some(prefix), bytes: [1].into() };
+    let station = Station { kind: StationKind::Router, mac: Mac([2, 0, 0, 0, 0, 9]), vtep: [192, 0, 2, 9].into() };
+    assert!(!node.on_learnt(Told::Fabric(vec![(id.clone(), [station].into())])));
+    assert_eq!(std::mem::take(&mut node.touched_prefixes), [prefix].into());
+    assert!(node.on_learnt(Told::Settled(WireFamily::IPV4)) && node.learnt().fabric_unsettled);
+    assert!(node.on_learnt(Told::Settled(WireFamily::EVPN)) && !node.learnt().fabric_unsettled);
+    assert_eq!(node.learnt().unsettled.len(), 1);
+    node.touched_prefixes.clear();
+    node.on_learnt(Told::Fabric(vec![(id, [].into())]));
+    assert_eq!(node.touched_prefixes, [prefix].into());
+    assert!(node.learnt().is_empty());
 }
 
 #[test]

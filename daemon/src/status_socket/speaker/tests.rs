@@ -30,7 +30,9 @@ fn peer(name: &str, state: &str, trouble: Option<&str>) -> PeerView {
 
 fn route(last: u8) -> RouteView {
     RouteView {
-        prefix: format!("10.1.{last}.0/24").parse().unwrap(),
+        family: "ipv4".into(),
+        prefix: format!("10.1.{last}.0/24").parse().ok(),
+        evpn: None,
         neighbour: "tor1".into(),
         next_hops: vec!["10.0.0.1".parse().unwrap()],
         as_path: "64601".into(),
@@ -109,16 +111,16 @@ tor2  64601  Active       2h 3m  12  3    10.0.0.1
 
 #[tokio::test]
 async fn routes_come_in_pieces_and_are_one_list() {
-    let all = || Asked::Routes { within: None, neighbour: None };
+    let all = || Asked::Routes { within: None, neighbour: None, family: None };
     let (text, exit) = said(all(), Output::Text, speaking()).await;
     assert_eq!((text.lines().count(), exit), (4, 0), "{text}");
     assert!(text.starts_with("PREFIX ") && text.contains("\n10.1.3.0/24 "), "{text}");
     let (text, _) = said(all(), Output::Json, speaking()).await;
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap().as_array().unwrap().len(), 3, "{text}");
-    let stranger = Asked::Routes { within: None, neighbour: Some("tor9".into()) };
+    let stranger = Asked::Routes { within: None, neighbour: Some("tor9".into()), family: None };
     let (text, exit) = said(stranger, Output::Text, speaking()).await;
     assert_eq!((text.as_str(), exit), ("there is no peer `tor9`: there are tor1, tor2\n", 2));
-    let none = || Asked::Routes { within: None, neighbour: Some("tor2".into()) };
+    let none = || Asked::Routes { within: None, neighbour: Some("tor2".into()), family: None };
     assert_eq!(said(none(), Output::Json, speaking()).await.0, "[]\n");
     assert_eq!(said(none(), Output::Text, speaking()).await.0, "no routes\n");
 }

@@ -59,6 +59,7 @@ fn wish(peers: Peers) -> Wish {
         neighbours: neighbours.collect(),
         ranges: any,
         announced: Default::default(),
+        overlays: Vec::new(),
         completeness: Completeness::Complete,
         preferences: Default::default(),
         monitoring: Default::default(),
