@@ -48,8 +48,8 @@ fn pause(span: Duration) {
 fn network(witness: Ipv4Addr, twin: Ipv4Addr) -> String {
     format!(
         r#"{{"Network": "10.244.0.0/16", "Backend": {{"Type": "vxlan"}}, "BGP": {{"AS": {NODES}, "Peers": [
-            {{"Name": "witness", "Address": "{witness}", "AS": 65000, "Import": "accept", "Export": "accept", "HoldTime": 3, "Passive": true}},
-            {{"Name": "twin", "Address": "{twin}", "AS": "internal", "HoldTime": 3, "Passive": true}},
+            {{"Name": "witness", "Address": "{witness}", "AS": 65000, "Import": "accept", "Export": "accept", "HoldTime": 3, "GracefulRestart": 5, "Passive": true}},
+            {{"Name": "twin", "Address": "{twin}", "AS": "internal", "HoldTime": 3, "GracefulRestart": 5, "Passive": true}},
             {{"Name": "rogues", "Range": "192.0.2.128/25", "AS": "external", "Import": "accept", "Export": "accept", "HoldTime": 3,
               "SendHoldTime": 4, "Limit": 30, "MaxPrefixes": 20000, "GracefulRestart": 5}}]}}}}"#
     )
@@ -167,7 +167,6 @@ fn floods_and_a_window_of_zero_cost_no_more_than_they_may() -> Result<()> {
         routes(&table, ROGUES, (0..5_000, Some(2))),
         routes(&table, ROGUES, (0..5_000, None)),
     ];
-    table.beat()?;
     let flooding =
         std::thread::spawn(move || table.flood(Duration::from_secs(8), &feed.concat()).map(|said| (table, said)));
     let name = deaf.address.to_string();
@@ -175,13 +174,13 @@ fn floods_and_a_window_of_zero_cost_no_more_than_they_may() -> Result<()> {
         ensure!(!lines(&ground.daemon, 0, &[&name, "took nothing", "(8/0)"]).is_empty(), ground.daemon.log_tail(20));
         Ok(())
     })?;
-    let (_table, said) = flooding.join().expect("no panic")?;
+    let (_table, said) = flooding.join().expect("no panic").with_context(|| ground.daemon.log_tail(20))?;
     ensure!(said > 1 << 20, "{said} octets were taken");
     // Refreshes that begin and end, requests and ends of tables: 23 octets each.
     let mut again = ground.meet(3, Window::Usual)?;
     let own = routes(&again, ROGUES, (0..100, Some(3)));
     again.say(&own)?;
-    again.flood(Duration::from_secs(4), &refreshes())?;
+    again.flood(Duration::from_secs(4), &refreshes()).with_context(|| ground.daemon.log_tail(20))?;
     let peak = ground.memory("VmHWM")?;
     ensure!(peak < before + 64, "{before} MiB before, {peak} at most");
     ground.end()
@@ -227,4 +226,81 @@ fn flap(ground: &Ground, number: u8) -> Result<Option<()>> {
     }
     rogue.say(&message::keepalive())?;
     Ok(rogue.next()?.map(drop))
+}
+
+/// IPv4 routes of ours in the node's kernel.
+fn held(ground: &Ground) -> Result<usize> {
+    Ok(ground.daemon.node().run(["ip", "-4", "route", "show", "proto", "84"])?.lines().count())
+}
+
+#[test]
+fn a_daemon_that_is_killed_in_a_flood_leaves_its_routes_and_keeps_none_that_nobody_says_again() -> Result<()> {
+    let ground = Ground::new("killed")?;
+    let mut table = ground.meet(1, Window::Usual)?;
+    let whole = routes(&table, ROGUES, (0..5_000, Some(0)));
+    table.say(&whole)?;
+    table.beat()?;
+    wait_for("the routes", LIMIT, || {
+        let count = held(&ground)?;
+        ensure!(count >= 5_000, "{count}");
+        Ok(())
+    })?;
+    let mut flood = ground.meet(2, Window::Usual)?;
+    let feed = [routes(&flood, ROGUES, (6_000..8_000, Some(1))), routes(&flood, ROGUES, (6_000..8_000, None))].concat();
+    // It ends with the daemon.
+    let flooding = std::thread::spawn(move || flood.flood(LIMIT, &feed));
+    pause(HOLD / 3);
+    ground.daemon.kill()?;
+    ensure!(flooding.join().expect("no panic").is_err(), "the flood went on");
+    let count = held(&ground)?;
+    ensure!(count >= 5_000, "{count} of 5000 routes are left");
+    ground.daemon.restart()?;
+    ground.daemon.wait_ready(LIMIT)?;
+    // Nobody comes back: what was kept for them goes when their time is over.
+    wait_for("what nobody says again to go", LIMIT, || {
+        let count = held(&ground)?;
+        ensure!(count == 0, "{count}: {}", ground.daemon.log_tail(10));
+        Ok(())
+    })
+}
+
+#[test]
+fn no_key_of_a_session_is_ever_shown_and_one_that_cannot_be_used_is_named() -> Result<()> {
+    const KEY: &str = "correct-horse-battery";
+    let mut cluster = Cluster::on_directory("bgpkeys", "{}")?;
+    let node = cluster.lab.node("alpha")?;
+    let file = |name: &str| node.directory().join(name);
+    std::fs::write(file("good"), KEY)?;
+    std::fs::write(file("empty"), "\n")?;
+    std::fs::write(file("long"), KEY.repeat(5))?;
+    let peer = |(last, name): (usize, &str)| {
+        let file = file(name);
+        format!(
+            r#"{{"Address": "192.0.2.{}", "AS": 65000, "Name": "{name}", "KeyFile": "{}"}}"#,
+            100 + last,
+            file.display()
+        )
+    };
+    let names = ["good", "empty", "long", "missing", "."];
+    let peers: Vec<String> = names.into_iter().enumerate().map(peer).collect();
+    cluster.configure(&format!(
+        r#"{{"Network": "10.244.0.0/16", "Backend": {{"Type": "vxlan"}}, "BGP": {{"Peers": [{}]}}}}"#,
+        peers.join(",")
+    ))?;
+    let daemon = cluster.start(&node, |options| options.flag("--log-level=trace"))?;
+    daemon.wait_ready(LIMIT)?;
+    for words in ["has no key in its first line", "a key has 80 at most", "No such file", "Is a directory"] {
+        daemon.wait_log(words, LIMIT)?;
+    }
+    let mut said = vec![daemon.log(), daemon.get("/metrics")?.body];
+    for words in [&["status"] as &[&str], &["status", "-o", "json"], &["bgp", "peers"], &["bgp", "peers", "-o", "json"]]
+    {
+        let answer = towpathctl(&daemon, words)?;
+        said.push(answer.out + &answer.err);
+    }
+    let octets: Vec<String> = KEY.bytes().map(|octet| octet.to_string()).collect();
+    for shape in [KEY.to_owned(), octets.join(", ")] {
+        ensure!(!said.iter().any(|text| text.contains(&shape)), "{shape} is shown");
+    }
+    Ok(())
 }
