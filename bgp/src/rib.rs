@@ -119,6 +119,11 @@ impl Rib {
         self.sources.set_import(peer, policy);
     }
 
+    /// Our own addresses on a peer's session are these from now on.
+    pub fn set_own_addresses(&mut self, peer: PeerId, addresses: Vec<IpAddr>) {
+        self.sources.set_own_addresses(peer, addresses);
+    }
+
     /// Paths that are kept of a peer, over all families.
     pub fn paths_of(&self, peer: PeerId) -> usize {
         self.sources.paths(peer).iter().sum::<u32>() as usize

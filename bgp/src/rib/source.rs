@@ -106,6 +106,12 @@ impl Sources {
         }
     }
 
+    pub fn set_own_addresses(&mut self, peer: PeerId, addresses: Vec<IpAddr>) {
+        if let Some(Some(source)) = self.known.get_mut(usize::from(peer.0)) {
+            Arc::make_mut(source).own_addresses = addresses;
+        }
+    }
+
     /// Whom a route is from; `ours` is our AS, in which those begin that are of no peer.
     pub fn sender(&self, peer: PeerId, ours: u32) -> Sender {
         let local = Sender { relation: Relation::Local, asn: ours, address: None };

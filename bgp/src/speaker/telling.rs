@@ -14,7 +14,7 @@ use crate::wire::terms::{FamilyTerms, Neighbour, Terms};
 use crate::wire::{Notification, Refresh, message};
 
 use super::agreement::Agreement;
-use super::config::PeerConfig;
+use super::config::{LocalAddresses, PeerConfig};
 use super::peer::{Connection, Peer};
 use super::{Output, Speaker};
 
@@ -63,6 +63,24 @@ impl Speaker {
         });
         self.flush();
         done
+    }
+
+    /// Our addresses towards a peer are these, and may be others than when its session began: a host that has another interface with the address
+    /// it had keeps its connections, and its peers would send to one that is gone. Whether they are others; the peer is told all again then.
+    pub fn readdress(&mut self, id: PeerId, local: LocalAddresses, now: Duration) -> bool {
+        let mut others = false;
+        self.with(id, now, |speaker, peer| {
+            let connection = peer.established().and_then(|side| peer.connection_mut(side));
+            let Some(connection) = connection.filter(|connection| connection.local != local) else { return };
+            connection.local = local;
+            others = true;
+            speaker.rib.set_own_addresses(id, local.all());
+            groups(peer).into_iter().filter(|_| peer.joined).for_each(|group| speaker.rib.rejoin(id, group));
+        });
+        if others {
+            self.flush();
+        }
+        others
     }
 
     /// The import policy is another one: the peer's routes are to be judged by it, those too that the old one rejected.

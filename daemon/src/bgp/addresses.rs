@@ -1,16 +1,20 @@
 //! [`Addresses`]: what we are called on a connection, in both families: its own end, and for routes of the other family an address of
 //! the same link (RFC 4760 section 3, RFC 2545 section 3).
 //!
-//! The node's addresses are read when a connection comes and they are not known well enough, at most once a second.
+//! The node's addresses are read when a connection comes and they are not known well enough, at most once a second; and now and then, for a connection
+//! may live on while they change.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use backends::state::LinkName;
+use bgp::machine::collision::Side;
+use bgp::rib::PeerId;
 use bgp::speaker::LocalAddresses;
 use kernel::inventory::{AddressScope, Interface, InterfaceAddress};
 
 use super::roster::Seat;
+use super::shell::Shell;
 
 /// For so long what was read is good enough.
 const FRESH: Duration = Duration::from_secs(1);
@@ -86,6 +90,31 @@ impl Addresses {
         match kernel::inventory::read() {
             Ok(inventory) => self.links = inventory.links,
             Err(error) => tracing::warn!("{error}; BGP goes on with the addresses that it knew"),
+        }
+    }
+}
+
+impl Shell {
+    /// Tells peers where this node is now, if its addresses are others than when their sessions began.
+    pub(super) fn readdress(&mut self, now: Duration) {
+        let before = std::mem::take(&mut self.addresses.links);
+        self.addresses.read();
+        if before == self.addresses.links {
+            return;
+        }
+        let ids: Vec<PeerId> = self.roster.seats().filter(|(_, seat)| seat.up).map(|(id, _)| id).collect();
+        for id in ids {
+            let Some(seat) = self.roster.seat(id) else { continue };
+            let connection = Side::ALL.into_iter().find_map(|side| seat.connection(side));
+            let Some(Ok(own)) = connection.map(|connection| connection.stream().local_addr()) else { continue };
+            // One whose own address is gone ends by itself, or goes on when that is back.
+            if !self.addresses.has(own.ip()) {
+                continue;
+            }
+            let local = self.addresses.of(own, Some(seat));
+            if self.speaker.readdress(id, local, now) {
+                tracing::info!("BGP: {} is told that this node's addresses are others now", seat.label());
+            }
         }
     }
 }

@@ -76,7 +76,7 @@ impl Ground {
         });
     }
 
-    /// What needs a look now and then: key files, addresses that could not be listened at, peers of ranges that are gone.
+    /// What needs a look now and then: key files, addresses that could not be listened at, our own addresses, peers of ranges that are gone.
     pub fn keep_house(self: &Rc<Self>) {
         self.with(|shell, now| {
             shell.reread_keys();
@@ -84,6 +84,7 @@ impl Ground {
             shell.listen(&wish);
             shell.forget_guests(now);
             shell.report_to_stations(now);
+            shell.readdress(now);
             shell.track();
             self.take_connections(shell);
             self.seek_neighbours(shell);

@@ -173,3 +173,19 @@ fn a_recorded_session_is_replayed_to_the_same_bytes() {
         "at last it gave up"
     );
 }
+
+#[test]
+fn a_host_whose_addresses_change_under_a_session_says_where_it_is_now() {
+    let mut world = World::new(|_, _| ());
+    world.originate(0, &[ONE]);
+    world.pass(secs(1));
+    let (now, before) = (world.now, local(1));
+    let moved = LocalAddresses { v4: Some([10, 0, 0, 77].into()), ..before };
+    assert!(!world.speakers[0].readdress(PEER, before, now), "they are the old ones");
+    assert!(world.speakers[0].readdress(PEER, moved, now));
+    world.run();
+    let paths = world.speakers[1].rib().explain(&nlri(ONE));
+    assert_eq!(paths.iter().map(|path| path.hop).collect::<Vec<_>>(), [NextHop::V4([10, 0, 0, 77].into())]);
+    assert!(world.established());
+    assert_eq!(world.speakers[0].status(PEER).unwrap().flaps, 0);
+}
