@@ -16,6 +16,7 @@ pub mod flush;
 pub mod group;
 pub mod import;
 pub mod key;
+mod overtaking;
 mod regroup;
 pub mod sets;
 pub mod source;

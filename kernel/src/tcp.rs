@@ -49,6 +49,15 @@ pub fn set_least_hop_limit(socket: BorrowedFd<'_>, family: Family, hops: u8) -> 
     }
 }
 
+/// The kernel takes no more once it has so many bytes that it has not sent: what is still to be said stays with who says it, who knows best by then
+/// what it should be. `TCP_NOTSENT_LOWAT`
+///
+/// # Errors
+/// setsockopt(2)'s.
+pub fn set_most_unsent(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    set(socket, (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT), &bytes)
+}
+
 /// An IPv6 socket that leaves IPv4 to another one. `IPV6_V6ONLY`
 ///
 /// # Errors

@@ -13,7 +13,7 @@ const WORDS: usize = 256;
 
 /// Tells members that are behind more, as far as they have room; whether some are still behind and have room.
 pub(super) fn catch_up(group: &mut Group, known: Known<'_>) -> bool {
-    let Group { terms, told, members } = group;
+    let Group { terms, told, members, waiting } = group;
     let mut more = false;
     for (peer, member) in members.iter_mut().filter(|(_, member)| member.queued() < ROOM) {
         let Some(behind) = &mut member.behind else { continue };
@@ -28,6 +28,7 @@ pub(super) fn catch_up(group: &mut Group, known: Known<'_>) -> bool {
         let chunk = state_of(terms, (*peer, told), (&ids, untold, &mut behind.told), known);
         if !chunk.is_empty() {
             member.push(chunk.into());
+            ids.iter().for_each(|id| waiting.add(*id));
         }
     }
     more

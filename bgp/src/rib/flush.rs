@@ -1,6 +1,6 @@
 //! The flush: what changed is decided once and encoded once for each group; and what members of groups come for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::wire::nlri::Listed;
 use crate::wire::packing::withdraw;
@@ -54,6 +54,20 @@ impl News {
         if let Some((_, routes)) = self.buckets.get_mut(place) {
             routes.push(route);
         }
+    }
+
+    /// What all are told of that comes or came from a source.
+    pub(super) fn of(&self, source: PeerId) -> impl Iterator<Item = DestinationId> {
+        let come = self.buckets.iter().filter(move |(bucket, _)| bucket.peer == source).flat_map(|(_, routes)| routes);
+        self.gone.get(&source).into_iter().flatten().chain(come).map(|(_, id)| *id)
+    }
+
+    /// All that is told but that which comes or came from some sources; of theirs what is told to one alone.
+    pub(super) fn without(&self, sources: &BTreeSet<PeerId>) -> impl Iterator<Item = DestinationId> {
+        let other = |source: &PeerId| !sources.contains(source);
+        let come = self.buckets.iter().filter(move |(bucket, _)| other(&bucket.peer)).flat_map(|(_, routes)| routes);
+        let gone = self.gone.iter().filter(move |(source, _)| other(source)).flat_map(|(_, routes)| routes);
+        come.chain(gone).chain(self.gone_for.values().flatten()).map(|(_, id)| *id)
     }
 }
 
@@ -122,6 +136,7 @@ impl Rib {
         }
         for id in std::mem::take(&mut self.unused) {
             if let Some(key) = self.table.free(id) {
+                self.groups.iter_mut().for_each(|group| group.waiting.forget(id));
                 self.keys.forget(&key);
             }
         }
@@ -146,6 +161,10 @@ impl Rib {
             }
         };
         if let Some(group) = self.groups.get_mut(place) {
+            if !member.is_served() {
+                // What waits for it was said in another group.
+                group.waiting.add_everything();
+            }
             group.members.insert(peer, member);
         }
     }
@@ -223,14 +242,24 @@ pub enum RefreshMarks {
 
 fn tell_group(group: &mut Group, touched: &[Touched], known: Known<'_>) {
     let (news, marks) = news_of(group, touched, known);
-    for member in group.members.values_mut().filter(|member| member.behind.is_some()) {
+    let Group { terms, members, waiting, .. } = group;
+    for member in members.values_mut().filter(|member| member.behind.is_some()) {
         marks.iter().for_each(|(id, highest)| member.mark(*id, *highest));
     }
-    let (for_all, for_one) = encode(&group.terms, news, known);
-    for (peer, member) in group.members.iter_mut().filter(|(_, member)| member.behind.is_none()) {
-        for_one.get(peer).into_iter().for_each(|chunk| member.push(chunk.clone()));
-        for_all.iter().filter(|(without, _)| without != peer).for_each(|(_, chunk)| member.push(chunk.clone()));
-        member.fall_behind();
+    if members.values().all(Member::is_served) {
+        waiting.clear();
+    }
+    let (for_all, for_one) = encode(terms, &news, known);
+    let overtaking = waiting.overtaking(&news, &for_all);
+    for (peer, member) in members {
+        let of_others = for_all.iter().filter(|(source, _)| source != peer);
+        let (first, then): (Vec<_>, Vec<_>) = of_others.partition(|(source, _)| overtaking.contains(source));
+        first.into_iter().for_each(|(_, chunk)| member.overtake(chunk.clone()));
+        if member.behind.is_none() {
+            for_one.get(peer).into_iter().for_each(|chunk| member.push(chunk.clone()));
+            then.into_iter().for_each(|(_, chunk)| member.push(chunk.clone()));
+            member.fall_behind();
+        }
     }
 }
 
@@ -324,7 +353,7 @@ pub(super) fn bucket_of(
 }
 
 /// The bytes for all but one, and those for one alone.
-fn encode(terms: &GroupTerms, news: News, known: Known<'_>) -> (Vec<(PeerId, Chunk)>, BTreeMap<PeerId, Chunk>) {
+fn encode(terms: &GroupTerms, news: &News, known: Known<'_>) -> (Vec<(PeerId, Chunk)>, BTreeMap<PeerId, Chunk>) {
     let exporter = Exporter::new(known.settings, (known.sets, known.sources), terms);
     let mut all: BTreeMap<PeerId, Vec<u8>> = BTreeMap::new();
     for (without, routes) in &news.gone {
@@ -333,13 +362,13 @@ fn encode(terms: &GroupTerms, news: News, known: Known<'_>) -> (Vec<(PeerId, Chu
     for (bucket, routes) in &news.buckets {
         announce_routes(&exporter, (bucket, routes), known, all.entry(bucket.peer).or_default());
     }
-    let one = |(peer, routes): (PeerId, Routes)| {
+    let one = |(peer, routes): (&PeerId, &Routes)| {
         let mut bytes = Vec::new();
-        withdraw_routes(terms, &routes, known, &mut bytes);
-        (peer, Chunk::from(bytes))
+        withdraw_routes(terms, routes, known, &mut bytes);
+        (*peer, Chunk::from(bytes))
     };
     let all = all.into_iter().filter(|(_, bytes)| !bytes.is_empty()).map(|(peer, bytes)| (peer, Chunk::from(bytes)));
-    (all.collect(), news.gone_for.into_iter().map(one).collect())
+    (all.collect(), news.gone_for.iter().map(one).collect())
 }
 
 pub(super) fn withdraw_routes(

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::Chunk;
 use super::export::GroupTerms;
+use super::overtaking::Waiting;
 use super::source::PeerId;
 use super::table::DestinationId;
 
@@ -31,11 +32,14 @@ pub(super) struct Group {
     pub terms: GroupTerms,
     pub told: Told,
     pub members: BTreeMap<PeerId, Member>,
+    pub waiting: Waiting,
 }
 
 /// One peer of a group.
 #[derive(Debug, Default)]
 pub(super) struct Member {
+    /// What overtook the queue.
+    ahead: VecDeque<Chunk>,
     queue: VecDeque<Chunk>,
     queued: usize,
     pub behind: Option<Behind>,
@@ -131,8 +135,25 @@ impl Member {
         self.queue.push_back(chunk);
     }
 
+    /// Puts bytes before those that wait. One that is behind hears of it later, too, and must: it is told now because that is sooner.
+    pub fn overtake(&mut self, chunk: Chunk) {
+        if let Some(behind) = &mut self.behind {
+            if self.queued > MOST_QUEUED {
+                return;
+            }
+            behind.untold = usize::MAX;
+        }
+        self.queued += chunk.len();
+        self.ahead.push_back(chunk);
+    }
+
+    /// Whether nothing waits that could be overtaken.
+    pub fn is_served(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub fn pop(&mut self) -> Option<Chunk> {
-        let chunk = self.queue.pop_front()?;
+        let chunk = self.ahead.pop_front().or_else(|| self.queue.pop_front())?;
         self.queued -= chunk.len();
         Some(chunk)
     }
@@ -163,7 +184,7 @@ impl Group {
     pub fn new(terms: GroupTerms) -> Group {
         let paths = terms.most_paths > 1 && terms.family.send == crate::wire::PathIds::Present;
         let told = if paths { Told::Paths(HashMap::new()) } else { Told::Best(Vec::new()) };
-        Group { terms, told, members: BTreeMap::new() }
+        Group { terms, told, members: BTreeMap::new(), waiting: Waiting::default() }
     }
 
     /// Whether somebody must still hear of something.

@@ -19,6 +19,7 @@ use crate::wire::{AsPath, Attributes, Community, Family, Message, NextHop, Nlri}
 
 mod evpn;
 mod mirror;
+mod overtaking;
 mod rules;
 
 pub(super) const ASN: u32 = 64512;

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use bgp::machine::Waiting;
 use bgp::machine::collision::Side;
 use bgp::rib::{Chunk, PeerId};
 use bgp::speaker::Speaker;
+use kernel::tcp;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -23,6 +25,10 @@ use super::shell::Shell;
 
 /// Chunks that are handed to the kernel at once.
 const AT_ONCE: usize = 16;
+
+/// Bytes that wait beside the speaker at most, but for one chunk: in the kernel as many again. What the speaker still has, a change of another
+/// route can overtake.
+const MOST_UNSENT: usize = 128 << 10;
 
 /// Bytes after which others get a turn.
 const TURN_BYTES: usize = 1 << 20;
@@ -47,6 +53,8 @@ pub(super) struct Connection {
 #[derive(Debug, Default)]
 struct Unsent {
     chunks: VecDeque<Chunk>,
+    /// All their bytes.
+    bytes: usize,
     /// Bytes of the first chunk that are gone.
     offset: usize,
 }
@@ -64,6 +72,9 @@ pub(super) enum Written {
 
 impl Connection {
     pub fn new(stream: TcpStream, remote: SocketAddr) -> Rc<Connection> {
+        if let Err(error) = tcp::set_most_unsent(stream.as_fd(), MOST_UNSENT as u32) {
+            tracing::debug!("the kernel may keep much that {remote} is told: {error}");
+        }
         let unsent = RefCell::new(Unsent::default());
         let (blocked, closing) = (Cell::new(false), Cell::new(false));
         Rc::new(Connection { stream, remote, unsent, blocked, closing, wake: Notify::new() })
@@ -80,8 +91,9 @@ impl Connection {
         let mut unsent = self.unsent.borrow_mut();
         let mut bytes = 0;
         let written = loop {
-            while unsent.chunks.len() < AT_ONCE {
+            while unsent.chunks.len() < AT_ONCE && unsent.bytes < MOST_UNSENT {
                 let Some(chunk) = speaker.pull(id, side) else { break };
+                unsent.bytes += chunk.len();
                 unsent.chunks.push_back(chunk);
             }
             if unsent.chunks.is_empty() {
@@ -135,6 +147,7 @@ impl Unsent {
         let mut gone = self.offset + written;
         while let Some(first) = self.chunks.front().filter(|first| first.len() <= gone) {
             gone -= first.len();
+            self.bytes = self.bytes.saturating_sub(first.len());
             self.chunks.pop_front();
         }
         self.offset = gone;

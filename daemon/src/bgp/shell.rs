@@ -31,8 +31,8 @@ use super::tracking::Tracking;
 use super::views::Happening;
 use super::wish::{Completeness, Neighbour, NeighbourName, Range, Wish};
 
-/// Bytes that are read at once, by all connections into one buffer. They are decided within some 2 ms; then others have a turn.
-pub(super) const READ_BYTES: usize = 64 << 10;
+/// Bytes that are read at once, by all connections into one buffer. They are decided within half a millisecond; then others have a turn.
+pub(super) const READ_BYTES: usize = 16 << 10;
 
 /// The speaker, its peers and their sockets.
 #[derive(Debug)]
