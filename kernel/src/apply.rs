@@ -4,6 +4,7 @@
 //! change hits what is not ours. Nothing is decided and nothing is tried later: the next look at the kernel is the retry.
 
 mod bulk;
+mod leave;
 mod link;
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 //!
 //! What it sees is [`crate::observe`]'s, what it does [`crate::apply`]'s.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use backends::state::{RouteKey, Scope};
 
@@ -26,7 +26,7 @@ pub struct Hand {
     table: Option<(String, Table)>,
     /// Routes that were seen or made ours. One of these that is another's now was ours to begin with and is put back;
     /// one that was another's when we came stands, and is reported.
-    pub(crate) held: BTreeSet<RouteKey>,
+    pub(crate) held: HashSet<RouteKey>,
     pub(crate) writes: u64,
     pub(crate) keyring: Keyring,
     pub(crate) relays: Relays,
@@ -46,7 +46,7 @@ impl Hand {
             Err(Error::Refused { refusal, .. }) if refusal.is_unsupported() => false,
             Err(error) => return Err(error),
         };
-        let (index, held) = (Index::default(), BTreeSet::new());
+        let (index, held) = (Index::default(), HashSet::new());
         let (keyring, relays) = (Keyring::default(), Relays::default());
         Ok(Hand { socket, index, instance: None, table: None, held, writes: 0, keyring, relays, nexthop_objects })
     }

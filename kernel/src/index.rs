@@ -24,6 +24,8 @@ pub(crate) struct Index {
     ids: HashMap<LinkName, BTreeMap<IpAddr, u32>>,
     /// The ids of each group of ours: the first is used, the others say the same and go when it goes.
     groups: BTreeMap<Group, Vec<u32>>,
+    /// By the id of a group, members that it is without because they are dead.
+    left: HashMap<u32, BTreeSet<Nexthop>>,
     /// Every id in use, whosever it is.
     taken: BTreeSet<u32>,
     /// Further objects of ours that say the same as one in `ids`: they go when that goes.
@@ -127,10 +129,28 @@ impl Index {
         Some(id)
     }
 
+    /// Notes that a next hop is sent to no longer. The groups that it is in and that have others, by id, and the ids of what is left of
+    /// them; their names stay what they were.
+    pub(crate) fn leave(&mut self, lost: Nexthop) -> Vec<(u32, Vec<u32>)> {
+        let mut left = Vec::new();
+        for (group, ids) in self.groups.iter().filter(|(group, _)| group.members().any(|member| *member == lost)) {
+            for id in ids {
+                let gone = self.left.entry(*id).or_default();
+                gone.insert(lost);
+                let others = group.members().filter(|member| !gone.contains(member));
+                let others: Vec<u32> =
+                    others.filter_map(|member| self.ids.get(&member.link)?.get(&member.gateway).copied()).collect();
+                left.extend((!others.is_empty()).then_some((*id, others)));
+            }
+        }
+        left
+    }
+
     /// Forgets a group; gives all ids that it had.
     pub(crate) fn forget_group(&mut self, group: &Group) -> Vec<u32> {
         let ids = self.groups.remove(group).unwrap_or_default();
         for id in &ids {
+            self.left.remove(id);
             self.taken.remove(id);
         }
         ids
@@ -138,7 +158,8 @@ impl Index {
 
     /// Forgets a next hop; gives all ids that it had.
     pub(crate) fn forget_nexthop(&mut self, nexthop: Nexthop) -> Vec<u32> {
-        let mut ids: Vec<u32> = self.ids.get_mut(&nexthop.link).and_then(|of_link| of_link.remove(&nexthop.gateway)).into_iter().collect();
+        let mut ids: Vec<u32> =
+            self.ids.get_mut(&nexthop.link).and_then(|of_link| of_link.remove(&nexthop.gateway)).into_iter().collect();
         if !self.doubles.is_empty() {
             ids.extend(self.doubles.extract_if(.., |(double, _)| *double == nexthop).map(|(_, id)| id));
         }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use backends::state::Scope;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+use crate::codec::route;
 use crate::error::{Error, Result};
 use crate::hand::Hand;
 use crate::netlink::{Protocol, Socket};
@@ -76,6 +77,7 @@ impl Notices {
     /// When there are no sockets to be had.
     pub fn open(hand: &Hand, alias: &str, table: &str) -> Result<Notices> {
         let routing = Socket::open(Protocol::Route)?;
+        routing.ignore([route::NEW, route::DELETE], hand.socket.port())?;
         GROUPS.iter().try_for_each(|group| routing.join(*group))?;
         if hand.nexthop_objects() {
             routing.join(NEXTHOP_GROUP)?;

@@ -93,7 +93,7 @@ impl Hand {
         let links = self.survey(scope, &mut state)?;
         state.routes = self.routes(scope, &links)?;
         // From a sorted list at once, so that the set's nodes are full.
-        self.held.append(&mut state.routes.keys().copied().collect());
+        self.held.extend(state.routes.keys().copied());
         let (mut neighbours, mut forwarding) = (Vec::new(), Vec::new());
         for seen in &links.seen {
             self.neighbours(seen, &mut neighbours)?;

@@ -83,6 +83,30 @@ fn groups_are_set_seen_changed_and_removed_and_a_second_look_changes_nothing() {
 }
 
 #[test]
+fn a_dead_next_hop_is_left_by_one_message_a_group_and_the_plan_that_follows_does_the_rest() {
+    let node = two_uplinks();
+    node.run(|| {
+        let mut hand = Hand::open().unwrap();
+        settle(&mut hand, &fabric());
+        let [a, b, c, _] = routers();
+        let before = hand.writes();
+        assert_eq!(hand.leave(a), Ok(1), "two prefixes use one group");
+        assert_eq!(hand.writes() - before, 1);
+        let shown = node.sh("ip route show proto 84");
+        assert!(!shown.contains("192.0.2.250") && shown.matches("192.0.2.251").count() == 2, "{shown}");
+        // What has nowhere else to go stays as it is.
+        assert_eq!(hand.leave(b), Ok(0));
+        assert_eq!(hand.leave(nexthop("u0", "192.0.2.1")), Ok(0));
+        assert_eq!(hand.leave(c), Ok(1));
+        let mut after = KernelState::default();
+        over(&mut after, "198.51.100.0/24", &[b]);
+        settle(&mut hand, &after);
+        // And whoever takes it for alive again makes the groups what they were.
+        settle(&mut hand, &fabric());
+    });
+}
+
+#[test]
 fn ip_shows_routes_over_several_next_hops() {
     let node = two_uplinks();
     node.run(|| settle(&mut Hand::open().unwrap(), &fabric()));

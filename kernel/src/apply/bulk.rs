@@ -209,7 +209,7 @@ struct Writer<'a> {
     index: &'a mut Index,
     writes: &'a mut u64,
     scope: &'a Scope,
-    held: &'a BTreeSet<RouteKey>,
+    held: &'a HashSet<RouteKey>,
     go: Go,
 }
 

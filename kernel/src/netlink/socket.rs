@@ -102,6 +102,33 @@ impl Socket {
             .map_err(|e| system(&format!("joining the netlink group {group}"), e))
     }
 
+    /// Takes no messages of these two kinds about what another socket did: `port` is that one's. Of hundreds of thousands of routes
+    /// a listener then is not even woken.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn ignore(&self, kinds: [u16; 2], port: u32) -> Result<()> {
+        // Octets of `struct nlmsghdr`: the kind at 4, whose doing it is at 12. A load gives them as the network has them.
+        let load = |size: u32, at: u32| instruction(libc::BPF_LD | size | libc::BPF_ABS, [0, 0], at);
+        let equal =
+            |value: u32, [yes, no]: [u8; 2]| instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, [yes, no], value);
+        let answer = |octets: u32| instruction(libc::BPF_RET | libc::BPF_K, [0, 0], octets);
+        let [one, other] = kinds.map(|kind| u32::from(kind.to_be()));
+        let program = [
+            load(libc::BPF_H, 4),
+            equal(one, [1, 0]),
+            equal(other, [0, 2]),
+            load(libc::BPF_W, 12),
+            equal(port.to_be(), [1, 0]),
+            answer(u32::MAX),
+            answer(0),
+        ];
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+        // The kernel copies the program, and writes nothing to it.
+        set_option(&self.fd, (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER), &filter)
+            .map_err(|e| system("choosing which notices are heard", e))
+    }
+
     /// Asks for one thing to be done.
     ///
     /// # Errors
@@ -297,6 +324,11 @@ fn bind(fd: &OwnedFd, doing: &str) -> Result<u32> {
     // SAFETY: as above; the kernel writes at most `length` octets into `address`.
     check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &raw mut length) }, doing)?;
     Ok(address.nl_pid)
+}
+
+/// One of a filter's instructions (linux/filter.h).
+fn instruction(code: u32, [jt, jf]: [u8; 2], k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt, jf, k }
 }
 
 fn set_option<T>(fd: &OwnedFd, (level, option): (libc::c_int, libc::c_int), value: &T) -> io::Result<()> {
