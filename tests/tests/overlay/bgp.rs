@@ -19,17 +19,19 @@ fn network(backend: &str, beside: &str) -> String {
 /// Routers of the rack, which come by themselves.
 const RACK: &str = r#"[{"Range": "0.0.0.0/0", "AS": 65000, "Import": "accept", "Name": "rack", "GracefulRestart": 5}]"#;
 
-fn pods(cluster: &Cluster, daemons: &[Daemon]) -> Result<Vec<Pod>> {
+/// A pod on each node.
+pub fn pods(cluster: &Cluster, daemons: &[Daemon]) -> Result<Vec<Pod>> {
     daemons.iter().map(|daemon| cluster.pod(daemon, "web")).collect()
 }
 
-fn wait_talk(pods: &[Pod]) -> Result<()> {
+/// Waits until each reaches each.
+pub fn wait_talk(pods: &[Pod]) -> Result<()> {
     let stations: Vec<_> = pods.iter().map(|pod| &**pod).collect();
     wait_for("the pods to talk", LIMIT, || Matrix::measure(&stations)?.check())
 }
 
 /// All that others announce is learnt again, and nothing had to be written for it.
-fn settled_without_a_change(daemon: &Daemon, picture: &Picture) -> Result<()> {
+pub fn settled_without_a_change(daemon: &Daemon, picture: &Picture) -> Result<()> {
     for family in ["IPv4", "IPv6"] {
         daemon.wait_log(&format!("all {family} routes are learnt"), LIMIT)?;
     }
@@ -169,43 +171,6 @@ fn over(daemon: &Daemon, prefix: &str, routers: &[&Bird]) -> Result<()> {
         ensure!(shown.contains(&gateway), "no {gateway} in {shown}");
     }
     Ok(())
-}
-
-#[test]
-fn nodes_beyond_a_router_are_reached_in_vxlan_and_those_on_the_link_without() -> Result<()> {
-    let backend = r#"{"Type": "bgp", "Encapsulation": "cross-subnet", "NodeMesh": {"HoldTime": 9}}"#;
-    let mut cluster = Cluster::on_directory("bgpfar", &network(backend, ""))?;
-    for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
-        cluster.lab.switch().set_sysctl(key, "1")?;
-    }
-    let daemons = cluster.join_all(["alpha", "beta", "gamma"])?;
-    let [alpha, beta, gamma] = &daemons;
-    for (here, there) in [(alpha, gamma), (gamma, alpha)] {
-        for family in Family::ALL {
-            let router = cluster.lab.switch().address(family)?;
-            let far = format!("route add {}/{} via {router}", there.node().address(family)?, family.bits());
-            here.node().ip(&far)?;
-        }
-    }
-    for (family, device) in [(Family::V4, "flannel.1"), (Family::V6, "flannel-v6.1")] {
-        for (from, to, device) in [(alpha, gamma, device), (gamma, alpha, device), (alpha, beta, "eth0")] {
-            let subnet = *subnets(to)?.get(family).context("a subnet")?;
-            let dash = if family == Family::V4 { "-4" } else { "-6" };
-            wait_for(&format!("{subnet} by {device}"), LIMIT, || {
-                let show = [dash, "route", "show", "proto", "84", "exact", &subnet.to_string()].map(str::to_owned);
-                let routes = from.node().run(std::iter::once("ip".to_owned()).chain(show))?;
-                ensure!(routes.contains(&format!("dev {device} ")), "{routes}: {}", from.log_tail(10));
-                Ok(())
-            })?;
-        }
-    }
-    let pods = pods(&cluster, &daemons)?;
-    wait_talk(&pods)?;
-    let picture = Picture::of(alpha.node())?;
-    alpha.kill()?;
-    alpha.restart()?;
-    alpha.wait_ready(LIMIT)?;
-    settled_without_a_change(alpha, &picture)
 }
 
 /// BIRD, as a router of the rack and a neighbour of these.

@@ -77,7 +77,8 @@ fn without_numbers(line: &str) -> String {
     let mut words: Vec<&str> = Vec::new();
     for word in line.split_whitespace() {
         let index = words.len() == 1 && word.trim_end_matches(':').parse::<u32>().is_ok();
-        let id = words.last().is_some_and(|last| *last == "nhid" || (words[0] == "nexthop" && *last == "id"));
+        let of_nexthop = |last: &&str| words[0] == "nexthop" && matches!(*last, "id" | "group");
+        let id = words.last().is_some_and(|last| *last == "nhid" || of_nexthop(last));
         words.push(if index || id { "N" } else { word });
     }
     words.join(" ")
