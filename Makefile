@@ -83,8 +83,8 @@ fuzz: toolchain ## Feed the BGP codec with libFuzzer, FUZZ_SECONDS a target (60)
 		cargo +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=5 -rss_limit_mb=1024
 	done
 
-bench: build deps $(if $(filter-out peers daemon plugin bgp change ways memory,$(or $(PART),all)),image lab-kubernetes) ## Speed and memory as ratios, the floor beside. PART=peers, daemon, plugin, bgp, change, ways, memory or kubernetes alone. Needs root
-	$(CARGO) bench -q -p promises --bench bench -- $(PART)
+bench: build deps $(if $(filter-out peers daemon plugin bgp change ways memory,$(or $(PART),all)),image lab-kubernetes) ## Speed and memory as ratios, the floor beside. PART=peers, daemon, plugin, bgp, change, ways, memory or kubernetes alone; change: ROUNDS=20 PACE=10000. Needs root
+	$(CARGO) bench -q -p promises --bench bench -- $(PART) $(ROUNDS) $(if $(PACE),pace=$(PACE))
 
 clean: toolchain ## Remove what was built
 	cargo clean

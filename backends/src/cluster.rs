@@ -326,7 +326,7 @@ impl Cluster {
     fn add_tunnelled(&self, lease: &Lease, peer: &Endpoint, state: &mut KernelState) -> Result<(), String> {
         match &self.backend {
             Backend::Vxlan(settings) => vxlan::add_peer(self, settings, peer, state),
-            Backend::Udp(_) => udp::add_peer(peer, state),
+            Backend::Udp(settings) => udp::add_peer(settings, peer, state),
             Backend::WireGuard(settings) => return wireguard::add_peer(self, settings, (lease, peer), state),
             Backend::Ipip(settings) => ipip::add_peer(self, settings, peer, state),
             Backend::Bgp(settings) => bgp::add_peer(self, settings, peer, state),

@@ -123,7 +123,7 @@ pub(crate) fn ruleset(cluster: &Cluster, nodes: &[IpNet]) -> Ruleset {
 /// tunnel's by its inside: masquerade gives one flow in 64,512 the tunnel's port, and its answers must be tracked.
 fn tunnel_chains(port: u16, inside: Match) -> [Chain; 2] {
     let port = Match::UdpDestinationPort(port);
-    let received = rule([Match::DestinationLocal, port, inside], Verdict::NoTrack);
+    let received = rule([port, inside, Match::DestinationLocal], Verdict::NoTrack);
     let sent = rule([port, inside], Verdict::NoTrack);
     [Chain { kind: ChainKind::Prerouting, rules: vec![received] }, Chain { kind: ChainKind::Output, rules: vec![sent] }]
 }

@@ -1,5 +1,5 @@
 //! udp: pods' packets in datagrams of the daemon's own proxy, for places where nothing else passes. One TUN device, one route for
-//! the whole network, and per peer a row in the proxy's table. Wire-compatible with flannel's: same device, port and `.0` address,
+//! the whole network, and per peer a row in the proxy's table; while there is another way beside it, a route per peer, too. Wire-compatible with flannel's: same device, port and `.0` address,
 //! and a datagram is one packet.
 //!
 //! IPv4 alone: a datagram says nothing of its contents, and flannel's proxy sends and takes no other.
@@ -27,12 +27,21 @@ pub struct UdpSettings {
     devices: Stack<LinkName>,
     /// UDP port, the same on all nodes.
     pub port: u16,
+    /// Whether each peer has a route of its own, by which it can be sent to this way or another.
+    pub by_peer: bool,
 }
 
 impl UdpSettings {
     /// With a port.
     pub fn new(port: u16) -> UdpSettings {
-        UdpSettings { devices: Stack::V4(LinkName::FLANNEL0), port }
+        UdpSettings { devices: Stack::V4(LinkName::FLANNEL0), port, by_peer: false }
+    }
+
+    /// The same with a device of another name: `flannela0` for `flannel0`.
+    pub(crate) fn renamed(&self, separator: char) -> Option<UdpSettings> {
+        let mark = if separator == '.' { String::new() } else { separator.to_string() };
+        let device = LinkName::new(&format!("flannel{mark}0")).ok()?;
+        Some(UdpSettings { devices: Stack::V4(device), ..self.clone() })
     }
 
     /// The device: `flannel0`.
@@ -55,7 +64,7 @@ pub(crate) fn base(cluster: &Cluster, settings: &UdpSettings) -> KernelState {
     let v4 = Family::V4;
     let parts = (cluster.own.endpoints.get(v4), cluster.networks.get(v4), cluster.uplink.local.get(v4));
     let (Some(own), Some(network), Some(IpAddr::V4(local))) = parts else { return state };
-    let (device, IpNet::V4(subnet)) = (LinkName::FLANNEL0, own.subnet) else { return state };
+    let (Some(device), IpNet::V4(subnet)) = (settings.devices.get(v4).copied(), own.subnet) else { return state };
     let kind = LinkKind::Tun(Some(Proxy { local: SocketAddrV4::new(*local, settings.port), subnet }));
     let mtu = settings.device_mtu(v4, cluster.uplink.mtu);
     state.links.insert(device, Link { kind, mac: Mac([0; 6]), mtu, up: true, link_local: false, tag: Tag::Ours });
@@ -83,8 +92,12 @@ pub(crate) fn way(peer: &Endpoint) -> Result<Way, String> {
 }
 
 /// What one family of a peer adds.
-pub(crate) fn add_peer(peer: &Endpoint, state: &mut KernelState) {
-    if let (IpNet::V4(subnet), IpAddr::V4(public)) = (peer.subnet, peer.public) {
-        state.relays.insert(RelayKey { link: LinkName::FLANNEL0, subnet }, public);
+pub(crate) fn add_peer(settings: &UdpSettings, peer: &Endpoint, state: &mut KernelState) {
+    let device = settings.devices.get(Family::V4).copied();
+    if let (Some(link), IpNet::V4(subnet), IpAddr::V4(public)) = (device, peer.subnet, peer.public) {
+        state.relays.insert(RelayKey { link, subnet }, public);
+        if settings.by_peer {
+            state.routes.insert(RouteKey::new(peer.subnet), Route { via: Via::Device(link), tag: Tag::Ours });
+        }
     }
 }

@@ -92,23 +92,30 @@ impl Backend {
         match self {
             Backend::Vxlan(settings) => settings.renamed(separator).map(Backend::Vxlan),
             Backend::WireGuard(settings) => settings.renamed(separator).map(Backend::WireGuard),
-            Backend::Udp(_)
-            | Backend::Ipip(_)
-            | Backend::HostGw
-            | Backend::Bgp(_)
-            | Backend::Extension(_)
-            | Backend::Alloc => None,
+            Backend::Udp(settings) => settings.renamed(separator).map(Backend::Udp),
+            Backend::Ipip(_) | Backend::HostGw | Backend::Bgp(_) | Backend::Extension(_) | Backend::Alloc => None,
         }
     }
 
-    /// The same, wide awake: sessions that have to be agreed upon are before the first packet waits for one, and stay so until it
-    /// comes.
-    pub fn awake(&self) -> Backend {
+    /// The same beside another way: sessions that have to be agreed upon are before the first packet waits for one, and stay so until
+    /// it comes; and each peer can be sent to by one way or the other.
+    pub fn beside_another(&self) -> Backend {
         let mut backend = self.clone();
-        if let Backend::WireGuard(settings) = &mut backend {
-            settings.wakes = true;
+        match &mut backend {
+            Backend::WireGuard(settings) => settings.wakes = true,
+            Backend::Udp(settings) => settings.by_peer = true,
+            _ => {}
         }
         backend
+    }
+
+    /// The same on other ports, for a way round to it. Only where nothing is sent before it is known to arrive, for nobody knows
+    /// whether what is between the nodes lets those ports pass: WireGuard's sessions say so.
+    pub fn aside(&self) -> Option<Backend> {
+        match self {
+            Backend::WireGuard(settings) => Some(Backend::WireGuard(settings.aside())),
+            _ => None,
+        }
     }
 
     /// Whether the kernel cannot hold both at a time: of VXLAN devices with one VNI there is one a port, of others one a name.
@@ -116,7 +123,7 @@ impl Backend {
         match (self, other) {
             (Backend::Vxlan(one), Backend::Vxlan(two)) => (one.vni(), one.port) == (two.vni(), two.port),
             (Backend::WireGuard(one), Backend::WireGuard(two)) => one.collides(two),
-            (Backend::Udp(_), Backend::Udp(_)) => true,
+            (Backend::Udp(one), Backend::Udp(two)) => one.port == two.port,
             // A lease does not say whether its node's routes are learnt, so nobody could tell when to send by which.
             (Backend::Bgp(_), _) | (_, Backend::Bgp(_)) => true,
             (one, two) => one == two,

@@ -136,6 +136,15 @@ impl WireGuardSettings {
         }
     }
 
+    /// The same on the ports that the next generation of keys would have.
+    pub(crate) fn aside(&self) -> WireGuardSettings {
+        let aside = |port: u16| match self.generation.0 % 2 {
+            0 => port.checked_add(2).unwrap_or(port - 2),
+            _ => port.checked_sub(2).unwrap_or(port + 2),
+        };
+        WireGuardSettings { ports: self.ports.map(aside), ..self.clone() }
+    }
+
     /// The port of the first generation, which is also flannel's.
     fn first_port(&self, family: Family) -> u16 {
         match (self.mode, family) {

@@ -9,6 +9,7 @@ mod bgp;
 mod claim;
 mod cluster;
 mod commands;
+mod detour;
 mod keys;
 mod network;
 mod offloads;

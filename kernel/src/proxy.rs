@@ -21,6 +21,7 @@ mod tests;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Add;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,6 +62,20 @@ pub struct Traffic {
     pub foreign: u64,
     /// Packets that the kernel did not take.
     pub refused: u64,
+}
+
+impl Add for Traffic {
+    type Output = Traffic;
+    fn add(self, more: Traffic) -> Traffic {
+        Traffic {
+            sent: self.sent + more.sent,
+            received: self.received + more.received,
+            no_node: self.no_node + more.no_node,
+            aged: self.aged + more.aged,
+            foreign: self.foreign + more.foreign,
+            refused: self.refused + more.refused,
+        }
+    }
 }
 
 #[derive(Debug, Default)]

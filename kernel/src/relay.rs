@@ -1,5 +1,5 @@
-//! The proxy behind the hand's TUN device, seen and changed as if it were the kernel's: what it is set to is observed, and a
-//! plan's changes set it. So a restart, a deleted device and a peer that moves are differences like all others.
+//! The proxies behind the hand's TUN devices, seen and changed as if they were the kernel's: what they are set to is observed, and a
+//! plan's changes set them. So a restart, a deleted device and a peer that moves are differences like all others.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -15,26 +15,26 @@ use crate::proxy::{Place, Proxy, Traffic};
 /// What a machine lacks that has no TUN devices.
 pub(crate) const NO_TUN: &str = "TUN devices: it needs the module tun, or CONFIG_TUN built in";
 
-/// The proxy, if there is one, and what it was told.
+/// The proxies, two while one port is changed for another, and what they were told.
 #[derive(Debug, Default)]
 pub(crate) struct Relays {
-    proxy: Option<Proxy>,
+    proxies: BTreeMap<LinkName, Proxy>,
     rows: BTreeMap<RelayKey, Ipv4Addr>,
-    /// Whether the proxy does not have the rows yet.
+    /// Whether some proxy does not have its rows yet.
     untold: bool,
 }
 
 impl Relays {
     /// The proxy behind a device, as long as it runs.
     fn behind(&self, link: LinkName) -> Option<&Proxy> {
-        self.proxy.as_ref().filter(|proxy| proxy.place().device == link && proxy.runs())
+        self.proxies.get(&link).filter(|proxy| proxy.runs())
     }
 }
 
 impl Hand {
-    /// What became of packets that went by the udp backend's proxy; `None` while there is none.
+    /// What became of packets that went by the udp backend's proxies; `None` while there is none.
     pub fn traffic(&self) -> Option<Traffic> {
-        self.relays.proxy.as_ref().map(Proxy::traffic)
+        self.relays.proxies.values().map(Proxy::traffic).reduce(|sum, more| sum + more)
     }
 
     /// Fills in who is behind TUN devices, and what goes where.
@@ -58,9 +58,9 @@ impl Hand {
     /// Puts a proxy behind a TUN device, in the place of whatever was. What goes where it keeps.
     pub(crate) fn relay(&mut self, device: LinkName, wanted: &Wanted) -> Result<()> {
         // The device takes one at a time, and so does the port.
-        self.relays.proxy = None;
+        self.relays.proxies.retain(|other, proxy| *other != device && proxy.place().local != wanted.local);
         let Wanted { local, subnet } = *wanted;
-        self.relays.proxy = Some(Proxy::start(Place { device, local, subnet })?);
+        self.relays.proxies.insert(device, Proxy::start(Place { device, local, subnet })?);
         self.relays.untold = true;
         self.writes += 1;
         Ok(())
@@ -68,7 +68,7 @@ impl Hand {
 
     /// Lets a device go that is to be deleted.
     pub(crate) fn no_relay(&mut self, device: LinkName) {
-        self.relays.proxy.take_if(|proxy| proxy.place().device == device);
+        self.relays.proxies.remove(&device);
         self.relays.rows.retain(|key, _| key.link != device);
     }
 
@@ -89,13 +89,13 @@ impl Hand {
         Ok(())
     }
 
-    /// Gives the proxy its table, once for all that changed.
+    /// Gives the proxies their tables, once for all that changed.
     pub(crate) fn tell_relays(&mut self) {
-        if std::mem::take(&mut self.relays.untold)
-            && let Some(proxy) = &self.relays.proxy
-        {
-            let device = proxy.place().device;
-            let here = self.relays.rows.iter().filter(|(key, _)| key.link == device);
+        if !std::mem::take(&mut self.relays.untold) {
+            return;
+        }
+        for (device, proxy) in &self.relays.proxies {
+            let here = self.relays.rows.iter().filter(|(key, _)| key.link == *device);
             proxy.tell(here.map(|(key, peer)| (key.subnet, *peer)));
         }
     }

@@ -71,7 +71,7 @@ pub use reach::{Cell, Matrix, Transport};
 pub use record::{labs, remove_lab, sweep};
 pub use rustix::process::{Pid, Signal};
 pub use station::Station;
-pub use stream::{Pace, Report, Stream};
+pub use stream::{Hole, Pace, Report, Stream};
 pub use switch::Switch;
 pub use wait::wait_for;
 pub use wire::Wire;

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, anyhow, ensure};
 use ipam::Family;
@@ -38,8 +38,10 @@ impl Default for Pace {
 /// A stream that runs. Dropping it ends it.
 pub struct Stream {
     counters: Arc<Counters>,
-    sender: Option<JoinHandle<()>>,
-    receiver: Option<JoinHandle<Report>>,
+    /// When each packet was sent.
+    sender: Option<JoinHandle<Vec<SystemTime>>>,
+    /// And which came back.
+    receiver: Option<JoinHandle<(Report, Vec<bool>)>>,
 }
 
 #[derive(Default)]
@@ -51,7 +53,7 @@ struct Counters {
 }
 
 /// What became of a stream's packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Packets sent.
     pub sent: u64,
@@ -61,6 +63,19 @@ pub struct Report {
     pub duplicated: u64,
     /// The longest time without any packet coming back while some were sent.
     pub longest_gap: Duration,
+    /// The lost ones, in order.
+    pub holes: Vec<Hole>,
+}
+
+/// Packets with adjacent numbers that never came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// How many.
+    pub packets: u64,
+    /// When the first of them was sent.
+    pub first: SystemTime,
+    /// When the last of them was sent.
+    pub last: SystemTime,
 }
 
 impl Report {
@@ -127,8 +142,10 @@ impl Stream {
 
     fn end(&mut self) -> Option<Report> {
         self.counters.stop.store(true, Ordering::Release);
-        self.sender.take()?.join().ok()?;
-        self.receiver.take()?.join().ok()
+        let times = self.sender.take()?.join().ok()?;
+        let (mut report, seen) = self.receiver.take()?.join().ok()?;
+        report.holes = holes(&times, &seen);
+        Some(report)
     }
 }
 
@@ -140,8 +157,8 @@ impl Drop for Stream {
 }
 
 #[allow(clippy::disallowed_methods, reason = "pacing: each packet has its time")]
-fn send(socket: &UdpSocket, counters: &Counters, pace: Pace) {
-    let begin = Instant::now();
+fn send(socket: &UdpSocket, counters: &Counters, pace: Pace) -> Vec<SystemTime> {
+    let (begin, mut times) = (Instant::now(), Vec::new());
     let count = (pace.at_most.as_secs_f64() * f64::from(pace.per_sec)) as u64;
     for number in 0..count {
         let due = begin + Duration::from_secs_f64(number as f64 / f64::from(pace.per_sec));
@@ -149,6 +166,7 @@ fn send(socket: &UdpSocket, counters: &Counters, pace: Pace) {
         if counters.stop.load(Ordering::Acquire) {
             break;
         }
+        times.push(SystemTime::now());
         counters.sent.fetch_add(1, Ordering::AcqRel);
         let packet = number.to_be_bytes();
         // The first error may be that of an earlier packet (ICMP), and this one was not sent: once more. Another
@@ -158,9 +176,25 @@ fn send(socket: &UdpSocket, counters: &Counters, pace: Pace) {
         }
     }
     counters.sender_done.store(true, Ordering::Release);
+    times
 }
 
-fn receive(socket: &UdpSocket, counters: &Counters) -> Report {
+fn holes(times: &[SystemTime], seen: &[bool]) -> Vec<Hole> {
+    let mut holes: Vec<Hole> = Vec::new();
+    let mut before = true;
+    for (number, sent) in times.iter().enumerate() {
+        let came = seen.get(number).copied().unwrap_or(false);
+        match holes.last_mut().filter(|_| !before) {
+            _ if came => {}
+            Some(hole) => *hole = Hole { packets: hole.packets + 1, last: *sent, ..*hole },
+            None => holes.push(Hole { packets: 1, first: *sent, last: *sent }),
+        }
+        before = came;
+    }
+    holes
+}
+
+fn receive(socket: &UdpSocket, counters: &Counters) -> (Report, Vec<bool>) {
     let mut report = Report::default();
     let mut seen: Vec<bool> = Vec::new();
     let (mut last, mut done_at, mut buffer) = (Instant::now(), None, [0; 64]);
@@ -169,7 +203,7 @@ fn receive(socket: &UdpSocket, counters: &Counters) -> Report {
             let done = *done_at.get_or_insert_with(Instant::now);
             report.sent = counters.sent.load(Ordering::Acquire);
             if report.received == report.sent || done.max(last).elapsed() > LAST_ANSWERS {
-                return report;
+                return (report, seen);
             }
         } else {
             report.longest_gap = report.longest_gap.max(last.elapsed());
@@ -195,4 +229,20 @@ fn receive(socket: &UdpSocket, counters: &Counters) -> Report {
 fn number_in(packet: &[u8], counters: &Counters) -> Option<usize> {
     let number = u64::from_be_bytes(packet.try_into().ok()?);
     if number < counters.sent.load(Ordering::Acquire) { usize::try_from(number).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Hole, holes};
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn lost_packets_with_adjacent_numbers_are_one_hole() {
+        let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        let times: Vec<_> = (0..7).map(at).collect();
+        let expected = [(2, 0, 1), (1, 3, 3), (2, 5, 6)];
+        let expected = expected.map(|(packets, first, last)| Hole { packets, first: at(first), last: at(last) });
+        // What was seen ends with the last that came.
+        assert_eq!(holes(&times, &[false, false, true, false, true]), expected);
+    }
 }

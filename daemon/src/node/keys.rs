@@ -118,13 +118,14 @@ impl Node {
     }
 
     /// The configured backend with what is this node's own business: the generation, the key that all nodes share where
-    /// this node has it from another place, and who computes checksums.
+    /// this node has it from another place, and who computes checksums; where there is a way round to it, that.
     pub(super) fn configured_backend(&self, network: &Network) -> Backend {
         let mut backend = network.backend.clone();
         if let Backend::WireGuard(settings) = &mut backend {
             settings.generation = self.generation();
             settings.preshared = self.keys.preshared.or(settings.preshared);
         }
+        let backend = self.detour(&backend).unwrap_or(backend);
         self.with_offload(backend)
     }
 
@@ -140,12 +141,16 @@ impl Node {
 
     /// What this node says of its ways, or said last.
     fn own_carriers(&self) -> Vec<Carrier> {
-        let position = self.position().cloned().or_else(|| {
+        let Some(Position { main, target, spares, .. }) = self.own_position() else { return Vec::new() };
+        [main, target].into_iter().chain(spares.into_iter().map(|(carrier, _)| carrier)).collect()
+    }
+
+    /// Where this node stands, or stood when it last said so.
+    pub(super) fn own_position(&self) -> Option<Position> {
+        self.position().cloned().or_else(|| {
             let rollout = self.own_or_last()?.rollout.as_ref()?;
             Some(Position::of(rollout))
-        });
-        let Some(Position { main, target, spares, .. }) = position else { return Vec::new() };
-        [main, target].into_iter().chain(spares.into_iter().map(|(carrier, _)| carrier)).collect()
+        })
     }
 }
 

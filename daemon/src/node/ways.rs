@@ -66,6 +66,7 @@ impl Node {
 
     /// Follows what leases and configuration say: which ways there must be.
     pub fn follow_ways(&mut self, now: Moment) {
+        self.let_go(now);
         // Which devices are whose is seen from those that are there.
         let Some(network) = self.network.as_ref().filter(|_| self.peers_known && !self.needs_devices()) else { return };
         let configured = self.configured_backend(network);
@@ -113,6 +114,24 @@ impl Node {
         self.ways.leaving.values().min().copied()
     }
 
+    /// Whether some way is there only for packets that are on their way.
+    pub(super) fn lingers(&self, own: &Position) -> bool {
+        let named = |carrier: &Carrier| {
+            let ways = [&own.main, &own.target].into_iter().chain(own.spares.iter().map(|(spare, _)| spare));
+            ways.into_iter().any(|way| way == carrier)
+        };
+        self.ways.held.iter().any(|(carrier, _)| !named(carrier))
+    }
+
+    /// Drops what was kept long enough.
+    fn let_go(&mut self, now: Moment) {
+        let OwnWays { held, leaving, .. } = &mut self.ways;
+        let before = held.len();
+        held.retain(|(carrier, _)| leaving.get(carrier).is_none_or(|until| *until > now));
+        leaving.retain(|_, until| *until > now);
+        self.changed |= self.ways.held.len() != before;
+    }
+
     /// Keeps for a moment what is not needed any more.
     fn linger(&mut self, held: &mut Vec<(Carrier, Backend)>, configured: &Backend, now: Moment) {
         self.ways.leaving.retain(|carrier, _| !held.iter().any(|(needed, _)| needed == carrier));
@@ -120,12 +139,9 @@ impl Node {
             if held.iter().any(|(needed, _)| needed == carrier) || backend.excludes(configured) {
                 continue;
             }
-            let until = *self.ways.leaving.entry(carrier.clone()).or_insert(now + LINGERING);
-            if until > now {
-                held.push((carrier.clone(), backend.clone()));
-            }
+            self.ways.leaving.entry(carrier.clone()).or_insert(now + LINGERING);
+            held.push((carrier.clone(), backend.clone()));
         }
-        self.ways.leaving.retain(|_, until| *until > now);
     }
 
     /// Says what can be said now that the kernel holds so much. Whether that is anything new.
@@ -159,7 +175,7 @@ impl Node {
                 None => endpoint.clone(),
             };
             let own = Lease { endpoints: cluster.own.endpoints.map(data), rollout: None, ..cluster.own.clone() };
-            let backend = if self.ways.held.len() > 1 { backend.awake() } else { backend.clone() };
+            let backend = if self.ways.held.len() > 1 { backend.beside_another() } else { backend.clone() };
             Cluster { backend, own, ..cluster.clone() }
         };
         let older: Vec<_> = self.ways.held.iter().skip(1).map(|(name, older)| (name.clone(), seen(older))).collect();
@@ -206,7 +222,7 @@ impl Node {
     }
 
     /// Whether there cannot be that way beside this backend.
-    fn blocks(&self, carrier: &Carrier, configured: &Backend) -> bool {
+    pub(super) fn blocks(&self, carrier: &Carrier, configured: &Backend) -> bool {
         self.backend_of(carrier).is_none_or(|backend| backend.excludes(configured))
     }
 

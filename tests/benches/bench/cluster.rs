@@ -11,7 +11,7 @@ use backends::sum::Desired;
 use backends::vxlan::VxlanSettings;
 use backends::{Backend, Cluster, KernelState, LinkName, Uplink};
 use ipam::table::Record;
-use ipam::{BackendData, Endpoint, Lease, LeaseKey, LeaseTable, Mac, NodeName, Stack};
+use ipam::{BackendData, Endpoint, Lease, LeaseKey, LeaseTable, Mac, NodeName, PublicKey, Stack};
 use ipnet::{IpNet, Ipv4Net};
 
 /// The network: room for 65,536 subnets.
@@ -34,9 +34,23 @@ pub fn lease(i: u32) -> Lease {
 /// The lease of peer `i` as it publishes it with a backend.
 pub fn lease_by(backend: &Backend, i: u32) -> Lease {
     let lease = lease(i);
-    let Backend::HostGw = backend else { return lease };
-    let data = || BackendData::Other(backend.published_name().into());
-    Lease { endpoints: lease.endpoints.map(|_, endpoint| Endpoint { data: data(), ..endpoint.clone() }), ..lease }
+    let data = || match backend {
+        Backend::Vxlan(_) => None,
+        Backend::WireGuard(settings) => {
+            Some(BackendData::WireGuard { key: public_key(i), port: Some(settings.port(ipam::Family::V4)) })
+        }
+        other => Some(BackendData::Other(other.published_name().into())),
+    };
+    let endpoint =
+        |_, endpoint: &Endpoint| Endpoint { data: data().unwrap_or(endpoint.data.clone()), ..endpoint.clone() };
+    Lease { endpoints: lease.endpoints.map(endpoint), ..lease }
+}
+
+/// What peer `i` is known by; nobody has the private key.
+pub fn public_key(i: u32) -> PublicKey {
+    let mut octets = [7; 32];
+    octets[..4].copy_from_slice(&i.to_be_bytes());
+    PublicKey::new(octets).expect("of no small order")
 }
 
 /// VXLAN as it is without any option.

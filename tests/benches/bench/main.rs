@@ -2,8 +2,8 @@
 //!
 //! On a shared machine only ratios inside one run mean anything; absolute figures are printed for orientation. What a
 //! figure must reach stands beside it. Everything happens in namespaces of a lab. Needs root; `peers`, `daemon`,
-//! `plugin`, `bgp`, `change`, `ways`, `memory` or `kubernetes` as argument runs that part alone, `bgp:500k` (and the like: `bgp.rs`) one row of it; a
-//! number beside `change` says how many rounds.
+//! `plugin`, `bgp`, `change`, `ways`, `memory` or `kubernetes` as argument runs that part alone, `bgp:500k` (and the like: `bgp.rs`) one row of it;
+//! beside `change` a number says how many rounds, and `pace=10000` how many packets a second.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -27,8 +27,8 @@ mod ways;
 
 use anyhow::Result;
 
-/// Of a part that is done in rounds.
-const ROUNDS: u32 = 20;
+/// What a change is done under.
+const CHANGE: change::Wish = change::Wish { rounds: 20, per_sec: 10_000 };
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -38,10 +38,15 @@ fn main() -> Result<()> {
         return bgp::ours::speak(peers);
     }
     let runs = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
-    let rounds = wanted.iter().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS);
+    let rounds = wanted.iter().find_map(|word| word.parse().ok()).unwrap_or(CHANGE.rounds);
+    let pace = wanted.iter().find_map(|word| word.strip_prefix("pace=")).map_or(Ok(CHANGE.per_sec), str::parse)?;
+    let change = change::Wish { rounds, per_sec: pace };
     netns_harness::check_machine()?;
     if wanted.iter().any(|word| word == change::THERE) {
-        return change::there(rounds);
+        return change::there(change);
+    }
+    if wanted.iter().any(|word| word == peers::beside_vxlan::THERE) {
+        return peers::beside_vxlan::there();
     }
     if wanted.iter().any(|word| word == ways::THERE) {
         return ways::there();
@@ -59,7 +64,7 @@ fn main() -> Result<()> {
         plugin::measure()?;
     }
     if runs("change") {
-        change::measure(rounds)?;
+        change::measure(change)?;
     }
     if runs("ways") {
         ways::measure()?;

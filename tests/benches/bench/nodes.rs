@@ -67,6 +67,20 @@ impl Nodes {
         Ok(std::fs::rename(new, self.store.join("net-conf.json"))?)
     }
 
+    /// Octets that each daemon has logged.
+    pub fn log_lengths(&self) -> Vec<usize> {
+        self.daemons.iter().map(|daemon| daemon.log().len()).collect()
+    }
+
+    /// What each daemon has logged since.
+    pub fn logs_since(&self, lengths: &[usize]) -> String {
+        let log = |(daemon, length): (&Daemon, &usize)| {
+            let log = daemon.log();
+            format!("  {}:\n{}", daemon.node().name(), log.get(*length..).unwrap_or_default())
+        };
+        self.daemons.iter().zip(lengths).map(log).collect()
+    }
+
     /// Waits until every node sends by this way and has no other.
     pub fn wait_settled(&self, way: &str) -> Result<()> {
         self.daemons.iter().try_for_each(|daemon| {

@@ -1,17 +1,19 @@
 //! What the kernel is made to hold for many peers: by us, by `ip -batch` and `bridge -batch`, in turn, in one namespace.
 
+pub mod beside_vxlan;
+
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
+use backends::LinkName;
 use backends::cluster::RouteStyle;
 use backends::diff::diff;
-use backends::{Backend, KernelState, LinkName};
 use ipam::Family;
 use ipam::table::Record;
 use kernel::netlink::socket::{Protocol, Request, Socket};
 use netns_harness::{Lab, Node};
 
-use crate::cluster::{batches, desired, desired_by, lease, lease_by, scope, vxlan};
+use crate::cluster::{batches, desired, lease, scope};
 use crate::figures::{Bound, goal, heading, median, millis, note};
 use crate::floor::floor;
 
@@ -49,60 +51,11 @@ pub fn measure() -> Result<()> {
     note("with 5,000 present, the classic three entries by netlink", classic * 1000.0, "µs");
     goal("ours against classic", few / classic, Bound::AtMost(1.0 / 6.0));
     goal("15,000 against 5,000", many / few, Bound::AtMost(1.3));
-    by_host_gw(&node, local)?;
     heading("A look at the whole with nothing to do");
     for peers in [5_000, 15_000] {
         look(&node, local, peers)?;
     }
-    Ok(())
-}
-
-/// Half as much of everything as VXLAN needs, on a device that is not ours.
-fn by_host_gw(node: &Node, local: IpAddr) -> Result<()> {
-    heading("The same by host-gw (nexthop and route each), beside VXLAN in turn");
-    let mut times = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
-    for _ in 0..PASSES {
-        for (at, backend) in [vxlan(), Backend::HostGw].iter().enumerate() {
-            let (all, one) = by_backend(node, (backend, local), 5_000)?;
-            times[at].push(all);
-            times[at + 2].push(one);
-        }
-    }
-    let [vxlan, host_gw, one_vxlan, one_host_gw] = times.map(median);
-    note("5,000 peers, VXLAN", vxlan, "ms");
-    note("5,000 peers, host-gw", host_gw, "ms");
-    goal("host-gw against VXLAN", host_gw / vxlan, Bound::AtMost(1.2));
-    note("one more with 5,000 present, VXLAN", one_vxlan * 1000.0, "µs");
-    note("one more with 5,000 present, host-gw", one_host_gw * 1000.0, "µs");
-    goal("host-gw against VXLAN", one_host_gw / one_vxlan, Bound::AtMost(1.2));
-    Ok(())
-}
-
-/// Peers from nothing, then one more; and all of it gone again.
-fn by_backend(node: &Node, (backend, local): (&Backend, IpAddr), peers: u32) -> Result<(f64, f64)> {
-    let (base, mut whole, mut table) = desired_by(backend, (uplink(), local), peers, RouteStyle::Objects);
-    let scope = scope(&base);
-    node.namespace().within(move || {
-        let mut hand = kernel::Hand::open()?;
-        let seen = hand.observe(&scope)?;
-        let made = hand.apply(&scope, &diff(&seen, &base));
-        ensure!(made.failures.is_empty(), "{:?}", made.failures);
-        let (all, outcome) = millis(|| hand.apply(&scope, &diff(&base, whole.state())));
-        ensure!(outcome.failures.is_empty(), "{:?}", outcome.failures.first());
-        let newcomer = lease_by(backend, peers + 1);
-        let mut times = Vec::new();
-        for _ in 0..50 {
-            let touched = table.apply(Record::Lease(newcomer.clone()));
-            let (time, outcome) = millis(|| hand.apply(&scope, &whole.update(&touched, &table)));
-            ensure!(outcome.failures.is_empty(), "{:?}", outcome.failures);
-            times.push(time);
-            let touched = table.apply(Record::Gone(newcomer.key.clone()));
-            hand.apply(&scope, &whole.update(&touched, &table));
-        }
-        let gone = hand.apply(&scope, &diff(whole.state(), &KernelState::default()));
-        ensure!(gone.failures.is_empty(), "{:?}", gone.failures.first());
-        Ok((all, median(times)))
-    })
+    beside_vxlan::measure()
 }
 
 fn uplink() -> LinkName {

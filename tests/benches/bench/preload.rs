@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
-use ipam::{BackendData, Family, PublicKey};
+use ipam::{BackendData, Family};
 use netns_harness::Etcd;
 
-use crate::cluster::{NETWORK, lease};
+use crate::cluster::{NETWORK, lease, public_key};
 
 /// net-conf.json and so many leases, as flannel writes them, a hundred a transaction.
 pub fn preload(etcd: &Etcd, prefix: &str, (backend, peers): (&str, u32)) -> Result<()> {
@@ -33,11 +33,7 @@ pub fn written(backend: &str, i: u32) -> Result<(String, String)> {
     let endpoint = lease.endpoints.get(Family::V4).context("of IPv4")?;
     let data = match (backend, &endpoint.data) {
         ("vxlan", BackendData::Vxlan { vni, mac }) => format!(r#"{{"VNI":{vni},"VtepMAC":"{mac}"}}"#),
-        ("wireguard", _) => {
-            let mut octets = [7; 32];
-            octets[..4].copy_from_slice(&i.to_be_bytes());
-            format!(r#"{{"PublicKey":"{}"}}"#, PublicKey::new(octets)?)
-        }
+        ("wireguard", _) => format!(r#"{{"PublicKey":"{}"}}"#, public_key(i)),
         _ => "null".to_owned(),
     };
     let public = endpoint.public;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use ipam::Family;
-use netns_harness::{Matrix, Station, wait_for};
+use netns_harness::{Matrix, Pace, Station, Stream, wait_for};
 
 use crate::cluster::{Cluster, LIMIT, nth, subnets, told, wait_counted, wait_picture};
 use crate::picture::Picture;
@@ -100,15 +100,27 @@ fn the_port_and_the_backend_can_be_others_while_daemons_run() -> Result<()> {
     let pods = [cluster.pod(&alpha, "web")?, cluster.pod(&beta, "web")?];
     let stations: [&Station; 2] = [&pods[0], &pods[1]];
     wait_talking(&stations)?;
-    cluster.configure(&UDP.replace(r#""udp""#, r#""udp", "Port": 8999"#))?;
-    for daemon in [&alpha, &beta] {
-        wait_for("the other port", LIMIT, || {
-            let sockets = daemon.node().run(["ss", "-ulnH"])?;
-            ensure!(sockets.contains(":8999") && !sockets.contains(":8285"), "{sockets}");
-            Ok(())
-        })?;
+    let stream = Stream::start(&pods[0], &pods[1], Family::V4, Pace { per_sec: 500, at_most: LIMIT * 20 })?;
+    let host_gw = UDP.replace(r#""udp""#, r#""host-gw""#);
+    let [usual, other] = [UDP.to_owned(), UDP.replace(r#""udp""#, r#""udp", "Port": 8999"#)];
+    for configuration in [&other, &usual, &host_gw, &other] {
+        cluster.configure(configuration)?;
+        for daemon in [&alpha, &beta] {
+            wait_for("the other port alone", LIMIT, || {
+                let sockets = daemon.node().run(["ss", "-ulnH"])?;
+                let listens = [(8285, &usual), (8999, &other)].map(|(port, of)| (port, of == configuration));
+                let right = listens.iter().all(|(port, wanted)| sockets.contains(&format!(":{port} ")) == *wanted);
+                ensure!(right, "{sockets}");
+                let routes = daemon.node().ip("route show")?;
+                ensure!((configuration == &host_gw) != routes.contains("10.244.0.0/16 dev"), "{routes}");
+                Ok(())
+            })?;
+        }
+        wait_talking(&stations)?;
     }
-    wait_talking(&stations)
+    let report = stream.stop()?;
+    ensure!(report.lost() == 0, "{report:?}; {}", beta.log());
+    Ok(())
 }
 
 #[test]

@@ -321,3 +321,51 @@ fn from_vxlan_to_wireguard_and_back_no_packet_is_lost() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn another_mode_and_other_ports_cost_no_packet() -> Result<()> {
+    in_guest(|| {
+        let mut cluster = Cluster::on_directory("wgmode", &network("46", ""))?;
+        let daemons = cluster.join_all(["alpha", "beta", "gamma"])?;
+        let pods = pods(&cluster, &daemons)?;
+        wait_talk(&pods)?;
+        let pace = Pace { per_sec: 40, at_most: Duration::from_secs(600) };
+        let ways = [(0, 1, Family::V4), (1, 2, Family::V6), (2, 0, Family::V4)];
+        let streams = ways.map(|(from, to, family)| Stream::start(&pods[from], &pods[to], family, pace));
+        let streams: Vec<Stream> = streams.into_iter().collect::<Result<_>>()?;
+        // One port for both modes: the kernel cannot hold both at a time, and they go round by others.
+        let steps = [
+            (r#", "Mode": "auto""#, vec!["51820"]),
+            (r#", "Mode": "ipv6", "ListenPort": 51900"#, vec!["51900"]),
+            (r#", "ListenPort": 51900"#, vec!["51821", "51900"]),
+            ("", vec!["51820", "51821"]),
+        ];
+        for (turn, (backend, expected)) in steps.iter().enumerate() {
+            cluster.configure(&network("46", backend))?;
+            if turn % 2 == 1 {
+                daemons[2].kill()?;
+                daemons[2].restart()?;
+            }
+            for daemon in &daemons {
+                wait_for(&format!("the ports {expected:?} alone"), Duration::from_secs(120), || {
+                    let said = wg(daemon, "listen-port")?;
+                    let mut ports: Vec<_> = said.iter().filter_map(|line| line.split('\t').nth(1)).collect();
+                    ports.sort_unstable();
+                    ensure!(ports == *expected, "{said:?}");
+                    Ok(())
+                })
+                .with_context(|| daemons.each_ref().map(|daemon| daemon.log_tail(40)).join("\n"))?;
+            }
+            wait_talk(&pods)?;
+        }
+        for daemon in &daemons {
+            ensure!(!daemon.log().contains("cannot hold"), "{}", daemon.log());
+        }
+        for (stream, way) in streams.into_iter().zip(ways) {
+            stream.wait_more(10, LIMIT)?;
+            let report = stream.stop()?;
+            ensure!(report.lost() == 0, "{way:?}: {report:?}");
+        }
+        Ok(())
+    })
+}

@@ -7,11 +7,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ipam::Family;
-use netns_harness::{ECHO_PORT, Pace, Pod, Stream, wait_for};
+use netns_harness::{ECHO_PORT, Hole, Pace, Pod, Stream, wait_for};
 
 use crate::nodes::{LIMIT, Nodes};
 
@@ -20,6 +20,11 @@ const CONNECTIONS: usize = 20;
 /// Datagrams from each pod to the next.
 pub fn streams(nodes: &Nodes, pace: Pace) -> Result<Vec<Stream>> {
     nodes.pairs().map(|(from, to)| Stream::start(from, to, Family::V4, pace)).collect()
+}
+
+/// What each stream has of so many packets a second.
+pub fn share(per_sec: u32, nodes: &Nodes) -> u32 {
+    per_sec / u32::try_from(nodes.pods.len()).unwrap_or(1)
 }
 
 /// Connections that last over all rounds.
@@ -112,20 +117,50 @@ pub struct Tally {
     pub longest_gap: Duration,
     pub took: Duration,
     pub drops: Drops,
+    /// By stream.
+    holes: Vec<(usize, Hole)>,
 }
 
 impl Tally {
+    /// What was lost while something was done, by streams that are begun for it, and by connections that go on.
+    pub fn during(nodes: &Nodes, (load, per_sec): (&Load, u32), done: impl FnOnce() -> Result<()>) -> Result<Tally> {
+        let (began, drops, resets) = (Instant::now(), Drops::now(nodes)?, load.resets());
+        let streams = streams(nodes, Pace { per_sec: share(per_sec, nodes), at_most: LIMIT * 20 })?;
+        done()?;
+        load.wait_more(LIMIT)?;
+        streams.iter().try_for_each(|stream| stream.wait_more(100, LIMIT))?;
+        let mut tally = Tally::of(streams)?;
+        tally.took = began.elapsed();
+        tally.resets = load.resets() - resets;
+        tally.drops = Drops::now(nodes)?.since(&drops);
+        Ok(tally)
+    }
+
     /// Ends the streams and counts.
     pub fn of(streams: Vec<Stream>) -> Result<Tally> {
         let mut tally = Tally::default();
-        for stream in streams {
+        for (number, stream) in streams.into_iter().enumerate() {
             let report = stream.stop()?;
             tally.sent += report.sent;
             tally.lost += report.lost();
             tally.duplicated += report.duplicated;
             tally.longest_gap = tally.longest_gap.max(report.longest_gap);
+            tally.holes.extend(report.holes.into_iter().map(|hole| (number, hole)));
         }
         Ok(tally)
+    }
+
+    /// When the lost packets were sent: a line a hole, and not more than the first forty.
+    pub fn holes(&self) -> String {
+        let line = |(stream, hole): &(usize, Hole)| {
+            let time = |at: std::time::SystemTime| {
+                let since = at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+                format!("{:02}.{:06}", since.as_secs() % 60, since.subsec_micros())
+            };
+            let Hole { packets, first, last } = hole;
+            format!("    stream {stream}: {packets} sent in the seconds {} to {}", time(*first), time(*last))
+        };
+        self.holes.iter().take(40).map(line).collect::<Vec<_>>().join("\n")
     }
 
     pub fn with(&self, other: &Tally) -> Tally {
@@ -137,13 +172,14 @@ impl Tally {
             longest_gap: self.longest_gap.max(other.longest_gap),
             took: self.took + other.took,
             drops: self.drops.with(&other.drops),
+            holes: [&*self.holes, &*other.holes].concat(),
         }
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { sent, lost, duplicated, resets, longest_gap, took, drops } = self;
+        let Tally { sent, lost, duplicated, resets, longest_gap, took, drops, holes: _ } = self;
         write!(f, "sent {sent}, lost {lost}, twice {duplicated}, resets {resets}, ")?;
         write!(f, "longest gap {} ms, {:.1} s{drops}", longest_gap.as_millis(), took.as_secs_f64())
     }

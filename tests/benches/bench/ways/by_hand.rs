@@ -10,6 +10,8 @@ use crate::nodes::{LIMIT, Nodes, tenth, told};
 #[derive(Clone, Copy, Debug)]
 pub enum Hand {
     Vxlan,
+    /// And the outer packets not tracked, as ours are.
+    VxlanUntracked,
     HostGw,
     Ipip,
     WireGuard,
@@ -44,6 +46,18 @@ fn lead(own: &Node, peer: &Node, ((here, there), (hand, mtu)): ((usize, usize), 
     let run = |words: String| own.run(["sh", "-ec", &words]).map(drop);
     match hand {
         Hand::HostGw => run(format!("ip route add {subnet} via {remote}")),
+        Hand::VxlanUntracked => {
+            lead(own, peer, ((here, there), (Hand::Vxlan, mtu)))?;
+            let outer = "udp dport 8472 @th,96,32 0x100";
+            run(format!(
+                "nft -f - <<END
+                 table inet hand {{
+                   chain prerouting {{ type filter hook prerouting priority raw; {outer} fib daddr type local notrack; }}
+                   chain output {{ type filter hook output priority raw; {outer} notrack; }}
+                 }}
+                 END"
+            ).replace("                 ", ""))
+        }
         Hand::Vxlan => run(format!(
             "ip link add t0 address 02:00:00:00:99:0{here} mtu {mtu} type vxlan id 1 dstport 8472 local {local} dev eth0 nolearning
              ip link set t0 addrgenmode none up; ip address add 10.99.{here}.0/32 dev t0
