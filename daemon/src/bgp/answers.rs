@@ -92,7 +92,7 @@ impl Shell {
         PathView {
             evpn: evpn.map(Route::to_string),
             neighbour: self.called(path.peer),
-            next_hop: path.hop.address(),
+            next_hop: self.tidings.written(path.peer, &path.hop),
             as_path: said.as_path.to_string(),
             local_pref: said.local_pref,
             metric: said.med,
@@ -124,7 +124,7 @@ impl Shell {
                 prefix,
                 evpn,
                 neighbour: self.called(best.peer),
-                next_hops: used.map(|path| path.hop.address()).collect(),
+                next_hops: used.filter_map(|path| self.tidings.written(path.peer, &path.hop)).collect(),
                 as_path: best.attributes.as_path.to_string(),
             })
         };

@@ -1,6 +1,5 @@
 //! What is said of sessions: one line a change of state, and each trouble once.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bgp::rib::change::Destination;
@@ -10,6 +9,7 @@ use bgp::wire::Family;
 use bgp::wire::evpn::Route;
 
 use super::shell::Shell;
+use super::tidings::Tidings;
 use super::views::Happening;
 use super::wish::Necessity;
 
@@ -104,8 +104,9 @@ impl Shell {
 
 impl Happening {
     /// What a change of routes is to who watches.
-    pub(super) fn of(change: &Change) -> Option<Happening> {
-        let next_hops: Vec<IpAddr> = change.paths.iter().map(|(_, hop)| hop.address()).collect();
+    pub(super) fn of(change: &Change, tidings: &Tidings) -> Option<Happening> {
+        let written = |(peer, hop): &_| tidings.written(*peer, hop).unwrap_or_else(|| "this node".to_owned());
+        let next_hops = change.paths.iter().map(written).collect();
         Some(match &change.destination {
             Destination::Prefix(prefix) => Happening::Route { prefix: *prefix, next_hops },
             Destination::Evpn(bytes) => Happening::Evpn { route: Route::decode(bytes)?.to_string(), next_hops },

@@ -189,7 +189,7 @@ impl Shell {
     }
 
     pub fn learn(&mut self, change: Change) {
-        self.watchers.retain(|watcher| match Happening::of(&change) {
+        self.watchers.retain(|watcher| match Happening::of(&change, &self.tidings) {
             Some(happening) => watcher.try_send(happening).is_ok(),
             None => true,
         });

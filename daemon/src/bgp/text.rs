@@ -129,15 +129,15 @@ pub fn peer(peer: &PeerView) -> String {
 /// Routes that are best, a row each; `first` begins with headings.
 pub fn routes(routes: &[RouteView], first: First) -> String {
     let mut text = match first {
-        First::Yes => format!("{:<24}  {:<20}  {:<16}  {}\n", "PREFIX", "NEXT HOP", "PEER", "AS PATH"),
+        First::Yes => format!("{:<24}  {:<26}  {:<16}  {}\n", "PREFIX", "NEXT HOP", "PEER", "AS PATH"),
         First::No => String::new(),
     };
     for route in routes {
-        let hops: Vec<String> = route.next_hops.iter().map(ToString::to_string).collect();
         let evpn = route.evpn.as_ref().map(|evpn| evpn.text.clone());
         let prefix = evpn.or(route.prefix.map(|prefix| prefix.to_string())).unwrap_or_default();
-        let (hops, path) = (hops.join(","), route.as_path.as_str());
-        let line = format!("{prefix:<24}  {hops:<20}  {:<16}  {path}", route.neighbour);
+        let hops = if route.next_hops.is_empty() { "-".to_owned() } else { route.next_hops.join(",") };
+        let path = route.as_path.as_str();
+        let line = format!("{prefix:<24}  {hops:<26}  {:<16}  {path}", route.neighbour);
         // Writing to a string does not fail.
         writeln!(text, "{}", line.trim_end()).ok();
     }
@@ -166,8 +166,14 @@ pub fn paths(prefix: &str, paths: &[PathView]) -> String {
     };
     let mut last = None;
     for path in paths {
-        let mut details = vec![format!("via {} from {}", path.next_hop, path.neighbour)];
-        details.push(if path.as_path.is_empty() { "no AS path".to_owned() } else { format!("path {}", path.as_path) });
+        let mut details = match &path.next_hop {
+            Some(hop) => vec![format!("via {hop} from {}", path.neighbour)],
+            None => vec!["begins on this node".to_owned()],
+        };
+        if path.next_hop.is_some() {
+            let within = path.as_path.is_empty();
+            details.push(if within { "no AS path".to_owned() } else { format!("path {}", path.as_path) });
+        }
         details.extend(path.local_pref.map(|value| format!("local preference {value}")));
         details.extend(path.metric.map(|value| format!("MED {value}")));
         if !path.communities.is_empty() {
@@ -192,13 +198,11 @@ impl fmt::Display for Happening {
             Happening::Down { neighbour, reason } => write!(f, "down   {neighbour}: {reason}"),
             Happening::Evpn { route, next_hops } if next_hops.is_empty() => write!(f, "gone   {route}"),
             Happening::Evpn { route, next_hops } => {
-                let hops: Vec<String> = next_hops.iter().map(ToString::to_string).collect();
-                write!(f, "route  {route} via {}", hops.join(", "))
+                write!(f, "route  {route} via {}", next_hops.join(", "))
             }
             Happening::Route { prefix, next_hops } if next_hops.is_empty() => write!(f, "gone   {prefix}"),
             Happening::Route { prefix, next_hops } => {
-                let hops: Vec<String> = next_hops.iter().map(ToString::to_string).collect();
-                write!(f, "route  {prefix} via {}", hops.join(", "))
+                write!(f, "route  {prefix} via {}", next_hops.join(", "))
             }
         }
     }

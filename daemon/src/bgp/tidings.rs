@@ -186,6 +186,13 @@ impl Tidings {
         hops
     }
 
+    /// A next hop as people write it; none for what begins here.
+    pub fn written(&self, peer: PeerId, hop: &Hop) -> Option<String> {
+        let NextHop { address, link } = self.hop(peer, hop);
+        let text = link.map_or_else(|| address.to_string(), |link| format!("{address}%{link}"));
+        (peer != PeerId::LOCAL).then_some(text)
+    }
+
     fn hop(&self, peer: PeerId, hop: &Hop) -> NextHop {
         let link = self.links.get(&peer).copied();
         let (address, scoped): (IpAddr, bool) = match *hop {

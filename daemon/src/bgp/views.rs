@@ -86,8 +86,8 @@ pub struct RouteView {
     pub evpn: Option<EvpnView>,
     /// Whose path it is.
     pub neighbour: String,
-    /// Where it leads; more than one where several are used together.
-    pub next_hops: Vec<IpAddr>,
+    /// Where it leads, a link-local address with its link; more than one where several are used together, none where it begins here.
+    pub next_hops: Vec<String>,
     /// The AS path, as people write it.
     pub as_path: String,
 }
@@ -118,8 +118,8 @@ pub struct PathView {
     pub evpn: Option<String>,
     /// Whose it is.
     pub neighbour: String,
-    /// Where it leads.
-    pub next_hop: IpAddr,
+    /// Where it leads, a link-local address with its link; nowhere else, where it begins here.
+    pub next_hop: Option<String>,
     /// The AS path, as people write it.
     pub as_path: String,
     /// LOCAL_PREF.
@@ -154,14 +154,14 @@ pub enum Happening {
     Route {
         /// The prefix.
         prefix: IpNet,
-        /// Where it leads now.
-        next_hops: Vec<IpAddr>,
+        /// Where it leads now, a link-local address with its link.
+        next_hops: Vec<String>,
     },
     /// An EVPN route leads elsewhere, or is gone.
     Evpn {
         /// The route, as people write it.
         route: String,
         /// The VTEPs that it leads to now.
-        next_hops: Vec<IpAddr>,
+        next_hops: Vec<String>,
     },
 }

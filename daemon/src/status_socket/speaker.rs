@@ -20,7 +20,8 @@ use crate::bgp::trial::{Trial, TrialView};
 use crate::bgp::views::{Happening, PeerView, RouteView};
 use crate::bgp::wish::NeighbourName;
 
-const NO_SPEAKER: &str = "this node has no BGP speaker: the network's configuration asks for none (docs/bgp.md)";
+const NO_SPEAKER: &str = "BGP does not run on this node: the network's configuration asks for none (docs/bgp.md), or the node still waits \
+                          for what `towpathctl status` says";
 
 /// How long the speaker may take: it leaves its peers after some seconds of grace.
 const PATIENCE: Duration = Duration::from_secs(60);

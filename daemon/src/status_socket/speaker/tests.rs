@@ -34,7 +34,7 @@ fn route(last: u8) -> RouteView {
         prefix: format!("10.1.{last}.0/24").parse().ok(),
         evpn: None,
         neighbour: "tor1".into(),
-        next_hops: vec!["10.0.0.1".parse().unwrap()],
+        next_hops: vec!["10.0.0.1".to_owned()],
         as_path: "64601".into(),
     }
 }
