@@ -111,7 +111,9 @@ impl Speaker {
     /// Adds a peer and starts its sessions. A number that is in use is replaced: the other ends first.
     pub fn add_peer(&mut self, id: PeerId, config: PeerConfig, now: Duration) {
         self.remove_peer(id, Notification::new(code::CEASE, cease::CONFIGURATION), now);
-        self.peers.insert(id, Peer::new(config, self.settings.seed ^ u64::from(id.0)));
+        let mut peer = Peer::new(config, self.settings.seed ^ u64::from(id.0));
+        peer.since = now;
+        self.peers.insert(id, peer);
         self.with(id, now, |speaker, peer| speaker.start(id, peer, now));
     }
 

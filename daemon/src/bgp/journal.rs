@@ -16,6 +16,9 @@ use super::wish::Necessity;
 /// Reasons for which there is no session that are said of one peer until there was one: who makes up new ones is not heard for ever.
 const MOST_REASONS: usize = 8;
 
+/// Between what a peer said when it left and what is so now.
+const SINCE_THEN: &str = "; since then ";
+
 impl Shell {
     /// A session is up.
     pub(super) fn up(&mut self, id: PeerId, _now: Duration) {
@@ -71,9 +74,12 @@ impl Shell {
 
     /// An attempt of ours to connect failed. Beside a session that came up the other way that is nothing to look for.
     pub(super) fn attempt_failed(&mut self, id: PeerId, why: String) {
-        if self.roster.seat(id).is_some_and(|seat| !seat.up) {
-            self.trouble(id, why);
-        }
+        let Some(seat) = self.roster.seat(id).filter(|seat| !seat.up) else { return };
+        // What the peer said when it left explains why nobody is there.
+        let left = seat.trouble.as_deref().filter(|before| before.starts_with("the peer ended it: "));
+        let left =
+            left.and_then(|before| before.split(SINCE_THEN).next()).map(|before| format!("{before}{SINCE_THEN}{why}"));
+        self.trouble(id, left.unwrap_or(why));
     }
 
     /// Why there is no session; each reason is said once until there was one, though two ends that try in turn have two in turn.
