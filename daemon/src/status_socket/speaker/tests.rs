@@ -164,5 +164,5 @@ async fn the_rest_is_said_in_a_sentence() {
     assert!(text.contains("\"undrain\""), "{text}");
     let silent = Ears { speaker: None, ..speaking() };
     let (text, exit) = said(Asked::Peers { neighbour: None }, Output::Text, silent).await;
-    assert!(text.contains("has no BGP speaker") && exit == 2, "{text}");
+    assert!(text.contains("BGP does not run on this node") && exit == 2, "{text}");
 }
