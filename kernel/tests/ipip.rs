@@ -46,7 +46,9 @@ fn with_peer() -> KernelState {
         source: "2001:db8::1".parse().unwrap(),
         destination: "2001:db8::2".parse().unwrap(),
     };
-    for (destination, via) in [("10.2.0.0/16", Via::Object(nexthop)), ("fd00:2::/64", Via::Encapsulated(Box::new(outer)))] {
+    for (destination, via) in
+        [("10.2.0.0/16", Via::Object(nexthop)), ("fd00:2::/64", Via::Encapsulated(Box::new(outer)))]
+    {
         state.routes.insert(RouteKey::new(net(destination)), Route { via, tag: Tag::Ours });
     }
     state

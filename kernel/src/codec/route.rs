@@ -152,7 +152,9 @@ impl Entry {
         match (self.gateway, self.outer) {
             (Some(gateway), None) => Via::Gateway(Nexthop { link, gateway }),
             (None, None) => Via::Device(link),
-            (None, Some((source, destination))) => Via::Encapsulated(Box::new(Encapsulation { link, source, destination })),
+            (None, Some((source, destination))) => {
+                Via::Encapsulated(Box::new(Encapsulation { link, source, destination }))
+            }
             (Some(_), Some(_)) => Via::Unknown,
         }
     }
