@@ -3,7 +3,7 @@
 //! Routes come from outside, so they are looked at: what would take the node's own pods, its own network or its default route away is
 //! refused with a sentence, unless it was asked for. Who announced them, and which path is best, is the speaker's business.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -25,10 +25,15 @@ pub struct NextHop {
     pub link: Option<LinkName>,
 }
 
+/// Sets of next hops that are looked through for an equal one.
+const RECENT: usize = 8;
+
 /// All routes that others announced.
 #[derive(Clone, Debug, Default)]
 pub struct Learnt {
     routes: BTreeMap<IpNet, Arc<[NextHop]>>,
+    /// The last ones of these values: what is announced together mostly leads to the same, and is kept once.
+    recent: VecDeque<Arc<[NextHop]>>,
     /// Prefixes that are taken though they take something of the node's own away (`AllowRoutes`).
     pub allowed: Vec<IpNet>,
     /// Families of which not all was told yet since this daemon started: what the kernel still has of them stays.
@@ -56,15 +61,48 @@ impl Learnt {
         }
         let same = self.routes.get(&prefix).is_some_and(|known| known.iter().eq(hops));
         if !same {
-            self.routes.insert(prefix, hops.iter().copied().collect());
+            let kept = self.kept(hops.iter());
+            self.routes.insert(prefix, kept);
         }
         !same
     }
 
+    /// The one of the recent values that is equal, or a new one.
+    fn kept<'h>(&mut self, hops: impl Iterator<Item = &'h NextHop> + Clone) -> Arc<[NextHop]> {
+        if let Some(kept) = self.recent.iter().find(|recent| recent.iter().eq(hops.clone())) {
+            return Arc::clone(kept);
+        }
+        if self.recent.len() == RECENT {
+            self.recent.pop_back();
+        }
+        let kept: Arc<[NextHop]> = hops.copied().collect();
+        self.recent.push_front(Arc::clone(&kept));
+        kept
+    }
+
+    /// The path to a router is dead: what leads to others, too, leads to those alone. Which prefixes these are.
+    pub fn lose(&mut self, lost: NextHop) -> Vec<IpNet> {
+        let also = |hops: &[NextHop]| hops.len() > 1 && hops.contains(&lost);
+        let narrowed: Vec<IpNet> =
+            self.routes.iter().filter(|(_, hops)| also(hops)).map(|(prefix, _)| *prefix).collect();
+        for prefix in &narrowed {
+            let Some(hops) = self.routes.get(prefix).cloned() else { continue };
+            let rest = self.kept(hops.iter().filter(|hop| **hop != lost));
+            self.routes.insert(*prefix, rest);
+        }
+        narrowed
+    }
+
     /// Forgets all: there is no BGP any more. What there was.
     pub fn clear(&mut self) -> BTreeSet<IpNet> {
+        self.recent.clear();
         let of_fabric = self.fabric.clear();
         std::mem::take(&mut self.routes).into_keys().chain(of_fabric).collect()
+    }
+
+    /// Builds the map anew: filled in the order of the prefixes, a tree is half empty.
+    pub fn pack(&mut self) {
+        self.routes = std::mem::take(&mut self.routes).into_iter().collect();
     }
 
     /// Prefixes that were announced, each once.
@@ -111,26 +149,26 @@ impl Learnt {
         of_routers.chain(self.fabric.prefixes().filter(move |prefix| net.contains(prefix)))
     }
 
-    /// What one prefix adds.
+    /// Where one prefix leads.
     ///
     /// # Errors
     /// [`Unwanted`]: why it adds nothing.
-    pub(crate) fn contribution(
+    pub(crate) fn way(
         &self,
         cluster: &Cluster,
-        (prefix, table): (IpNet, &LeaseTable),
-    ) -> Option<Result<KernelState, Unwanted>> {
+        (prefix, asked): (IpNet, &mut Asked<'_>),
+    ) -> Option<Result<Via, Unwanted>> {
         let of_fabric;
         let (hops, refused) = match self.routes.get(&prefix) {
-            Some(hops) => (&**hops, self.refusal(cluster, prefix)),
+            Some(hops) => (hops, self.refusal(cluster, prefix)),
             None => {
-                of_fabric = self.fabric.hops(cluster, prefix)?;
-                (of_fabric.as_slice(), self.refusal_of_fabric(cluster, prefix))
+                of_fabric = Arc::from(self.fabric.hops(cluster, prefix)?);
+                (&of_fabric, self.refusal_of_fabric(cluster, prefix))
             }
         };
         Some(match refused {
             Some(unwanted) => Err(unwanted),
-            None => via(cluster, (prefix, hops), table).map(|via| state_of(prefix, via)).map_err(Unwanted::Refused),
+            None => asked.via(cluster, (prefix, hops)).map_err(Unwanted::Refused),
         })
     }
 
@@ -175,6 +213,35 @@ impl Learnt {
         refused(format!(
             "{prefix} is announced to this node, and would stand for {network}, the network of {link}; {fix}"
         ))
+    }
+}
+
+/// Ways that are asked for one after the other, of one cluster.
+pub(crate) struct Asked<'f> {
+    table: &'f LeaseTable,
+    /// The last next hops and where they lead prefixes of a family.
+    last: Option<(Arc<[NextHop]>, Family, Via)>,
+}
+
+impl<'f> Asked<'f> {
+    /// Nothing is asked yet.
+    pub fn new(table: &'f LeaseTable) -> Asked<'f> {
+        Asked { table, last: None }
+    }
+
+    fn via(&mut self, cluster: &Cluster, (prefix, hops): (IpNet, &Arc<[NextHop]>)) -> Result<Via, String> {
+        let family = Family::of_net(&prefix);
+        if let Some((last, of, via)) = &self.last
+            && Arc::ptr_eq(last, hops)
+            && *of == family
+        {
+            return Ok(via.clone());
+        }
+        let via = via(cluster, (prefix, hops), self.table)?;
+        // To pods of a node the way may be a tunnel, and is another one for each.
+        let of_pods = cluster.networks.values().any(|network| network.contains(&prefix));
+        self.last = (!of_pods).then(|| (Arc::clone(hops), family, via.clone()));
+        Ok(via)
     }
 }
 
@@ -235,16 +302,8 @@ fn resolve(cluster: &Cluster, (prefix, hop): (IpNet, &NextHop), table: &LeaseTab
 /// The whole contribution of a prefix that leads there.
 pub(crate) fn state_of(prefix: IpNet, via: Via) -> KernelState {
     let mut state = KernelState::default();
-    match &via {
-        Via::Object(nexthop) => {
-            state.nexthops.insert(*nexthop, Tag::Ours);
-        }
-        Via::Group(group) => {
-            state.nexthops.extend(group.members().map(|nexthop| (*nexthop, Tag::Ours)));
-            state.groups.insert(group.clone(), Tag::Ours);
-        }
-        _ => {}
-    }
+    state.nexthops.extend(via.nexthops().map(|nexthop| (*nexthop, Tag::Ours)));
+    state.groups.extend(via.group().map(|group| (group.clone(), Tag::Ours)));
     state.routes.insert(RouteKey::new(prefix), Route { via, tag: Tag::Ours });
     state
 }

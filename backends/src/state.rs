@@ -243,6 +243,23 @@ impl Via {
             Via::Blackhole | Via::Unreachable | Via::Unknown => None,
         }
     }
+
+    /// The group that it uses.
+    pub fn group(&self) -> Option<&Group> {
+        match self {
+            Via::Group(group) => Some(group),
+            _ => None,
+        }
+    }
+
+    /// The next-hop objects that it uses.
+    pub fn nexthops(&self) -> impl Iterator<Item = &Nexthop> {
+        let one = match self {
+            Via::Object(nexthop) => Some(nexthop),
+            _ => None,
+        };
+        one.into_iter().chain(self.group().into_iter().flat_map(Group::members))
+    }
 }
 
 /// A route of ours.

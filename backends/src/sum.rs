@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, Unusable};
 use crate::diff::diff;
 use crate::learnt::Learnt;
 use crate::plan::Plan;
-use crate::state::{Group, KernelState, Nexthop, RouteKey, Tag};
+use crate::state::{Group, KernelState, Nexthop, Tag};
 use learnt_routes::LearntRoutes;
 use stations::Stations;
 use step::{Added, Step};
@@ -75,21 +75,20 @@ impl Desired {
         for lease in elders_first {
             desired.add(&lease.key, facts.table);
         }
-        for prefix in facts.learnt.prefixes() {
-            desired.learn(prefix, facts);
-        }
+        desired.learn_all(facts.learnt.prefixes(), facts, None);
         desired.meet_stations(facts);
         desired.follow_nodes(facts.table);
         desired.pack();
         desired
     }
 
-    /// Builds the large maps anew: a tree that was filled one by one is a third empty, one made from a sorted list is not.
-    fn pack(&mut self) {
+    /// Builds the large maps anew: a tree that was filled one by one in order is half empty, one made from a sorted list is not.
+    pub fn pack(&mut self) {
         fn packed<K: Ord, V>(map: &mut BTreeMap<K, V>) {
             *map = std::mem::take(map).into_iter().collect();
         }
         packed(&mut self.counted);
+        self.routes.pack();
         packed(&mut self.state.nexthops);
         packed(&mut self.state.groups);
         packed(&mut self.state.routes);
@@ -159,10 +158,8 @@ impl Desired {
         if stations {
             self.leave_stations(&mut step);
         }
-        for prefix in &prefixes {
-            let contribution = self.unlearn(*prefix);
-            step.removed(&contribution);
-            self.subtract(&contribution);
+        for prefix in prefixes.iter() {
+            self.unlearn(*prefix, &mut step);
         }
         for key in keys {
             self.unusable.remove(key);
@@ -175,10 +172,7 @@ impl Desired {
         for key in keys {
             step.added(self.add(key, table));
         }
-        for prefix in &prefixes {
-            step.added(self.learn(*prefix, facts));
-            self.routes.note_found(RouteKey::new(*prefix), &mut step.before);
-        }
+        self.learn_all(prefixes.iter().copied(), facts, Some(&mut step));
         if stations {
             let there = self.meet_stations(facts);
             self.routes.note_found_stations(&there, &mut step.before);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use backends::cluster::RouteStyle;
-use backends::state::Scope;
+use backends::state::{Nexthop, Scope};
 use backends::wireguard::Generation;
 use backends::{KernelState, LinkName, Outcome, Plan, Uplink};
 use ipam::PublicKey;
@@ -54,6 +54,15 @@ impl Kernel for Hand {
 
     fn apply(&mut self, scope: &Scope, plan: &Plan) -> Outcome {
         self.kernel.apply(scope, plan)
+    }
+
+    fn leave(&mut self, lost: Nexthop) {
+        match self.kernel.leave(lost) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!("{count} groups of next hops go on without {}", lost.gateway),
+            // The routes are written one by one then.
+            Err(refusal) => tracing::warn!("a group of next hops keeps {}, which is dead: {refusal}", lost.gateway),
+        }
     }
 
     fn tunnel_keys(&mut self, generation: Generation) -> Result<TunnelKeys, String> {

@@ -7,21 +7,22 @@
 use backends::diff::diff;
 use backends::rollout::Made;
 use backends::room::least;
-use backends::state::{PeerKey, Scope, Tag};
+use backends::state::{Nexthop, PeerKey, Scope, Tag};
 use backends::sum::Desired;
 use backends::wireguard::Generation;
 use backends::{Change, Cluster, KernelState, LinkName, Outcome, Plan, Uplink};
-use ipam::{Family, PublicKey, Stack};
-use ipnet::IpNet;
+use ipam::PublicKey;
 use kernel::wireguard::Session;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::node::Node;
 use crate::record::{Cause, Record};
 use crate::trigger::{Moment, Trigger};
 use crate::tunnel_keys::TunnelKeys;
+pub use uplink::WantedUplink;
+
+mod uplink;
 
 /// The kernel as the reconciler sees it: the real one, or the simulation's.
 pub trait Kernel {
@@ -33,6 +34,9 @@ pub trait Kernel {
 
     /// Makes the changes; the first failure is named, the rest is tried.
     fn apply(&mut self, scope: &Scope, plan: &Plan) -> Outcome;
+
+    /// Takes a next hop whose path is dead out of all groups that have others, before the plan that says so for each route.
+    fn leave(&mut self, _lost: Nexthop) {}
 
     /// What this node's WireGuard devices of a generation are known by; makes the key where there is none yet.
     ///
@@ -66,19 +70,6 @@ pub trait Kernel {
     fn missed_settings(&mut self, _wanted: &BTreeMap<String, String>) -> Vec<String> {
         Vec::new()
     }
-}
-
-/// What the uplink must have, beside what the daemon's own settings say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WantedUplink {
-    /// The families of the network.
-    pub families: Vec<Family>,
-    /// Public addresses that the store has for this node: they override those of the settings.
-    pub public: Option<Stack<IpAddr>>,
-    /// The networks of the pods: routes into them say nothing of what is on the uplink's link.
-    pub pods: Vec<IpNet>,
-    /// The backend that it is for.
-    pub backend: &'static str,
 }
 
 /// Brings the kernel to what the node's facts say, and keeps it there.
@@ -162,6 +153,9 @@ impl Reconciler {
     /// All is learnt that others announce: what is left of an earlier life goes, which nobody broke.
     pub fn settle(&mut self) {
         self.settling = true;
+        if let Some(target) = &self.target {
+            self.node.touched_prefixes.extend(target.desired.widened());
+        }
         self.trigger.look_again();
     }
 
@@ -172,7 +166,8 @@ impl Reconciler {
 
     /// When the next turn is due without any new fact.
     pub fn due(&self) -> Moment {
-        let others = [self.patience, self.sessions_due, self.node.ways_due()];
+        let more = self.target.is_some() && !self.node.touched_prefixes.is_empty();
+        let others = [self.patience, self.sessions_due, self.node.ways_due(), more.then_some(Moment::ZERO)];
         others.into_iter().flatten().fold(self.trigger.due(), Moment::min)
     }
 
@@ -217,6 +212,9 @@ impl Reconciler {
         if self.patience.take_if(|patience| now >= *patience).is_some() {
             self.node.remember(now);
         }
+        // Before all else, and before it is known which routes these are: packets are being lost.
+        self.node.lost().for_each(|lost| kernel.leave(lost));
+        self.node.follow_lost();
         let due = self.trigger.begin(now);
         self.follow_uplink(kernel, now, due);
         self.learn_devices(kernel, now);
@@ -262,7 +260,7 @@ impl Reconciler {
         }
         let found = kernel.uplink(&wanted);
         let found = found.and_then(|uplink| self.node.suits_backend(&uplink).map(|()| uplink));
-        let half = if found.is_err() { half_uplink(kernel, &wanted) } else { None };
+        let half = if found.is_err() { wanted.half(kernel) } else { None };
         self.uplink_wanted = wanted;
         self.record.uplink(&found, self.node.uplink());
         let was_missing = self.node.uplink_trouble.is_some();
@@ -323,7 +321,7 @@ impl Reconciler {
             return self.look(kernel, now, Cause::Lease);
         }
         let keys: BTreeSet<_> = std::mem::take(&mut self.node.touched);
-        let prefixes = std::mem::take(&mut self.node.touched_prefixes);
+        let prefixes = self.node.take_some_prefixes();
         let untouched = keys.is_empty() && prefixes.is_empty();
         let Some(Target { desired, scope }) = &mut self.target else { return };
         if untouched && !desired.is_behind(self.node.facts()) {
@@ -365,6 +363,7 @@ impl Reconciler {
         // Routes of an earlier life stay until all is learnt again.
         desired.keep_unsettled(&mut observed, self.node.learnt());
         let plan = diff(&observed, desired.state());
+        drop(observed);
         let outcome = if plan.is_empty() { Outcome::default() } else { kernel.apply(scope, &plan) };
         self.made = made(&outcome);
         // What only guards is tried again with the next look, and hurries nobody.
@@ -376,13 +375,10 @@ impl Reconciler {
         self.record.looked(cause, &plan, outcome, now);
         self.record.gates(kernel.gates(scope));
         self.record.missed_settings(kernel.missed_settings(&desired.state().sysctls));
+        if self.node.outgrew() {
+            desired.pack();
+        }
     }
-}
-
-/// The uplink as one of two families has it.
-fn half_uplink(kernel: &mut impl Kernel, wanted: &WantedUplink) -> Option<Uplink> {
-    let mut alone = |family: &Family| kernel.uplink(&WantedUplink { families: vec![*family], ..wanted.clone() }).ok();
-    wanted.families.iter().filter(|_| wanted.families.len() > 1).find_map(&mut alone)
 }
 
 /// How much of what is desired there is after such an outcome.

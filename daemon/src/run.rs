@@ -81,7 +81,7 @@ pub enum RunError {
 /// A look at the whole without a reason is at least this rare: notices bring the reasons.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// From so many leases on the memory of a look is worth giving back.
+/// From so many leases and learnt routes on the memory of a look is worth giving back.
 const MANY: usize = 1000;
 
 /// Runs until a signal says stop. The kernel's state is left as it is.
@@ -127,13 +127,14 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             Ok(()) = trials.changed() => daemon.reconciler.node.on_trial(trials.borrow_and_update().as_ref()),
             Ok(()) = pods.changed() => daemon.reconciler.record.pods = pods.borrow_and_update().all(),
             Some(seen) = notices.recv() => daemon.notice(&seen),
-            Some(news) = speech.next() => speech.hear(news, &mut daemon.reconciler),
             Some(Ask { question, answer: reply }) = asks.recv() => {
                 let said = answer(question, &mut daemon.reconciler, &mut daemon.kernel, &daemon.about);
                 if reply.send(said).is_err() {
                     tracing::debug!("whoever asked did not wait for the answer");
                 }
             }
+            // Behind those who ask: a table of a router's goes on for seconds.
+            Some(news) = speech.next() => speech.hear(news, &mut daemon.reconciler),
             () = due => {}
         }
         // First, for a turn may find the node ready, and it is not before the peers that it needs.
@@ -289,7 +290,8 @@ impl Daemon {
         let now = self.now();
         let looks = self.reconciler.record.looks;
         self.reconciler.turn(&mut self.kernel, now);
-        if self.reconciler.record.looks > looks && self.reconciler.node.table().len() >= MANY {
+        let many = self.reconciler.node.table().len() + self.reconciler.node.learnt().len() >= MANY;
+        if self.reconciler.record.looks > looks && many {
             kernel::memory::give_back();
         }
         if let Some(scope) = self.reconciler.scope().filter(|scope| self.watched.as_ref() != Some(*scope)) {

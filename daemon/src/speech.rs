@@ -75,6 +75,10 @@ impl Speech {
             if reconciler.node.on_learnt(told) {
                 reconciler.settle();
             }
+            if reconciler.node.lost().next().is_some() {
+                // The rest can wait, and packets cannot.
+                return;
+            }
         }
     }
 

@@ -1,16 +1,17 @@
 //! The sum's part that is learnt: which prefixes are in it, which are not and why, and what the kernel had of an earlier life of this
 //! daemon, which stays until all is learnt again.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipam::LeaseKey;
 use ipnet::IpNet;
 
-use super::step::Added;
-use super::{Desired, Facts};
+use super::step::{Presence, Step};
+use super::{Desired, Facts, one_less};
 use crate::cluster::Backend;
 use crate::evpn;
-use crate::learnt::{Learnt, Unwanted, state_of};
+use crate::learnt::{Asked, Learnt, Unwanted, state_of};
 use crate::state::{KernelState, LinkName, Route, RouteKey, Tag, Via};
 
 /// Sentences that are kept of refused prefixes; of a full table more would be of no use to anybody.
@@ -55,12 +56,17 @@ impl LearntRoutes {
         }
     }
 
+    /// Builds the set of prefixes anew, as [`Desired::pack`] does.
+    pub fn pack(&mut self) {
+        self.taken = std::mem::take(&mut self.taken).into_iter().collect();
+    }
+
     /// The route that was found, if it leads where this one does and elsewhere too: who has not spoken yet may say so.
-    fn wider(&self, contribution: &KernelState, key: RouteKey) -> Option<&Via> {
+    fn wider(&self, via: &Via, key: RouteKey) -> Option<&Via> {
         let found = &self.found.routes.get(&key)?.via;
         let Via::Group(group) = found else { return None };
         let has = |nexthop| group.members().any(|member| member == nexthop);
-        contribution.nexthops.keys().all(has).then_some(found)
+        via.nexthops().all(has).then_some(found)
     }
 }
 
@@ -79,6 +85,14 @@ impl Desired {
     /// How many learnt prefixes have a route.
     pub fn learnt_routes(&self) -> usize {
         self.routes.taken.len()
+    }
+
+    /// Prefixes that lead elsewhere, too, than was learnt, for the sake of those who have not spoken yet.
+    pub fn widened(&self) -> impl Iterator<Item = IpNet> {
+        let found = self.routes.found.routes.iter();
+        let wide =
+            found.filter(|(key, route)| route.via.group().is_some() && self.state.routes.get(key) == Some(route));
+        wide.map(|(key, _)| key.destination).filter(|prefix| self.routes.taken.contains(prefix))
     }
 
     /// Takes out of what was observed what is of an earlier life and may still be learnt again: it is neither looked at nor changed.
@@ -133,52 +147,96 @@ impl Desired {
     }
 
     /// Learnt prefixes that a change is about: those said, and those into the subnets of leases that changed.
-    pub(super) fn prefixes_of(
+    pub(super) fn prefixes_of<'p>(
         &self,
-        (keys, prefixes): (&BTreeSet<LeaseKey>, &BTreeSet<IpNet>),
+        (keys, prefixes): (&BTreeSet<LeaseKey>, &'p BTreeSet<IpNet>),
         facts: Facts<'_>,
-    ) -> BTreeSet<IpNet> {
-        let mut all = prefixes.clone();
-        if facts.learnt.is_empty() && self.routes.taken.is_empty() {
-            return all;
+    ) -> Cow<'p, BTreeSet<IpNet>> {
+        if keys.is_empty() || (facts.learnt.is_empty() && self.routes.taken.is_empty()) {
+            return Cow::Borrowed(prefixes);
         }
+        let mut all = prefixes.clone();
         for key in keys {
             let leases = [self.counted.get(key).cloned(), facts.table.standing(key)];
             let subnets = leases.iter().flatten().flat_map(|lease| lease.endpoints.values()).map(|end| end.subnet);
             all.extend(subnets.flat_map(|subnet| facts.learnt.within(subnet)));
         }
-        all
+        Cow::Owned(all)
     }
 
-    /// Counts a prefix in, if it may be taken and the backend has no route to it. What it added.
-    pub(super) fn learn(&mut self, prefix: IpNet, facts: Facts<'_>) -> Option<Added> {
-        match facts.learnt.contribution(&self.cluster, (prefix, facts.table))? {
-            Ok(contribution) => {
-                let key = RouteKey::new(prefix);
-                if self.state.routes.contains_key(&key) {
-                    return None;
-                }
-                let wider = self.routes.wider(&contribution, key).filter(|_| facts.learnt.waits(&prefix)).cloned();
-                self.routes.taken.insert(prefix);
-                Some(self.count(wider.map_or(contribution, |via| state_of(prefix, via))))
-            }
-            Err(Unwanted::OfBackend) => None,
-            Err(Unwanted::Refused(reason)) => {
-                if self.routes.refused.len() < MOST_REFUSED {
+    /// Counts prefixes in that may be taken and to which the backend has no route.
+    pub(super) fn learn_all(
+        &mut self,
+        prefixes: impl Iterator<Item = IpNet>,
+        facts: Facts<'_>,
+        mut step: Option<&mut Step>,
+    ) {
+        let mut asked = Asked::new(facts.table);
+        for prefix in prefixes {
+            match facts.learnt.way(&self.cluster, (prefix, &mut asked)) {
+                Some(Ok(via)) => self.learn((prefix, via), facts.learnt, step.as_deref_mut()),
+                Some(Err(Unwanted::Refused(reason))) if self.routes.refused.len() < MOST_REFUSED => {
                     self.routes.refused.insert(prefix, reason);
                 }
-                None
+                Some(Err(_)) | None => {}
+            }
+            if let Some(step) = &mut step {
+                self.routes.note_found(RouteKey::new(prefix), &mut step.before);
             }
         }
     }
 
-    /// Counts a prefix out. What it had added.
-    pub(super) fn unlearn(&mut self, prefix: IpNet) -> KernelState {
+    fn learn(&mut self, (prefix, via): (IpNet, Via), learnt: &Learnt, mut step: Option<&mut Step>) {
+        let key = RouteKey::new(prefix);
+        if self.state.routes.contains_key(&key) {
+            return;
+        }
+        let wider = self.routes.wider(&via, key).filter(|_| learnt.waits(&prefix)).cloned();
+        let route = Route { via: wider.unwrap_or(via), tag: Tag::Ours };
+        for nexthop in route.via.nexthops() {
+            let presence = one_more(&mut self.state.nexthops, &mut self.shared, nexthop);
+            step.iter_mut().for_each(|step| step.uses_nexthop(*nexthop, presence));
+        }
+        if let Some(group) = route.via.group() {
+            let presence = one_more(&mut self.state.groups, &mut self.shared_groups, group);
+            step.iter_mut().for_each(|step| step.uses_group(group, presence));
+        }
+        if let Some(step) = step {
+            step.added_route(key, route.clone());
+        }
+        self.routes.taken.insert(prefix);
+        self.state.routes.insert(key, route);
+    }
+
+    /// Counts a prefix out.
+    pub(super) fn unlearn(&mut self, prefix: IpNet, step: &mut Step) {
         self.routes.refused.remove(&prefix);
         if !self.routes.taken.remove(&prefix) {
-            return KernelState::default();
+            return;
         }
-        let route = self.state.routes.get(&RouteKey::new(prefix));
-        route.map(|route| state_of(prefix, route.via.clone())).unwrap_or_default()
+        let key = RouteKey::new(prefix);
+        let Some(route) = self.state.routes.remove(&key) else { return };
+        for nexthop in route.via.nexthops() {
+            if !one_less(&mut self.shared, nexthop) {
+                self.state.nexthops.remove(nexthop);
+            }
+        }
+        if let Some(group) = route.via.group().filter(|group| !one_less(&mut self.shared_groups, group)) {
+            self.state.groups.remove(group);
+        }
+        step.removed_route(key, route);
     }
+}
+
+/// Notes that one more uses a next hop, and whether somebody did.
+fn one_more<K: Ord + Clone>(state: &mut BTreeMap<K, Tag>, shared: &mut BTreeMap<K, usize>, key: &K) -> Presence {
+    if !state.contains_key(key) {
+        state.insert(key.clone(), Tag::Ours);
+        return Presence::New;
+    }
+    match shared.get_mut(key) {
+        Some(count) => *count += 1,
+        None => drop(shared.insert(key.clone(), 1)),
+    }
+    Presence::There
 }

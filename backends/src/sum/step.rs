@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::learnt_routes::LearntRoutes;
 use super::{add, subtract};
-use crate::state::{Group, KernelState, Nexthop, Tag};
+use crate::state::{Group, KernelState, Nexthop, Route, RouteKey, Tag};
 
 /// Both sides of a difference in the making.
 #[derive(Default)]
@@ -13,6 +13,13 @@ pub(super) struct Step {
     pub after: KernelState,
     nexthops: BTreeSet<Nexthop>,
     groups: BTreeSet<Group>,
+}
+
+/// Whether a next hop was there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    There,
+    New,
 }
 
 /// What was counted in, and which of its next hops were there for another's sake.
@@ -40,6 +47,35 @@ impl Step {
         self.touch(&contribution);
         add(&mut self.before, &there);
         add(&mut self.after, &contribution);
+    }
+
+    /// A learnt route that was there is taken out.
+    pub fn removed_route(&mut self, key: RouteKey, route: Route) {
+        route.via.nexthops().for_each(|nexthop| self.uses_nexthop(*nexthop, Presence::There));
+        route.via.group().into_iter().for_each(|group| self.uses_group(group, Presence::There));
+        self.before.routes.insert(key, route);
+    }
+
+    /// One was counted in.
+    pub fn added_route(&mut self, key: RouteKey, route: Route) {
+        self.after.routes.insert(key, route);
+    }
+
+    /// Somebody of this step uses a next hop.
+    pub fn uses_nexthop(&mut self, nexthop: Nexthop, presence: Presence) {
+        if self.nexthops.insert(nexthop) && presence == Presence::There {
+            self.before.nexthops.insert(nexthop, Tag::Ours);
+        }
+    }
+
+    /// The same of a group.
+    pub fn uses_group(&mut self, group: &Group, presence: Presence) {
+        if !self.groups.contains(group) {
+            self.groups.insert(group.clone());
+            if presence == Presence::There {
+                self.before.groups.insert(group.clone(), Tag::Ours);
+            }
+        }
     }
 
     /// All are: next hops are there after it if anybody uses them.

@@ -1,11 +1,10 @@
 //! [`Learnt`]: what the speaker tells the node loop of routes that others announced.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use backends::evpn::{RouteId, Station};
-use backends::state::LinkName;
+pub use backends::learnt::NextHop;
 use bgp::wire::Family;
 use ipnet::IpNet;
 
@@ -22,18 +21,11 @@ pub enum Learnt {
     Routes(Vec<(IpNet, Arc<BTreeSet<NextHop>>)>),
     /// What each of these EVPN routes says now of who is behind a VTEP; nothing for one that is gone. At most [`MOST_ROUTES`].
     Fabric(Vec<(RouteId, BTreeSet<Station>)>),
+    /// BFD says that the path to this router is dead. What leads to it will be told; until then nothing is to be sent to it that can go elsewhere.
+    Lost(NextHop),
     /// Everybody who was expected has told all routes of a family, or had the time for it: what the kernel has and nobody announced may go.
     Settled(Family),
 }
 
 /// Why peers that this node needs are not up: a sentence each.
 pub type Missing = BTreeMap<NeighbourName, String>;
-
-/// Where packets are handed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NextHop {
-    /// The router; of either family, whatever the prefix's (RFC 8950).
-    pub address: IpAddr,
-    /// The link that it is on, where the address alone does not say it (link-local ones).
-    pub link: Option<LinkName>,
-}

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use bgp::rib::PeerId;
 
+use super::learnt::NextHop;
 use super::liveness::{BfdHops, BfdKey, BfdNews, BfdPaths, BfdState, Strictness};
 use super::roster::Seat;
 use super::shell::Shell;
+use super::tracking::is_of_a_link;
 use super::wish::{Distance, Place};
 
 impl Shell {
@@ -47,6 +49,10 @@ impl Shell {
     /// BFD says how a path is.
     pub(super) fn hear_of_path(&mut self, news: BfdNews, now: Duration) {
         let before = self.heard_paths.insert(news.key, news.state);
+        if (before, news.state) == (Some(BfdState::Up), BfdState::Down) && news.key.hops == BfdHops::Single {
+            let (address, of_link) = (news.key.remote, is_of_a_link(news.key.remote));
+            self.tidings.lose(NextHop { address, link: news.key.link.filter(|_| of_link) });
+        }
         let concerned: Vec<PeerId> =
             self.roster.seats().filter(|(_, seat)| key(seat) == Some(news.key)).map(|(id, _)| id).collect();
         for id in concerned {

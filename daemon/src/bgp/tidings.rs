@@ -31,6 +31,8 @@ pub(super) struct Tidings {
     order: VecDeque<IpNet>,
     /// What EVPN says, of which there is little: it always waits for its turn.
     fabric: BTreeMap<RouteId, BTreeSet<Station>>,
+    /// Routers that are reached no longer: told before all else.
+    lost: Vec<NextHop>,
     settled: Vec<Family>,
     links: HashMap<PeerId, LinkName>,
     /// The paths that were learnt last, and where they lead: the next ones are mostly the same.
@@ -40,9 +42,10 @@ pub(super) struct Tidings {
 
 impl Tidings {
     pub fn new(tell: mpsc::Sender<Learnt>, missing: watch::Sender<Missing>) -> Tidings {
-        let (fresh, waiting, order, settled) = (Vec::new(), HashMap::new(), VecDeque::new(), Vec::new());
+        let (fresh, waiting, order) = (Vec::new(), HashMap::new(), VecDeque::new());
         let (fabric, links) = (BTreeMap::new(), HashMap::new());
-        Tidings { tell, fresh, waiting, order, fabric, settled, links, last: None, missing }
+        let (lost, settled) = (Vec::new(), Vec::new());
+        Tidings { tell, fresh, waiting, order, fabric, lost, settled, links, last: None, missing }
     }
 
     /// Where a peer is whose routes lead to addresses of a link.
@@ -86,9 +89,24 @@ impl Tidings {
         }
     }
 
+    /// The path to a router is dead: that is said at once, before it is known what follows from it.
+    pub fn lose(&mut self, router: NextHop) {
+        self.lost.push(router);
+        self.tell_lost();
+    }
+
+    fn tell_lost(&mut self) {
+        while let Some(router) = self.lost.last()
+            && self.tell.try_send(Learnt::Lost(*router)).is_ok()
+        {
+            self.lost.pop();
+        }
+    }
+
     /// The turn is over: what it brought is told, or waits.
     pub fn turn(&mut self) {
         let mut fresh = std::mem::take(&mut self.fresh).into_iter();
+        self.tell_lost();
         while fresh.len() > 0 && self.order.is_empty() {
             match self.tell.clone().try_reserve_owned() {
                 Ok(permit) => drop(permit.send(Learnt::Routes(fresh.by_ref().take(MOST_ROUTES).collect()))),
@@ -118,7 +136,7 @@ impl Tidings {
 
     /// Whether something waits.
     pub fn wait(&self) -> bool {
-        !(self.order.is_empty() && self.fabric.is_empty() && self.settled.is_empty())
+        !(self.order.is_empty() && self.fabric.is_empty() && self.settled.is_empty() && self.lost.is_empty())
     }
 
     /// Where it is told.
@@ -128,6 +146,7 @@ impl Tidings {
 
     /// Tells as much as is taken.
     pub fn tell(&mut self) {
+        self.tell_lost();
         while !self.order.is_empty() {
             let permit = match self.tell.clone().try_reserve_owned() {
                 Ok(permit) => permit,
@@ -207,7 +226,8 @@ impl Tidings {
     }
 
     fn drop_all(&mut self) {
-        (self.waiting, self.order, self.settled) = (HashMap::new(), VecDeque::new(), Vec::new());
+        (self.waiting, self.order) = (HashMap::new(), VecDeque::new());
+        (self.lost, self.settled) = (Vec::new(), Vec::new());
         self.fabric.clear();
     }
 }

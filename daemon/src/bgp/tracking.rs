@@ -65,6 +65,7 @@ impl Shell {
     }
 }
 
-fn is_of_a_link(hop: IpAddr) -> bool {
+/// Whether an IPv6 address is one of its link alone.
+pub(super) fn is_of_a_link(hop: IpAddr) -> bool {
     matches!(hop, IpAddr::V6(hop) if hop.is_unicast_link_local())
 }

@@ -2,6 +2,7 @@
 //!
 //! A node that appears or goes is one neighbour more or less, and nothing else of the wish: no other session notices.
 
+mod learnt;
 mod overlay;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,6 @@ use std::sync::Arc;
 
 use backends::Backend;
 use backends::learnt::{Learnt, NextHop};
-use backends::sum::Facts;
 use bgp::policy::{Condition, Peers, Policy, PrefixRange, Prefixes, Rule, Then, Verdict};
 use bgp::rib::decision::Preferences;
 use bgp::speaker::config::Reflects;
@@ -23,7 +23,6 @@ use ipam::{BackendData, Endpoint, Family, Lease};
 use ipnet::IpNet;
 
 use super::Node;
-use crate::bgp::learnt::Learnt as Told;
 use crate::bgp::wish::{
     Announcement, Completeness, Distance, Monitoring, Neighbour, NeighbourName, Origin, PORT, Place, Range, Wish,
 };
@@ -34,6 +33,10 @@ use crate::netconf::bgp::{Bgp, Peer, PeerPlace, Session, Specifics};
 pub(super) struct OwnBgp {
     /// What others announced.
     learnt: Learnt,
+    /// How many there were when they were last packed.
+    packed: usize,
+    /// Routers that are reached no longer and that nothing is to be sent to, from this moment on.
+    lost: Vec<NextHop>,
     /// Whether the wish may be another one now.
     due: bool,
     /// Whether the kernel forwarded pods' packets before this daemon started: a restart, and not a boot.
@@ -51,55 +54,6 @@ impl OwnBgp {
 const FAR: Distance = Distance::Multihop(NonZeroU8::MAX);
 
 impl Node {
-    /// All that the desired state is the sum over.
-    pub fn facts(&self) -> Facts<'_> {
-        Facts { table: self.table(), learnt: &self.bgp.learnt }
-    }
-
-    /// The routes that others announced.
-    pub fn learnt(&self) -> &Learnt {
-        &self.bgp.learnt
-    }
-
-    /// Takes what the speaker learnt. Whether the whole is to be looked at: what was not learnt again may go.
-    pub fn on_learnt(&mut self, told: Told) -> bool {
-        match told {
-            Told::Routes(routes) => {
-                for (prefix, hops) in routes {
-                    let hop = |hop: &crate::bgp::learnt::NextHop| NextHop { address: hop.address, link: hop.link };
-                    if self.bgp.learnt.set(prefix, &hops.iter().map(hop).collect()) {
-                        self.touched_prefixes.insert(prefix);
-                    }
-                }
-                false
-            }
-            Told::Fabric(routes) => {
-                for (id, stations) in routes {
-                    let touched = self.bgp.learnt.fabric.set(id, stations);
-                    self.touched_prefixes.extend(touched);
-                }
-                false
-            }
-            Told::Settled(family) => {
-                let waited = match family {
-                    WireFamily::IPV4 => self.bgp.learnt.unsettled.remove(&Family::V4),
-                    WireFamily::IPV6 => self.bgp.learnt.unsettled.remove(&Family::V6),
-                    _ => std::mem::take(&mut self.bgp.learnt.fabric_unsettled),
-                };
-                let family = match family {
-                    WireFamily::IPV4 => "IPv4",
-                    WireFamily::IPV6 => "IPv6",
-                    _ => "EVPN",
-                };
-                if waited {
-                    tracing::info!("BGP: all {family} routes are learnt; what the kernel has of others goes");
-                    self.touched_prefixes.extend(self.bgp.learnt.prefixes());
-                }
-                waited
-            }
-        }
-    }
-
     /// The configuration of the network is another one.
     pub(super) fn follow_bgp(&mut self, before: Option<&Bgp>) {
         self.bgp.due = true;

@@ -154,7 +154,7 @@ impl Speaker {
             while let Ok(learnt) = self.end.learnt.try_recv() {
                 match learnt {
                     Learnt::Routes(routes) => self.learnt.extend(routes),
-                    Learnt::Fabric(_) => {}
+                    Learnt::Fabric(_) | Learnt::Lost(_) => {}
                     Learnt::Settled(family) => self.settled.push(family),
                 }
             }

@@ -149,7 +149,7 @@ fn a_station_that_goes_comes_again_and_is_told_everything_anew() -> Result<()> {
     let mut speaker = Speaker::start(&us)?;
     speaker.wish.monitoring.stations.insert(address);
     speaker.want("bird", neighbour(v4(&bird.node).into()));
-    let families = [Family::IPV4, Family::IPV6].len();
+    let families = [Family::IPV4, Family::IPV6, Family::EVPN].len();
     speaker.until("everything", |it| {
         it.settled.len() == families && THEIRS.iter().all(|net| station.has(GLOBAL, net).unwrap())
     })?;

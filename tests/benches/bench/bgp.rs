@@ -2,7 +2,9 @@
 //! wire that is the same for all.
 
 mod beats;
+mod failover;
 mod feed;
+mod fib;
 pub mod ours;
 mod router;
 mod rows;
@@ -25,15 +27,16 @@ const BOTH: [Make; 2] = [Make::Ours, Make::Bird];
 type Row = fn(&Field) -> Result<()>;
 
 /// The rows, by the words that ask for one alone.
-const ROWS: [(&str, Row); 8] = [
+const ROWS: [(&str, Row); 9] = [
     ("bgp:100k", |field| one_peer(field, 100_000)),
     ("bgp:500k", |field| one_peer(field, 500_000)),
     ("bgp:all-to-all", all_to_all),
-    ("bgp:kernel", into_kernel),
+    ("bgp:kernel", fib::measure),
     ("bgp:connect", connects),
     ("bgp:idle", idle_sessions),
     ("bgp:change", changes),
     ("bgp:keepalives", keepalives),
+    ("bgp:failover", |_| failover::measure()),
 ];
 
 /// Whether this part is asked for: whole, or a row of it.
@@ -90,6 +93,15 @@ impl Field {
         }
         Ok(results)
     }
+
+    /// Does something with a node on which nothing runs.
+    fn alone<T>(&self, work: impl FnOnce(&Node) -> Result<T>) -> Result<T> {
+        self.routers.set(self.routers.get() + 1);
+        let node = self.lab.node(&format!("bare{}", self.routers.get()))?;
+        let done = work(&node);
+        node.ip("link set eth0 down")?;
+        done
+    }
 }
 
 /// Ours and the others', in the order of [`ALL`].
@@ -138,16 +150,6 @@ fn all_to_all(field: &Field) -> Result<()> {
     compared("memory", medians(&costs, |cost| cost.peak), "MiB");
     goal("FRR's time against ours", wall[2] / wall[0], Bound::AtLeast(3.0));
     goal("BIRD's processor time against ours", cpu[1] / cpu[0], Bound::AtLeast(10.0));
-    Ok(())
-}
-
-fn into_kernel(field: &Field) -> Result<()> {
-    heading("100,000 routes from one peer into the kernel");
-    let wish = (Peers::Named(2), Kernel::Written);
-    let others = [Make::Bird, Make::Frr];
-    let costs = field.turns(others, PASSES, wish, |router, tester| rows::into_kernel(router, tester, 100_000))?;
-    let wall = medians(&costs, |cost| cost.wall * 1000.0);
-    others.into_iter().zip(wall).for_each(|(make, wall)| note(make.name(), wall, "ms"));
     Ok(())
 }
 

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use backends::evpn::{RouteId, Station, StationKind};
+use backends::state::Nexthop;
 use bgp::speaker::config::Reflects;
 use ipam::table::Record;
 use ipam::{LeaseKey, Mac, NodeName, Stack};
 
 use super::*;
 use crate::ask::fixture::{identity, uplink};
+use crate::bgp::learnt::Learnt as Told;
 use crate::netconf::Division;
 use crate::store::Event;
 use crate::trigger::Moment;
@@ -117,7 +119,7 @@ fn peers_are_for_the_nodes_that_they_say_and_are_told_what_begins_here() {
 }
 
 #[test]
-fn what_is_learnt_touches_its_prefix_and_the_end_of_it_all() {
+fn what_is_learnt_touches_its_prefix_and_the_end_of_it_none() {
     let mut node = node("", &[]);
     let prefix: IpNet = "198.51.100.0/24".parse().unwrap();
     let hop = crate::bgp::learnt::NextHop { address: [192, 0, 2, 2].into(), link: None };
@@ -128,7 +130,7 @@ fn what_is_learnt_touches_its_prefix_and_the_end_of_it_all() {
     assert_eq!(node.learnt().unsettled.len(), 2);
     assert!(node.on_learnt(Told::Settled(WireFamily::IPV4)) && node.learnt().unsettled.len() == 1);
     assert!(!node.on_learnt(Told::Settled(WireFamily::IPV4)));
-    assert_eq!(node.touched_prefixes.len(), 1);
+    assert!(node.touched_prefixes.is_empty(), "what was learnt is as it was");
     // Without BGP nothing is learnt.
     let without = r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "host-gw"}}"#;
     node.on_event(Event::Network(without.to_owned()), Moment::ZERO);
@@ -165,6 +167,26 @@ fn the_ends_of_the_overlay_are_told_and_one_familys_end_is_not_anothers() {
     node.on_learnt(Told::Fabric(vec![(id, [].into())]));
     assert_eq!(node.touched_prefixes, [prefix].into());
     assert!(node.learnt().is_empty());
+}
+
+#[test]
+fn a_router_with_a_dead_path_is_left_at_once_by_all_that_have_another() {
+    let mut node = node("", &[]);
+    let [one, other]: [IpNet; 2] = ["198.51.100.0/24", "203.0.113.0/24"].map(|text| text.parse().unwrap());
+    let [dead, alive] = [2, 3].map(|number| NextHop { address: [192, 0, 2, number].into(), link: None });
+    let both = Arc::new([dead, alive].into());
+    node.on_learnt(Told::Routes(vec![(one, both), (other, Arc::new([dead].into()))]));
+    node.touched_prefixes.clear();
+    assert!(!node.on_learnt(Told::Lost(dead)));
+    let link = uplink().link;
+    assert_eq!(node.lost().collect::<Vec<_>>(), [Nexthop { link, gateway: dead.address }]);
+    node.follow_lost();
+    assert_eq!(std::mem::take(&mut node.touched_prefixes), [one].into(), "the other has nowhere else to go");
+    assert_eq!(node.lost().next(), None);
+    // The speaker comes to the same.
+    let rest = Arc::new([alive].into());
+    node.on_learnt(Told::Routes(vec![(one, rest), (other, Arc::default())]));
+    assert_eq!(node.touched_prefixes, [other].into());
 }
 
 #[test]

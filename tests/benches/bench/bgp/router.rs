@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use netns_harness::{Bird, Lab, Node, Process, wait_for};
+use anyhow::{Context, Result, bail, ensure};
+use netns_harness::{Binaries, Bird, DaemonOptions, Lab, Node, Process, Store, wait_for};
 
 use super::session::{Peer, ROUTER, ROUTER_AS};
 
@@ -77,6 +77,7 @@ impl Router {
         let processes = match make {
             Make::Bird => vec![bird(&node, (peers, kernel))?],
             Make::Frr => frr(&node, (peers, kernel))?,
+            Make::Ours if kernel == Kernel::Written => vec![daemon(&node, peers)?],
             Make::Ours => vec![ours(&node, peers)?],
         };
         Ok(Router { processes, node })
@@ -116,11 +117,12 @@ impl Router {
 
     /// Routes of IPv4 in its kernel's main table, as the kernel counts them.
     pub fn kernel_routes(&self) -> Result<usize> {
-        let text =
-            self.node.namespace().within(|| Ok(std::fs::read_to_string("/proc/thread-self/net/fib_triestat")?))?;
-        let main = text.split_once("Main:").context("no table")?.1;
-        let line = main.lines().find_map(|line| line.trim().strip_prefix("Prefixes:")).context("no count")?;
-        Ok(line.trim().parse()?)
+        kernel_routes(&self.node)
+    }
+
+    /// What it said last.
+    pub fn log(&self) -> String {
+        self.processes.iter().map(|process| process.log_tail(20)).collect()
     }
 
     /// Ends it, and takes it off the wire.
@@ -128,6 +130,33 @@ impl Router {
         self.processes.iter().try_for_each(Process::kill)?;
         self.node.ip("link set eth0 down").map(drop)
     }
+}
+
+/// Routes of IPv4 in a kernel's main table, as it counts them.
+pub fn kernel_routes(node: &Node) -> Result<usize> {
+    let text = node.namespace().within(|| Ok(std::fs::read_to_string("/proc/thread-self/net/fib_triestat")?))?;
+    let main = text.split_once("Main:").context("no table")?.1;
+    let line = main.lines().find_map(|line| line.trim().strip_prefix("Prefixes:")).context("no count")?;
+    Ok(line.trim().parse()?)
+}
+
+/// The whole daemon, beside a backend that has nothing to do with it.
+fn daemon(node: &Node, peers: Peers) -> Result<Process> {
+    let Peers::Named(count) = peers else { bail!("a daemon with peers that nobody names") };
+    let peer = |peer: Peer| {
+        let (address, asn) = (peer.address(), peer.asn());
+        format!(r#"{{"Address": "{address}", "AS": {asn}, "Passive": true, "Import": "accept"}}"#)
+    };
+    let peers: Vec<String> = (0..count).map(Peer).map(peer).collect();
+    let bgp = format!(r#"{{"AS": {ROUTER_AS}, "Peers": [{}]}}"#, peers.join(", "));
+    let network = format!(r#"{{"Network": "10.244.0.0/16", "Backend": {{"Type": "host-gw"}}, "BGP": {bgp}}}"#);
+    let store = node.directory().join("store");
+    std::fs::create_dir(&store)?;
+    std::fs::write(store.join("net-conf.json"), network)?;
+    let options = DaemonOptions::new(Store::Directory(store)).flag(format!("--iface={ROUTER}"));
+    let daemon = node.towpathd(&Binaries::built()?, &options)?;
+    daemon.wait_ready(LIMIT)?;
+    Ok(Process::clone(&daemon))
 }
 
 fn ours(node: &Node, peers: Peers) -> Result<Process> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use bgp::wire::message;
-use netns_harness::{Node, wait_for};
+use netns_harness::Node;
 
 use super::feed::{Heard, Origin, announce};
 use super::router::Router;
@@ -26,9 +26,12 @@ pub struct Cost {
     pub cpu: f64,
     /// The most memory that it had, MiB.
     pub peak: f64,
+    /// The memory that it had in the end, MiB.
+    pub held: f64,
 }
 
-fn origin(peer: Peer, round: u32) -> Origin {
+/// What a peer says of its routes.
+pub fn origin(peer: Peer, round: u32) -> Origin {
     Origin { asn: peer.asn(), hop: peer.address(), round }
 }
 
@@ -59,10 +62,17 @@ fn pair(tester: &Node) -> Result<(Session, Session)> {
     Ok((receiver, Session::open(tester.namespace(), Peer(1))?.deaf()?))
 }
 
-fn measured<T>(router: &Router, work: impl FnOnce() -> Result<T>) -> Result<Cost> {
+/// What a piece of work cost a router.
+pub fn measured<T>(router: &Router, work: impl FnOnce() -> Result<T>) -> Result<Cost> {
     let (before, began) = (router.cpu()?, Instant::now());
     work()?;
-    Ok(Cost { wall: began.elapsed().as_secs_f64(), cpu: router.cpu()? - before, peak: router.peak()? })
+    let wall = began.elapsed().as_secs_f64();
+    cost(router, (wall, before))
+}
+
+/// After so many seconds, and so much processor time before.
+fn cost(router: &Router, (wall, before): (f64, f64)) -> Result<Cost> {
+    Ok(Cost { wall, cpu: router.cpu()? - before, peak: router.peak()?, held: router.rss()? })
 }
 
 /// So many peers, each with so many routes of its own, all of which all others and one more are told.
@@ -86,22 +96,7 @@ pub fn all_to_all(router: &Router, tester: &Node, (peers, each): (u16, u32)) -> 
         receiver.listen(&mut Heard::nothing(), |heard| heard.held() == whole)?;
         Ok(began.elapsed().as_secs_f64())
     })?;
-    Ok(Cost { wall, cpu: router.cpu()? - before, peak: router.peak()? })
-}
-
-/// Routes from one peer until the kernel has them.
-pub fn into_kernel(router: &Router, tester: &Node, count: u32) -> Result<Cost> {
-    let mut sender = Session::open(tester.namespace(), Peer(1))?.deaf()?;
-    let before = router.kernel_routes()?;
-    let bytes = announce(origin(Peer(1), 0), 0..count);
-    measured(router, || {
-        sender.send(&bytes)?;
-        wait_for("routes in the kernel", Duration::from_secs(120), || {
-            let routes = router.kernel_routes()?;
-            ensure!(routes >= before + count as usize, "{routes}");
-            Ok(())
-        })
-    })
+    cost(router, (wall, before))
 }
 
 /// From a connection's first packet to Established, the median of peers that each come once, milliseconds.
