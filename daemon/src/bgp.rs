@@ -28,6 +28,7 @@ mod listener;
 pub mod liveness;
 mod overlay;
 mod paths;
+mod patience;
 pub mod portrait;
 pub mod question;
 mod roster;
@@ -203,5 +204,6 @@ async fn live(ground: &Rc<Ground>, wish: Arc<Wish>, (end, bfd): (&mut SpeakerEnd
                 }
             }
         }
+        ground.watch_waited_for(&bfd.paths);
     }
 }

@@ -140,7 +140,10 @@ impl Shell {
     }
 
     fn peer(&self, id: PeerId, seat: &Seat, now: Duration) -> PeerView {
-        let Some(status) = self.speaker.status(id) else { return self.unplaced(seat) };
+        let Some(status) = self.speaker.status(id) else {
+            let waits = self.patience.is_waiting(id).then(|| "waits a few seconds for BFD, after the start".to_owned());
+            return PeerView { trouble: waits.or(seat.trouble.clone()), ..self.unplaced(seat) };
+        };
         let theirs = status.agreement.as_ref().map(|agreement| &agreement.theirs);
         let view = PeerView {
             asn: theirs.map(|open| open.asn).or(self.expected(seat)),

@@ -76,6 +76,13 @@ impl Ground {
         });
     }
 
+    /// Says at once that there is a path for which somebody waits.
+    pub fn watch_waited_for(&self, wanted: &watch::Sender<BfdPaths>) {
+        if std::mem::take(&mut self.shell.borrow_mut().patience.unwatched) {
+            self.watch_paths(wanted);
+        }
+    }
+
     /// What needs a look now and then: key files, addresses that could not be listened at, our own addresses, peers of ranges that are gone.
     pub fn keep_house(self: &Rc<Self>) {
         self.with(|shell, now| {
@@ -97,6 +104,7 @@ impl Ground {
         let now = shell.begun.elapsed();
         shell.speaker.tick(now);
         shell.go(now);
+        shell.wait_no_longer(now);
         let more = shell.decide();
         self.obey(&mut shell, now);
         more

@@ -22,6 +22,12 @@ impl Shell {
         self.roster.seat(id).is_some_and(strict)
     }
 
+    /// Whether BFD says that a peer's path is up, or that the peer wants none of it.
+    pub(super) fn is_path_known(&self, seat: &Seat) -> bool {
+        let heard = key(seat).and_then(|key| self.heard_paths.get(&key));
+        matches!(heard, Some(BfdState::Up | BfdState::AdminDown))
+    }
+
     /// What somebody should know of a path that is to be watched and is not up.
     pub(super) fn note_of_path(&self, seat: &Seat) -> Option<String> {
         let remote = seat.address?;
@@ -69,6 +75,9 @@ impl Shell {
                     self.speaker.path_up(id, now);
                 }
                 _ => {}
+            }
+            if news.state != BfdState::Down {
+                self.need_not_wait(id, now);
             }
         }
     }

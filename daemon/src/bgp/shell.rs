@@ -23,6 +23,7 @@ use super::keys::Keys;
 use super::leaving::Leaving;
 use super::listener::Listener;
 use super::liveness::{BfdKey, BfdState};
+use super::patience::Patience;
 use super::roster::Roster;
 use super::settling::Settling;
 use super::stations::Stations;
@@ -58,6 +59,8 @@ pub(super) struct Shell {
     pub stations: Stations,
     /// What BFD said last of the paths that it watches.
     pub heard_paths: BTreeMap<BfdKey, BfdState>,
+    /// Who waits for that before its first session.
+    pub patience: Patience,
     pub buffer: Vec<u8>,
     pub begun: Instant,
     /// Bytes that came since routes were last decided.
@@ -109,6 +112,7 @@ impl Shell {
             watchers: Vec::new(),
             stations: Stations::default(),
             heard_paths: BTreeMap::new(),
+            patience: Patience::default(),
             buffer: vec![0; READ_BYTES],
             begun: Instant::now(),
             fresh: 0,
@@ -139,7 +143,7 @@ impl Shell {
 
     /// When the next timer ends, of the speaker's and ours.
     pub fn due(&self) -> Option<Instant> {
-        let timers = [self.speaker.deadline(), self.settling.deadline(), self.leaves_at()];
+        let timers = [self.speaker.deadline(), self.settling.deadline(), self.leaves_at(), self.patience.deadline()];
         timers.into_iter().flatten().min().map(|at| self.begun + at)
     }
 
@@ -228,6 +232,7 @@ impl Shell {
         }
         self.unsign(id);
         self.settling.forget(id);
+        self.patience.forget(id);
         let Some(seat) = self.roster.remove(id) else { return };
         self.tidings.need(&seat.name, None);
         if let Some(attempt) = seat.attempt {

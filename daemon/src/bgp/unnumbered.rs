@@ -136,6 +136,10 @@ impl Shell {
         self.authenticate(id);
         let Some(seat) = self.roster.seat(id) else { return };
         let Some(address) = seat.address else { return };
+        if self.comes_after_bfd(id, now) {
+            return;
+        }
+        let Some(seat) = self.roster.seat(id) else { return };
         let strict = seat.neighbour.liveness.is_some_and(|liveness| liveness.strictness == Strictness::Strict);
         let strict_bfd = if strict { StrictBfd::Offered } else { StrictBfd::No };
         let session = PeerConfig { address, strict_bfd, ..seat.neighbour.session.clone() };

@@ -95,3 +95,27 @@ fn a_strict_session_waits_for_bfd_also_after_it_was_configured_otherwise() -> Re
     assert!(!speaker.is_up("bird"));
     Ok(())
 }
+
+#[test]
+fn after_a_start_a_session_waits_for_bfd_but_not_for_one_that_never_comes() -> Result<()> {
+    let lab = Lab::new("shellfirst")?;
+    let us = lab.node("us")?;
+    let bird = bird::start(&lab, "bird", v4(&us).into(), WATCHED)?;
+    let mut speaker = start(&us)?;
+    speaker.want("bird", watched(&bird, Strictness::Loose));
+    speaker.until("the session", |it| {
+        let up = it.is_up("bird");
+        assert!(!up || bird.says("show bfd sessions", " Up "), "the session came before BFD");
+        up
+    })?;
+    bird::configure(&bird, v4(&us).into(), UNWATCHED)?;
+    drop(speaker);
+    let mut speaker = start(&us)?;
+    speaker.want("bird", watched(&bird, Strictness::Loose));
+    speaker.until("the session to wait", |it| {
+        it.peer("bird").and_then(|peer| peer.trouble).is_some_and(|why| why.contains("waits a few seconds for BFD"))
+    })?;
+    speaker.until("the session", |it| it.is_up("bird"))?;
+    assert!(!bird.says("show bfd sessions", " Up "));
+    Ok(())
+}
