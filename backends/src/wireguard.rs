@@ -182,7 +182,7 @@ pub(crate) fn base(cluster: &Cluster, settings: &WireGuardSettings) -> KernelSta
         let (Some(device), BackendData::WireGuard { key, .. }) = (settings.devices.get(family), &own.data) else {
             continue;
         };
-        let kind = LinkKind::WireGuard(WireGuard { port: settings.port(family), key: Some(*key), mark: 0 });
+        let kind = LinkKind::WireGuard(WireGuard { port: settings.port(family), key: Some(**key), mark: 0 });
         let mtu = settings.device_mtu(cluster.uplink.mtu);
         // It carries packets, not frames, so it has no address of its own.
         let link = Link { kind, mac: ipam::Mac([0; 6]), mtu, up: true, link_local: false, tag: Tag::Ours };
@@ -237,7 +237,7 @@ pub(crate) fn add_peer(
 /// two that ask in the same instant refuse each other's answer and wait five seconds (`wg_noise_handshake_consume_response`).
 fn keepalive(cluster: &Cluster, settings: &WireGuardSettings, peer: &PublicKey) -> u16 {
     const WAKING_SECS: u16 = 5;
-    let asks = |own: &Endpoint| matches!(&own.data, BackendData::WireGuard { key, .. } if key < peer);
+    let asks = |own: &Endpoint| matches!(&own.data, BackendData::WireGuard { key, .. } if **key < *peer);
     match settings.keepalive_secs {
         0 if settings.wakes && cluster.own.endpoints.values().any(asks) => WAKING_SECS,
         configured => configured,
@@ -256,7 +256,7 @@ fn peer_key(cluster: &Cluster, endpoint: &Endpoint) -> Result<PublicKey, String>
              towpathd there"
         ));
     }
-    Ok(*key)
+    Ok(**key)
 }
 
 /// Where the packets of one family of a peer are sent to.

@@ -50,8 +50,8 @@ pub enum BackendData {
     /// WireGuard: what its device is known by, and where it listens.
     #[serde(rename = "wireguard")]
     WireGuard {
-        /// The public key of the peer's device.
-        key: PublicKey,
+        /// The public key of the peer's device; apart, or leases of all backends would have room for it.
+        key: Box<PublicKey>,
         /// UDP port that the device listens on; flannel before 0.27 does not say it.
         port: Option<u16>,
     },

@@ -26,7 +26,7 @@ impl Tunnels {
         let agreed: BTreeSet<PeerKey> = sessions.iter().filter(|it| it.handshake.is_some()).map(|it| it.peer).collect();
         let keys = table.leases().flat_map(|lease| {
             let keys = lease.endpoints.values().filter_map(|endpoint| match &endpoint.data {
-                BackendData::WireGuard { key, .. } => Some(*key),
+                BackendData::WireGuard { key, .. } => Some(**key),
                 _ => None,
             });
             keys.map(|key| (key, lease.node.to_string()))

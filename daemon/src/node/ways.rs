@@ -268,7 +268,7 @@ impl Node {
             Backend::Vxlan(settings) => settings,
             Backend::WireGuard(settings) => {
                 let key = self.key(settings.generation)?;
-                return Some(BackendData::WireGuard { key, port: Some(settings.port(family)) });
+                return Some(BackendData::WireGuard { key: Box::new(key), port: Some(settings.port(family)) });
             }
             Backend::Extension(settings) => return self.command_data(settings, family),
             Backend::Bgp(_) => return Some(BackendData::Bgp { asn: self.identity.bgp_as }),

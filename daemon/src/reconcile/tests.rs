@@ -30,7 +30,7 @@ fn key(number: u8) -> PublicKey {
 /// A peer that sends by VXLAN and wants WireGuard.
 fn turning(name: &str, number: u8, target: &str) -> Lease {
     let carrier = |name: &str| Carrier::new(name).unwrap();
-    let data = |port| BackendData::WireGuard { key: key(number), port: Some(port) };
+    let data = |port| BackendData::WireGuard { key: Box::new(key(number)), port: Some(port) };
     let spare = Spare { carrier: carrier(target), promised: 0, data: Stack::Dual { v4: data(51820), v6: data(51821) } };
     let rollout = Rollout {
         main: carrier("vxlan vni=1 port=8472"),

@@ -91,7 +91,7 @@ impl Status {
         for peer in &mut self.peers {
             let Some(lease) = leases.get(&peer.key) else { continue };
             let keys = lease.endpoints.values().filter_map(|endpoint| match &endpoint.data {
-                BackendData::WireGuard { key, .. } => Some(*key),
+                BackendData::WireGuard { key, .. } => Some(**key),
                 _ => None,
             });
             // Both families mostly have one key.

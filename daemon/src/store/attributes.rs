@@ -162,7 +162,7 @@ fn read_wireguard<'a>(member: impl Fn(&'static str) -> Option<&'a Value>) -> Res
             None => return Err("its Port is not a number up to 65535".to_owned()),
         },
     };
-    Ok(BackendData::WireGuard { key, port })
+    Ok(BackendData::WireGuard { key: Box::new(key), port })
 }
 
 /// The same as JSON, where there is any.

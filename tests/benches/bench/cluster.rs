@@ -37,7 +37,7 @@ pub fn lease_by(backend: &Backend, i: u32) -> Lease {
     let data = || match backend {
         Backend::Vxlan(_) => None,
         Backend::WireGuard(settings) => {
-            Some(BackendData::WireGuard { key: public_key(i), port: Some(settings.port(ipam::Family::V4)) })
+            Some(BackendData::WireGuard { key: Box::new(public_key(i)), port: Some(settings.port(ipam::Family::V4)) })
         }
         other => Some(BackendData::Other(other.published_name().into())),
     };

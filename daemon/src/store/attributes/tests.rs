@@ -53,7 +53,7 @@ fn both_families_are_written_as_flannel_writes_them() {
 #[test]
 fn wireguard_is_written_and_read_with_and_without_a_port() {
     let key = "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=";
-    let data = |port| BackendData::WireGuard { key: key.parse().unwrap(), port };
+    let data = |port| BackendData::WireGuard { key: Box::new(key.parse().unwrap()), port };
     let json = |data: &str| format!(r#"{{"PublicIP":"192.0.2.1","BackendType":"wireguard","BackendData":{data}}}"#);
     for (text, expected) in [
         (format!(r#"{{"PublicKey":"{key}","Port":51820}}"#), data(Some(51820))),

@@ -104,7 +104,7 @@ fn by_backend(node: &Node, backend: &Backend) -> Result<[f64; 2]> {
         for endpoint in own.endpoints.values() {
             if let BackendData::WireGuard { key, .. } = &endpoint.data {
                 // Nothing is sent: which private key it is, is of no account.
-                hand.keep_key(*key, SecretKey::new([7; 32]));
+                hand.keep_key(**key, SecretKey::new([7; 32]));
             }
         }
         let seen = hand.observe(&scope)?;
