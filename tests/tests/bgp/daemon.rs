@@ -146,7 +146,7 @@ fn all_five_at_once_are_one_route_over_all_of_them_and_none_is_touched_when_anot
 }
 
 #[test]
-fn the_daemon_dies_and_a_neighbour_dies_under_traffic_and_nothing_is_lost() -> Result<()> {
+fn the_daemon_dies_under_traffic_and_nothing_is_lost_and_a_neighbour_dies_and_nothing_is_touched() -> Result<()> {
     let lab = Lab::new("bgpdeath")?;
     let us = lab.node("us")?;
     let frr = Frr::start(&lab, &us, (" bgp graceful-restart preserve-fw-state", "", ""))?;
@@ -169,8 +169,15 @@ fn the_daemon_dies_and_a_neighbour_dies_under_traffic_and_nothing_is_lost() -> R
     for family in ["IPv4", "IPv6"] {
         us.daemon.wait_log(&format!("all {family} routes are learnt"), LIMIT)?;
     }
-    // Now the other end.
     us.wait_ways(1)?;
+    for stream in streams {
+        stream.wait_more(50, LIMIT)?;
+        let report = stream.stop()?;
+        assert_eq!(report.lost(), 0, "{report:?}: {}", us.daemon.log_tail(30));
+    }
+    // Now the other end. It takes its own routes out of its own kernel for 50 ms when it is back (FRR 8.4, seen with `ip monitor`), so
+    // what counts is ours, where nothing is touched.
+    let written = us.daemon.metric("towpath_kernel_changes_total")?;
     frr.bgpd.kill()?;
     wait_for("its routes to be kept", LIMIT, || {
         let peer = us.peer("frr")?;
@@ -185,10 +192,7 @@ fn the_daemon_dies_and_a_neighbour_dies_under_traffic_and_nothing_is_lost() -> R
         Ok(())
     })?;
     us.wait_ways(1)?;
-    for stream in streams {
-        stream.wait_more(50, LIMIT)?;
-        let report = stream.stop()?;
-        assert_eq!(report.lost(), 0, "{report:?}: {}", us.daemon.log_tail(30));
-    }
+    wait_for("the pod to answer the router again", LIMIT, || frr.node().reach(&pod, Family::V4))?;
+    assert_eq!(us.daemon.metric("towpath_kernel_changes_total")?, written, "{}", us.daemon.log_tail(30));
     Ok(())
 }
