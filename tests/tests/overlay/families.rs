@@ -26,7 +26,7 @@ fn what_takes_one_family_from_a_node_takes_nothing_from_the_other() -> Result<()
     let ctl = cluster.binaries.find("towpathctl")?.display().to_string();
     // Its exit status says whether the node is ready.
     let said = || node.run(["sh", "-c", &format!("{ctl} status --socket={}; true", alpha.status_socket().display())]);
-    for (family, breaks, mends) in BREAKS {
+    for (turn, (family, breaks, mends)) in BREAKS.into_iter().enumerate() {
         let (own, router) = (node.address(family)?.to_string(), cluster.lab.switch().address(family)?.to_string());
         let sh = |script: &str| node.run(["sh", "-ec", &script.replace("OWN", &own).replace("ROUTER", &router)]);
         let [other] =
@@ -45,7 +45,7 @@ fn what_takes_one_family_from_a_node_takes_nothing_from_the_other() -> Result<()
         alpha.restart()?;
         wait_for("it to be named after a restart, too", LIMIT, is_named)?;
         // Who comes meanwhile is met in the family that is there.
-        let gamma = cluster.join(&format!("gamma{}", running.received()))?;
+        let gamma = cluster.join(&format!("gamma{turn}"))?;
         let young = cluster.pod(&gamma, "web")?;
         wait_for("the young node to be met", LIMIT, || pods[0].reach(&young, other).and(young.reach(&pods[0], other)))?;
         running.wait_more(20, LIMIT)?;
