@@ -8,10 +8,9 @@ use crate::machine::State;
 use crate::machine::collision::Side;
 use crate::policy::Policy;
 use crate::rib::{Chunk, GroupTerms, HopRule, Hops, PeerId, Relation};
-use crate::wire::refresh::Subtype;
 use crate::wire::terms::{FamilyTerms, NextHops, Terms};
 use crate::wire::update::end_of_rib;
-use crate::wire::{Family, Kind, MessageLimit, Refresh, message};
+use crate::wire::{Family, Kind, MessageLimit};
 
 use super::peer::Peer;
 use super::{Agreement, Output, Speaker};
@@ -33,12 +32,8 @@ impl Speaker {
 
     fn ask_everything(&mut self, id: PeerId, peer: &mut Peer) {
         let Some(side) = peer.established() else { return };
-        let Some(agreement) = peer.agreement().filter(|agreement| agreement.refresh) else { return };
-        let families: Vec<Family> = agreement.terms.families.iter().map(|terms| terms.family).collect();
-        for family in families {
-            peer.say(side, message::refresh(&Refresh { family, subtype: Subtype::Request }));
-        }
-        self.outputs.push(Output::Send(id, side));
+        let Some(agreement) = peer.agreement().filter(|agreement| agreement.refresh).cloned() else { return };
+        self.request_routes(id, peer, (side, &agreement));
     }
 
     /// What the session in force agreed upon, or the one whose routes are kept.

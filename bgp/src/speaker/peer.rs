@@ -7,9 +7,9 @@ use crate::bmp::End;
 use crate::machine::collision::Side;
 use crate::machine::{Machine, State, Timing};
 use crate::rib::Chunk;
-use crate::wire::header::frame;
+use crate::wire::header::messages;
 use crate::wire::notification::{cease, code};
-use crate::wire::{Capability, Family, Kind, MessageLimit, Notification};
+use crate::wire::{Capability, Family, Kind, Notification};
 
 use super::agreement::Agreement;
 use super::config::{LocalAddresses, PeerConfig, PrefixLimit};
@@ -137,11 +137,8 @@ impl Messages {
     }
 
     /// All of whole messages, which are our own.
-    pub(super) fn count_all(&mut self, mut bytes: &[u8]) {
-        while let Ok(Some(message)) = frame(bytes, MessageLimit::Extended) {
-            self.count(message.kind);
-            bytes = bytes.get(message.length..).unwrap_or_default();
-        }
+    pub(super) fn count_all(&mut self, bytes: &[u8]) {
+        messages(bytes).for_each(|(kind, _)| self.count(kind));
     }
 }
 

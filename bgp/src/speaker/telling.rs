@@ -98,12 +98,17 @@ impl Speaker {
             return PolicyChange::Reset;
         }
         self.rib.set_import(id, peer.config.import_policy(agreement.relation));
+        self.request_routes(id, peer, (side, &agreement));
+        PolicyChange::Refreshed
+    }
+
+    /// Asks a peer that can be asked to send all its routes again (RFC 2918).
+    pub(super) fn request_routes(&mut self, id: PeerId, peer: &mut Peer, (side, agreement): (Side, &Agreement)) {
         for terms in &agreement.terms.families {
             let refresh = Refresh { family: terms.family, subtype: Subtype::Request };
             peer.say(side, message::refresh(&refresh));
         }
         self.outputs.push(Output::Send(id, side));
-        PolicyChange::Refreshed
     }
 }
 

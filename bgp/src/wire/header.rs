@@ -107,6 +107,16 @@ pub fn frame(bytes: &[u8], limit: MessageLimit) -> Result<Option<Frame<'_>>, Not
     Ok(bytes.get(HEADER_BYTES..length).map(|body| Frame { kind, body, length }))
 }
 
+/// Whole messages of our own, one after another: what each is, and all of its bytes.
+pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
+    std::iter::from_fn(move || {
+        let message = frame(bytes, MessageLimit::Extended).ok()??;
+        let (first, rest) = bytes.split_at_checked(message.length)?;
+        bytes = rest;
+        Some((message.kind, first))
+    })
+}
+
 /// A header for a message whose body is still to be appended, then closed by [`close`].
 pub fn begin(kind: Kind, out: &mut Vec<u8>) -> usize {
     let start = out.len();

@@ -13,8 +13,7 @@ use std::time::{Duration, SystemTime};
 use bgp::bmp::{self, End, PeerHeader, Statistic, View};
 use bgp::machine::collision::Side;
 use bgp::rib::{Chunk, PeerId};
-use bgp::wire::MessageLimit;
-use bgp::wire::header::frame;
+use bgp::wire::header::messages;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -239,12 +238,8 @@ impl Shell {
         let header = self.chosen_header();
         while queue.bytes.get() < ROOM {
             let Some(chunk) = self.speaker.pull_chosen(viewer) else { return };
-            let mut rest: &[u8] = &chunk;
-            while let Ok(Some(update)) = frame(rest, MessageLimit::Extended) {
-                let (first, others) = rest.split_at_checked(update.length).unwrap_or((rest, &[]));
-                queue.push(bmp::route_monitoring(&header, first));
-                rest = others;
-            }
+            let updates = messages(&chunk).map(|(_, update)| bmp::route_monitoring(&header, update));
+            updates.for_each(|message| queue.push(message));
         }
     }
 }

@@ -248,6 +248,15 @@ fn ctl(cluster: &Cluster, daemon: &Daemon, word: &str) -> Result<String> {
     daemon.node().run([program.as_os_str(), word.as_ref(), socket.as_ref()])
 }
 
+/// From which of three pods to which, and in which family.
+const AROUND: [(usize, usize, Family); 3] = [(0, 1, Family::V4), (1, 2, Family::V6), (2, 0, Family::V4)];
+
+/// Packets on each of these ways.
+fn around(pods: &[Pod]) -> Result<Vec<Stream>> {
+    let pace = Pace { per_sec: 40, at_most: Duration::from_secs(600) };
+    AROUND.into_iter().map(|(from, to, family)| Stream::start(&pods[from], &pods[to], family, pace)).collect()
+}
+
 #[test]
 fn new_keys_for_all_nodes_cost_no_packet() -> Result<()> {
     in_guest(|| {
@@ -255,10 +264,7 @@ fn new_keys_for_all_nodes_cost_no_packet() -> Result<()> {
         let daemons = cluster.join_all(["alpha", "beta", "gamma"])?;
         let pods = pods(&cluster, &daemons)?;
         wait_talk(&pods)?;
-        let pace = Pace { per_sec: 40, at_most: Duration::from_secs(600) };
-        let ways = [(0, 1, Family::V4), (1, 2, Family::V6), (2, 0, Family::V4)];
-        let streams = ways.map(|(from, to, family)| Stream::start(&pods[from], &pods[to], family, pace));
-        let streams: Vec<Stream> = streams.into_iter().collect::<Result<_>>()?;
+        let streams = around(&pods)?;
         for (turn, port) in [(0, "51822"), (1, "51820")] {
             let before: Vec<_> = daemons.iter().map(|daemon| wg(daemon, "public-key")).collect::<Result<_>>()?;
             let said = ctl(&cluster, &daemons[turn], "rotate-keys")?;
@@ -278,7 +284,7 @@ fn new_keys_for_all_nodes_cost_no_packet() -> Result<()> {
             }
             wait_talk(&pods)?;
         }
-        for (stream, way) in streams.into_iter().zip(ways) {
+        for (stream, way) in streams.into_iter().zip(AROUND) {
             stream.wait_more(10, LIMIT)?;
             let report = stream.stop()?;
             ensure!(report.lost() == 0, "{way:?}: {report:?}");
@@ -329,10 +335,7 @@ fn another_mode_and_other_ports_cost_no_packet() -> Result<()> {
         let daemons = cluster.join_all(["alpha", "beta", "gamma"])?;
         let pods = pods(&cluster, &daemons)?;
         wait_talk(&pods)?;
-        let pace = Pace { per_sec: 40, at_most: Duration::from_secs(600) };
-        let ways = [(0, 1, Family::V4), (1, 2, Family::V6), (2, 0, Family::V4)];
-        let streams = ways.map(|(from, to, family)| Stream::start(&pods[from], &pods[to], family, pace));
-        let streams: Vec<Stream> = streams.into_iter().collect::<Result<_>>()?;
+        let streams = around(&pods)?;
         // One port for both modes: the kernel cannot hold both at a time, and they go round by others.
         let steps = [
             (r#", "Mode": "auto""#, vec!["51820"]),
@@ -361,7 +364,7 @@ fn another_mode_and_other_ports_cost_no_packet() -> Result<()> {
         for daemon in &daemons {
             ensure!(!daemon.log().contains("cannot hold"), "{}", daemon.log());
         }
-        for (stream, way) in streams.into_iter().zip(ways) {
+        for (stream, way) in streams.into_iter().zip(AROUND) {
             stream.wait_more(10, LIMIT)?;
             let report = stream.stop()?;
             ensure!(report.lost() == 0, "{way:?}: {report:?}");
