@@ -160,8 +160,15 @@ impl Leases {
             };
             let (key, file) = self.fresh(claim, &subnets)?;
             if !self.place.put_new(key.as_str(), &file).map_err(|error| self.io(error))? {
-                if Some(&key) == held.as_ref() && matches!(self.place.find(key.as_str()), Found::Garbage(_)) {
-                    // Scribbled over between two looks: the next one puts it right.
+                let ours = match self.place.find(key.as_str()) {
+                    // Scribbled over between two looks.
+                    Found::Garbage(_) => Some(&key) == held.as_ref(),
+                    // The store came back between two looks, and our lease with it.
+                    Found::Lease(file) => file.node == claim.node && file.lease(&key, None).is_ok(),
+                    Found::Nothing => false,
+                };
+                if ours {
+                    // The next look puts it right.
                     return Err(Trouble::Busy { key: key.as_str().to_owned() });
                 }
                 // The name is the first family's. Of what was ours and is another's now, the other family is too.
@@ -172,11 +179,15 @@ impl Leases {
             // The name protects the first family. Of two nodes that chose one IPv6 subnet at the same moment each one sees the
             // other after its own file is in place; both make way then, since neither knows who looked first.
             self.look(&Look::All).map_err(|error| self.io(error))?;
-            if !self.known.has_rival(&key, &subnets) {
+            let returned = self.own_files(claim)?.into_iter().find(|(other, file)| *other != key && fits(claim, file));
+            if returned.is_none() && !self.known.has_rival(&key, &subnets) {
                 return Ok((key, file));
             }
             self.place.remove(key.as_str(), &file).map_err(|error| self.io(error))?;
             self.look_at(&key).map_err(|error| self.io(error))?;
+            if let Some((key, _)) = returned {
+                return Err(Trouble::Busy { key: key.as_str().to_owned() });
+            }
             taken = self.known.taken(claim, held.as_slice());
         }
         Err(Trouble::Busy { key: "every subnet tried".to_owned() })

@@ -154,3 +154,65 @@ fn without_gone(records: Vec<Record>) -> Vec<Record> {
     }
     last.into_values().filter(|record| !matches!(record, Record::Gone(_))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::fs;
+
+    use ipam::{BackendData, Mac, NodeName, Pool, Stack};
+
+    use super::*;
+    use crate::store::{Claim, Published};
+
+    fn claim(previous: Option<&str>) -> Claim {
+        let net = |text: &str| text.parse().unwrap();
+        let (first, last) = (net("10.244.1.0/24"), net("10.244.255.0/24"));
+        let pool = Pool { network: net("10.244.0.0/16"), length: 24, first, last };
+        let data = BackendData::Vxlan { vni: 1, mac: Mac([2, 0, 0, 0, 0, 1]) };
+        Claim {
+            node: NodeName::new("alpha").unwrap(),
+            pools: Stack::V4(pool),
+            published: Stack::V4(Published { public: "192.0.2.1".parse().unwrap(), data }),
+            previous: previous.map(|subnet| Stack::V4(net(subnet))),
+            rollout: None,
+        }
+    }
+
+    fn desk(root: &Path) -> Desk {
+        let validity = Duration::from_secs(24 * 3600);
+        let terms = Terms { validity, margin: Duration::from_secs(3600) };
+        Desk::new(root, terms, Pace::default())
+    }
+
+    fn mine(turn: &Turn) -> Option<String> {
+        turn.said.iter().find_map(|said| match said {
+            Said::Event(Event::Mine(lease)) => Some(lease.subnets().to_string()),
+            _ => None,
+        })
+    }
+
+    /// A daemon that starts while a mounted directory is away makes one and sees nothing in it; the true one comes back
+    /// just before it claims.
+    #[test]
+    fn a_store_that_comes_back_with_our_lease_does_not_become_a_second_one() {
+        for previous in [Some("10.244.161.0/24"), None] {
+            let scratch = std::env::temp_dir().join(format!("towpath-turn-{}", std::process::id()));
+            let (here, aside) = (scratch.join("store"), scratch.join("aside"));
+            let held = desk(&aside).turn(Look::All, &Wish::Hold(claim(Some("10.244.161.0/24"))));
+            assert_eq!(mine(&held).as_deref(), Some("10.244.161.0/24"));
+            let mut desk = desk(&here);
+            assert!(!desk.turn(Look::All, &Wish::Watch).failed);
+            fs::remove_dir_all(&here).unwrap();
+            fs::rename(&aside, &here).unwrap();
+            let claim = Wish::Hold(claim(previous));
+            let turn = desk.turn(Look::none(), &claim);
+            assert!(turn.failed && mine(&turn).is_none(), "{turn:?}");
+            assert_eq!(mine(&desk.turn(Look::All, &claim)).as_deref(), Some("10.244.161.0/24"));
+            let leases = fs::read_dir(here.join("leases")).unwrap().count();
+            fs::remove_dir_all(&scratch).unwrap();
+            assert_eq!(leases, 1);
+        }
+    }
+}

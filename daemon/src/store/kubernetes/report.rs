@@ -1,5 +1,5 @@
 //! [`Report`]: what occurs on this node as Events on its Node object (`kubectl describe node`). What repeats is counted on the
-//! Event that is there; what is too much is dropped; without the right to write Events there are none, which is said once.
+//! Event that is there; what is too much is dropped; without the right to write Events there are none, which is said once, until it is given.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +19,8 @@ use crate::store::utc::Utc;
 /// So many at once, and then one each [`REFILL`].
 const BURST: u32 = 10;
 const REFILL: Duration = Duration::from_secs(60);
+/// How seldom it is tried at last without the right to.
+const REFUSED: Duration = Duration::from_secs(10 * 60);
 /// Something that occurs again within this time is counted on the Event that is there; the API server forgets it then.
 const MEMORY: Duration = Duration::from_secs(45 * 60);
 /// So many different ones are remembered.
@@ -48,7 +50,8 @@ pub struct Said {
     events: Vec<Written>,
     tokens: u32,
     filled: Instant,
-    may: bool,
+    /// How often in a row there was no right to.
+    refusals: u32,
 }
 
 #[derive(Debug)]
@@ -62,7 +65,7 @@ struct Written {
 
 impl Default for Said {
     fn default() -> Said {
-        Said { events: Vec::new(), tokens: BURST, filled: Instant::now(), may: true }
+        Said { events: Vec::new(), tokens: BURST, filled: Instant::now(), refusals: 0 }
     }
 }
 
@@ -90,7 +93,7 @@ impl Report<'_> {
     /// Writes until nobody listens.
     pub async fn run(mut self) {
         while let Some(occurrence) = self.occurrences.recv().await {
-            if self.said.may && self.said.admit() {
+            if self.said.admit() {
                 self.write(occurrence).await;
             }
         }
@@ -113,18 +116,23 @@ impl Report<'_> {
                         self.said.events.remove(0);
                     }
                     self.said.events.push(written);
+                    self.said.refusals = 0;
                     return;
                 }
+                // A right that was given with the Pod, a moment ago, may not have got about yet.
                 Err(Failure::Refused { code: 401 | 403, message, .. }) => {
-                    tracing::info!("Events cannot be written, so there are none on the Node: {message}");
-                    self.said.may = false;
-                    return;
+                    if self.said.refusals == 0 {
+                        tracing::info!("Events cannot be written, so there are none on the Node: {message}");
+                    }
+                    self.said.refusals += 1;
+                    sleep((backoff.pause() * self.said.refusals).min(REFUSED)).await;
                 }
                 // It was forgotten meanwhile: say it anew.
                 Err(Failure::Refused { code: 404, .. }) if question.method == Method::PATCH => {
                     self.said.events.retain(|other| other.occurrence != occurrence);
                 }
-                Err(failure @ Failure::Refused { code: 400..=428 | 430..=499, .. }) => {
+                // An API server that has just begun has no namespace yet.
+                Err(failure @ Failure::Refused { code: 400..=403 | 405..=428 | 430..=499, .. }) => {
                     tracing::debug!("an Event was refused: {failure}");
                     return;
                 }
