@@ -1,7 +1,7 @@
 //! What a TCP connection must be told that the standard library cannot say: how far its packets go and may come from, and the keys
 //! that sign its segments (RFC 5082, RFC 2385, RFC 5925). `ss -tie` shows the result.
 //!
-//! Keys go to the kernel and nowhere else; which peer has which is not known here.
+//! Keys go to the kernel and nowhere else; which peer has which is not known here. Those of TCP-AO, of which a socket has several, are in [`ao`].
 
 use std::io;
 use std::mem::size_of;
@@ -11,21 +11,17 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use ipam::Family;
 use ipnet::IpNet;
 
+pub mod ao;
+
 /// Octets of a key, of MD5 and of TCP-AO (`TCP_MD5SIG_MAXKEYLEN`, `TCP_AO_MAXKEYLEN`).
 pub const MOST_KEY_OCTETS: usize = 80;
 
-/// `TCP_MD5SIG_EXT`, `TCP_AO_ADD_KEY`, `TCP_AO_DEL_KEY` in include/uapi/linux/tcp.h.
+/// `TCP_MD5SIG_EXT` in include/uapi/linux/tcp.h.
 const MD5SIG_EXT: i32 = 32;
-const AO_ADD_KEY: i32 = 38;
-const AO_DEL_KEY: i32 = 39;
 /// `IPV6_MINHOPCOUNT` in include/uapi/linux/in6.h.
 const IPV6_MINHOPCOUNT: i32 = 73;
 /// `TCP_MD5SIG_FLAG_PREFIX`
 const PREFIX: u8 = 1;
-/// `set_current` and `set_rnext`, the lowest bits of a bit field: where the machine's lowest bits are.
-const CURRENT: u32 = if cfg!(target_endian = "little") { 1 } else { 1 << 31 };
-const NEXT: u32 = if cfg!(target_endian = "little") { 2 } else { 1 << 30 };
-
 /// The hop limit of packets that are sent. `IP_TTL`, `IPV6_UNICAST_HOPS`
 ///
 /// # Errors
@@ -85,79 +81,6 @@ pub fn set_md5_key(socket: BorrowedFd<'_>, peers: IpNet, key: &[u8]) -> io::Resu
     set(socket, (libc::IPPROTO_TCP, MD5SIG_EXT), &wanted)
 }
 
-/// A key of TCP-AO (RFC 5925 section 3.1).
-#[derive(Clone, Copy)]
-pub struct AoKey<'k> {
-    /// SendID.
-    pub send: u8,
-    /// RecvID.
-    pub receive: u8,
-    /// The kernel's name of the algorithm: `hmac(sha1)`, `cmac(aes128)`, `hmac(sha256)`.
-    pub algorithm: &'static str,
-    /// The key.
-    pub key: &'k [u8],
-    /// Whether it is used from now on, and the peer asked to use it too, on a connection.
-    pub turn: Turn,
-}
-
-/// Whether a key is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// It is the one that we sign with, and ask to be signed with.
-    Current,
-    /// It is known, for a peer that signs with it.
-    Known,
-}
-
-/// Adds a key for these addresses. `TCP_AO_ADD_KEY`
-///
-/// # Errors
-/// setsockopt(2)'s: `EEXIST` when there is one with these numbers, `ENOPROTOOPT` when the kernel has no CONFIG_TCP_AO (Linux 6.7).
-pub fn add_ao_key(socket: BorrowedFd<'_>, peers: IpNet, key: &AoKey<'_>) -> io::Result<()> {
-    let mut octets = [0; MOST_KEY_OCTETS];
-    let length = put(&mut octets, key.key)?;
-    let mut algorithm = [0; 64];
-    for (place, octet) in algorithm.iter_mut().zip(key.algorithm.bytes()) {
-        *place = octet;
-    }
-    let wanted = AoAdd {
-        address: Address::of(peers.network()),
-        algorithm,
-        link: 0,
-        turn: if key.turn == Turn::Current { CURRENT | NEXT } else { 0 },
-        reserved: 0,
-        prefix: peers.prefix_len(),
-        send: key.send,
-        receive: key.receive,
-        // 96 bits (RFC 5926 section 3.2); the kernel's own default, said.
-        code_octets: 12,
-        flags: 0,
-        length,
-        octets,
-    };
-    set(socket, (libc::IPPROTO_TCP, AO_ADD_KEY), &wanted)
-}
-
-/// Forgets a key; the one in use cannot be. `TCP_AO_DEL_KEY`
-///
-/// # Errors
-/// setsockopt(2)'s: `ENOENT` when there is none with these numbers.
-pub fn remove_ao_key(socket: BorrowedFd<'_>, peers: IpNet, (send, receive): (u8, u8)) -> io::Result<()> {
-    let unwanted = AoDel {
-        address: Address::of(peers.network()),
-        link: 0,
-        turn: 0,
-        reserved: 0,
-        prefix: peers.prefix_len(),
-        send,
-        receive,
-        current: 0,
-        next: 0,
-        flags: 0,
-    };
-    set(socket, (libc::IPPROTO_TCP, AO_DEL_KEY), &unwanted)
-}
-
 fn put(octets: &mut [u8; MOST_KEY_OCTETS], key: &[u8]) -> io::Result<u8> {
     let place = octets.get_mut(..key.len()).ok_or(io::ErrorKind::InvalidInput)?;
     place.copy_from_slice(key);
@@ -187,6 +110,15 @@ impl Address {
         octets[at..at + written.len()].copy_from_slice(&written);
         Address(octets)
     }
+
+    fn read(&self) -> Option<IpAddr> {
+        let (family, rest) = self.0.split_first_chunk()?;
+        match i32::from(u16::from_ne_bytes(*family)) {
+            libc::AF_INET => Some(IpAddr::from(*rest.get(2..)?.first_chunk::<4>()?)),
+            libc::AF_INET6 => Some(IpAddr::from(*rest.get(6..)?.first_chunk::<16>()?)),
+            _ => None,
+        }
+    }
 }
 
 /// `struct tcp_md5sig`
@@ -198,38 +130,6 @@ struct Md5Key {
     length: u16,
     link: i32,
     octets: [u8; MOST_KEY_OCTETS],
-}
-
-/// `struct tcp_ao_add`
-#[repr(C, align(8))]
-struct AoAdd {
-    address: Address,
-    algorithm: [u8; 64],
-    link: i32,
-    turn: u32,
-    reserved: u16,
-    prefix: u8,
-    send: u8,
-    receive: u8,
-    code_octets: u8,
-    flags: u8,
-    length: u8,
-    octets: [u8; MOST_KEY_OCTETS],
-}
-
-/// `struct tcp_ao_del`
-#[repr(C, align(8))]
-struct AoDel {
-    address: Address,
-    link: i32,
-    turn: u32,
-    reserved: u16,
-    prefix: u8,
-    send: u8,
-    receive: u8,
-    current: u8,
-    next: u8,
-    flags: u8,
 }
 
 /// setsockopt(2) with a plain value.
@@ -253,7 +153,7 @@ mod tests {
     /// As include/uapi/linux/tcp.h has them.
     #[test]
     fn keys_are_as_long_as_the_kernel_has_them() {
-        assert_eq!([size_of::<Md5Key>(), size_of::<AoAdd>(), size_of::<AoDel>()], [216, 288, 144]);
+        assert_eq!(size_of::<Md5Key>(), 216);
     }
 
     #[test]

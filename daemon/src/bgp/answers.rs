@@ -153,6 +153,9 @@ impl Shell {
         };
         let mut view = view.with_status(&status).with_notes(&seat.neighbour.session, self.wish.asn);
         view.notes.extend(self.note_of_path(seat));
+        let (signature, old) = seat.signature();
+        view.agreed.extend(signature);
+        view.notes.extend(old);
         view
     }
 

@@ -87,6 +87,7 @@ impl Ground {
     pub fn keep_house(self: &Rc<Self>) {
         self.with(|shell, now| {
             shell.reread_keys();
+            shell.roll_keys();
             let wish = Arc::clone(&shell.wish);
             shell.listen(&wish);
             shell.forget_guests(now);
@@ -187,6 +188,7 @@ impl Ground {
             if let Some(before) = seat.put(side, Some(Rc::clone(&connection))) {
                 before.close(None);
             }
+            shell.roll(id, &[]);
             tokio::task::spawn_local(connection::run(Rc::clone(self), (id, side), connection));
             shell.speaker.connected(id, side, local, now);
         });

@@ -24,7 +24,7 @@ impl Shell {
     pub(super) fn up(&mut self, id: PeerId, _now: Duration) {
         let status = self.speaker.status(id);
         let Some(seat) = self.roster.seat_mut(id) else { return };
-        (seat.up, seat.trouble) = (true, None);
+        (seat.up, seat.trouble, seat.attempts) = (true, None, 0);
         seat.said.clear();
         let families = status.map(|status| status.families).unwrap_or_default();
         let names: Vec<String> = families.iter().map(Family::to_string).collect();

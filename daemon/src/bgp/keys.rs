@@ -11,12 +11,15 @@ use std::path::{Path, PathBuf};
 use bgp::machine::collision::Side;
 use bgp::rib::PeerId;
 use ipnet::IpNet;
-use kernel::tcp::{self, AoKey, MOST_KEY_OCTETS, Turn};
+use kernel::tcp::ao::{self, Turn};
+use kernel::tcp::{self, MOST_KEY_OCTETS};
 
 use crate::secret::Secret;
 
 use super::shell::Shell;
-use super::wish::{AoAlgorithm, Authentication, Origin, Wish};
+use super::wish::{AoAlgorithm, AoKey, Authentication, Origin, Range, Wish};
+
+mod rollover;
 
 /// Key files as they were last read.
 #[derive(Debug, Default)]
@@ -34,8 +37,10 @@ struct File {
 /// What is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signed {
-    /// A socket that listens: it knows all keys and uses none.
+    /// A socket that listens, or will: it knows all keys and uses none.
     Listener,
+    /// A socket that is to be connected, the so-manyth time without success. A peer may not have the newest key yet: each attempt begins with the next.
+    Attempt(usize),
     /// A connection.
     Connection,
 }
@@ -46,17 +51,26 @@ impl Keys {
         self.files.entry(path.to_owned()).or_insert_with(|| File { stamp: stamp(path), key: read(path) }).key.clone()
     }
 
-    /// Files that changed since they were read, read anew.
+    /// Files with another key than when they were read last.
     fn changed(&mut self) -> Vec<PathBuf> {
         let mut changed = Vec::new();
         for (path, file) in &mut self.files {
             let now = stamp(path);
             if now != file.stamp {
-                *file = File { stamp: now, key: read(path) };
-                changed.push(path.clone());
+                let before = std::mem::replace(file, File { stamp: now, key: read(path) });
+                // All files of a Kubernetes Secret are written when one of its keys changes.
+                if before.key != file.key {
+                    changed.push(path.clone());
+                }
             }
         }
         changed
+    }
+
+    /// Whether a key is another one than was known by its numbers.
+    fn is_replaced(&mut self, old: &AoKey, new: &AoKey) -> bool {
+        (old.send, old.receive) == (new.send, new.receive)
+            && (old.algorithm != new.algorithm || self.key(&old.file) != self.key(&new.file))
     }
 
     /// Gives a socket what it needs to know of some peers.
@@ -72,19 +86,55 @@ impl Keys {
                 tcp::set_md5_key(socket, peers, key.expose()).map_err(|error| refused("MD5 signatures", &error))
             }
             Authentication::Ao(keys) => {
-                for (place, key) in keys.iter().enumerate() {
-                    let secret = self.key(&key.file)?;
-                    let turn = if place == 0 && signed == Signed::Connection { Turn::Current } else { Turn::Known };
-                    let algorithm = algorithm(key.algorithm);
-                    let wanted = AoKey { send: key.send, receive: key.receive, algorithm, key: secret.expose(), turn };
-                    match tcp::add_ao_key(socket, peers, &wanted) {
-                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                        other => other.map_err(|error| refused("TCP-AO (Linux 6.7 with CONFIG_TCP_AO)", &error))?,
+                let first = match signed {
+                    Signed::Attempt(count) => count.checked_rem(keys.len()),
+                    Signed::Listener | Signed::Connection => None,
+                };
+                let turn = |place| if first == Some(place) { Turn::First } else { Turn::Known };
+                let given = keys.iter().enumerate().map(|(place, key)| self.give(socket, peers, (key, turn(place))));
+                // With one of them the session is as safe as with all.
+                let (mut known, mut fault) = (0, None);
+                for result in given {
+                    match result {
+                        Ok(()) => known += 1,
+                        Err(why) => fault = Some(why),
                     }
                 }
-                Ok(())
+                match fault {
+                    Some(why) if known == 0 => Err(why),
+                    Some(why) => {
+                        tracing::warn!("BGP with {peers} goes on with {known} of {} keys: {why}", keys.len());
+                        Ok(())
+                    }
+                    None => Ok(()),
+                }
             }
         }
+    }
+
+    /// Gives a socket a key of TCP-AO, in place of what it had under the same numbers.
+    fn give(&mut self, socket: BorrowedFd<'_>, peers: IpNet, (key, turn): (&AoKey, Turn)) -> Result<(), String> {
+        let AoKey { send, receive, .. } = *key;
+        let secret = self.key(&key.file)?;
+        let wanted = ao::Key { send, receive, algorithm: algorithm(key.algorithm), octets: secret.expose(), turn };
+        match ao::add(socket, peers, &wanted) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // There is nothing else that it could not find.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(format!(
+                    "this kernel cannot sign with {}, which key {send}:{receive} of TCP-AO says: take another algorithm, or another kernel",
+                    wanted.algorithm
+                ));
+            }
+            other => return other.map_err(|error| refused("TCP-AO (Linux 6.7 with CONFIG_TCP_AO)", &error)),
+        }
+        let replaced = ao::remove(socket, peers, (send, receive)).and_then(|()| ao::add(socket, peers, &wanted));
+        replaced.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOENT | libc::EEXIST) => format!(
+                "the key {send}:{receive} of TCP-AO has a number of another key for addresses among {peers} (RFC 5925 section 3.1): give it others"
+            ),
+            _ => refused("TCP-AO (Linux 6.7 with CONFIG_TCP_AO)", &error),
+        })
     }
 }
 
@@ -96,7 +146,7 @@ fn unsign(socket: BorrowedFd<'_>, peers: IpNet, before: &Authentication, now: Op
         (Authentication::Ao(keys), now) => {
             let kept = |id| matches!(now, Some(Authentication::Ao(now)) if now.iter().any(|key| (key.send, key.receive) == id));
             let mut ids = keys.iter().map(|key| (key.send, key.receive)).filter(|id| !kept(*id));
-            ids.try_for_each(|id| tcp::remove_ao_key(socket, peers, id))
+            ids.try_for_each(|id| ao::remove(socket, peers, id))
         }
     };
     if let Err(error) = gone {
@@ -172,11 +222,29 @@ impl Shell {
 
     /// Signs a connection that is to be.
     pub(super) fn sign(&mut self, id: PeerId, socket: BorrowedFd<'_>) -> Result<(), String> {
+        let Some(seat) = self.roster.seat_mut(id) else { return Ok(()) };
+        let Some((peers, authentication)) = seat.signed_for().zip(seat.neighbour.authentication.clone()) else {
+            return Ok(());
+        };
+        let signed = Signed::Attempt(seat.attempts);
+        seat.attempts = seat.attempts.wrapping_add(1);
+        self.keys.sign(socket, (peers, &authentication), signed)
+    }
+
+    /// Sees that a connection that came is signed if it must be: it may be older than the key, or come by a socket that the key could not be given to.
+    pub(super) fn check_signature(&mut self, id: PeerId, socket: BorrowedFd<'_>) -> Result<(), String> {
         let Some(seat) = self.roster.seat(id) else { return Ok(()) };
         let Some((peers, authentication)) = seat.signed_for().zip(seat.neighbour.authentication.clone()) else {
             return Ok(());
         };
-        self.keys.sign(socket, (peers, &authentication), Signed::Connection)
+        match authentication {
+            Authentication::Md5(_) => self.keys.sign(socket, (peers, &authentication), Signed::Connection),
+            Authentication::Ao(_) => match ao::held(socket) {
+                Ok(keys) if keys.is_empty() => Err("its connection is not signed (TCP-AO)".to_owned()),
+                Ok(_) => Ok(()),
+                Err(error) => Err(refused("TCP-AO (Linux 6.7 with CONFIG_TCP_AO)", &error)),
+            },
+        }
     }
 
     /// Tells a socket that begins to listen of all keys.
@@ -206,7 +274,16 @@ impl Shell {
                 unsign(listener.socket.as_fd(), range.prefix, authentication, now);
             }
         }
-        for range in &wish.ranges {
+        let known = |range: &Range| {
+            let before = before.ranges.iter().find(|before| before.prefix == range.prefix);
+            before.is_some_and(|before| before.template.authentication == range.template.authentication)
+        };
+        self.sign_ranges_that(|range| !known(range));
+    }
+
+    fn sign_ranges_that(&mut self, wanted: impl Fn(&Range) -> bool) {
+        let wish = std::sync::Arc::clone(&self.wish);
+        for range in wish.ranges.iter().filter(|range| wanted(range)) {
             let Some(authentication) = &range.template.authentication else { continue };
             for listener in self.listeners.iter().filter(|listener| listener.is_of(range.prefix.addr())) {
                 let signed = self.keys.sign(listener.socket.as_fd(), (range.prefix, authentication), Signed::Listener);
@@ -218,22 +295,40 @@ impl Shell {
     }
 
     /// A peer's keys are others, or those in its files: its session goes on where both ends have the new ones.
+    /// `before` is what they were by the configuration, if that changed.
     pub(super) fn resign(&mut self, id: PeerId, before: Option<&Authentication>) {
-        self.authenticate(id);
+        self.resign_with(id, before, &[]);
+    }
+
+    fn resign_with(&mut self, id: PeerId, before: Option<&Authentication>, changed: &[PathBuf]) {
         let Some(seat) = self.roster.seat(id) else { return };
         let Some((peers, now)) = seat.signed_for().zip(seat.neighbour.authentication.clone()) else { return };
-        let open: Vec<_> = Side::ALL.into_iter().filter_map(|side| seat.connection(side).cloned()).collect();
-        for connection in open {
-            if let Err(why) = self.keys.sign(connection.stream().as_fd(), (peers, &now), Signed::Connection) {
-                self.trouble(id, why);
-            }
-            if let Some(before) = before.filter(|before| **before != now) {
-                unsign(connection.stream().as_fd(), peers, before, Some(&now));
-            }
-        }
+        // First, since a new key may have a number of an old one.
         if let Some(before) = before.filter(|before| **before != now) {
             for listener in self.listeners.iter().filter(|listener| listener.is_of(peers.addr())) {
                 unsign(listener.socket.as_fd(), peers, before, Some(&now));
+            }
+        }
+        self.authenticate(id);
+        let Some(seat) = self.roster.seat(id) else { return };
+        match &now {
+            Authentication::Md5(_) => {
+                let open: Vec<_> = Side::ALL.into_iter().filter_map(|side| seat.connection(side).cloned()).collect();
+                for connection in open {
+                    let signed = self.keys.sign(connection.stream().as_fd(), (peers, &now), Signed::Connection);
+                    signed.unwrap_or_else(|why| self.trouble(id, why));
+                }
+            }
+            Authentication::Ao(keys) => {
+                let mut altered = Vec::new();
+                for key in keys {
+                    let other = match before {
+                        Some(Authentication::Ao(before)) => before.iter().any(|old| self.keys.is_replaced(old, key)),
+                        _ => changed.contains(&key.file),
+                    };
+                    altered.extend(other.then_some((key.send, key.receive)));
+                }
+                self.roll(id, &altered);
             }
         }
     }
@@ -265,10 +360,9 @@ impl Shell {
             .filter(|(_, seat)| seat.neighbour.authentication.as_ref().is_some_and(names))
             .map(|(id, _)| id)
             .collect();
-        let wish = std::sync::Arc::clone(&self.wish);
-        self.sign_ranges(&wish);
-        tracing::info!("BGP key files changed: {} sessions go on with what they say now", peers.len());
-        peers.into_iter().for_each(|id| self.resign(id, None));
+        self.sign_ranges_that(|range| range.template.authentication.as_ref().is_some_and(names));
+        tracing::info!("BGP key files changed: those of {} peers", peers.len());
+        peers.into_iter().for_each(|id| self.resign_with(id, None, &changed));
     }
 }
 
@@ -288,6 +382,8 @@ mod tests {
         assert_eq!(keys.changed(), vec![path.clone()]);
         assert_eq!(keys.key(&path).unwrap().expose(), b"first");
         assert_eq!(keys.changed(), Vec::<PathBuf>::new());
+        std::fs::write(&path, "first\nthird\n").unwrap();
+        assert_eq!(keys.changed(), Vec::<PathBuf>::new(), "the key is the same");
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "x".repeat(81)).unwrap();
         assert_eq!(keys.changed().len(), 1);

@@ -50,7 +50,8 @@ impl Drop for Listener {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// A socket that does not listen yet: first it is told of keys.
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -62,7 +63,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // A peer that drops what comes from farther than its link (RFC 5082) must see our first answer, before we know who it is.
     tcp::set_hop_limit(socket.as_fd(), family(address.ip()), u8::MAX)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
 /// The family of an address.
@@ -80,9 +81,12 @@ impl Shell {
             if self.listeners.iter().any(|listener| listener.address == address) {
                 continue;
             }
-            match bind(address) {
+            let listening = bind(address).and_then(|socket| {
+                self.sign_listener(socket.as_fd(), |peers| peers.addr().is_ipv4() == address.is_ipv4());
+                socket.listen(BACKLOG)
+            });
+            match listening {
                 Ok(socket) => {
-                    self.sign_listener(socket.as_fd(), |peers| peers.addr().is_ipv4() == address.is_ipv4());
                     tracing::info!("BGP listens at {address}");
                     self.deaf.remove(&address);
                     self.listeners.push(Listener { socket: Rc::new(socket), address, accepts: None });
@@ -120,7 +124,11 @@ impl Shell {
             tracing::debug!("a BGP connection from {remote} was closed: it is not its time");
             return None;
         }
-        let distance = self.roster.seat(id).map(|seat| seat.neighbour.distance)?;
+        let distance = seat.neighbour.distance;
+        if let Err(why) = self.check_signature(id, stream.as_fd()) {
+            self.trouble(id, why);
+            return None;
+        }
         let set = stream.set_nodelay(true).and_then(|()| set_distance(stream.as_fd(), family(remote.ip()), distance));
         if let Err(error) = set {
             tracing::debug!("a BGP connection from {remote} was closed: {error}");

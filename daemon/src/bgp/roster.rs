@@ -35,6 +35,10 @@ pub(super) struct Seat {
     connections: [Option<Rc<Connection>>; 2],
     /// An attempt to connect that is under way.
     pub attempt: Option<AbortHandle>,
+    /// Connections of ours that were signed since there was a session: which of several keys has its turn.
+    pub attempts: usize,
+    /// SendID and RecvID of the key that segments to it were signed with when last looked.
+    pub signing: Option<(u8, u8)>,
     pub traffic: TrafficView,
     /// Why there is no session, in a sentence that was said already.
     pub trouble: Option<String>,
@@ -67,6 +71,8 @@ impl Seat {
             address,
             connections: [None, None],
             attempt: None,
+            attempts: 0,
+            signing: None,
             traffic: TrafficView::default(),
             trouble: None,
             said: BTreeSet::new(),

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_types)]
 
 mod bird;
+mod keys;
 mod monitoring;
 mod paths;
 mod sessions;

@@ -125,6 +125,13 @@ fn authentication(object: &mut Object<'_, '_>) -> Option<Authentication> {
         let why = "there are Keys, too: a session is signed by MD5 (KeyFile) or by TCP-AO (Keys)";
         object.mistake("KeyFile", "", (why, "leave one of them out"));
     }
+    for (place, key) in keys.iter().flatten().enumerate() {
+        let same = |other: &AoKey| other.send == key.send || other.receive == key.receive;
+        if keys.iter().flatten().take(place).any(same) {
+            let why = "an earlier one has its SendID or RecvID (RFC 5925 section 3.1)";
+            object.mistake("Keys", &format!("{}:{}", key.send, key.receive), (why, "give each key numbers of its own"));
+        }
+    }
     let md5 = file.and_then(|files| files.into_iter().next()).map(Authentication::Md5);
     md5.or_else(|| keys.map(Authentication::Ao))
 }
