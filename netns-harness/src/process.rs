@@ -15,7 +15,7 @@ use crate::spawner::{self, Life};
 use crate::wait_for;
 
 /// How long a program may take to end after SIGTERM.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A program in a namespace. Clones are the same program; dropping them does not end it, the lab's end does.
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ impl Process {
     /// SIGTERM, then waits for its end.
     ///
     /// # Errors
-    /// When it does not run, or does not end within ten seconds (then it is killed).
+    /// When it does not run, or does not end within a minute (then it is killed).
     pub fn stop(&self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         self.wait(STOP_LIMIT).or_else(|late| {

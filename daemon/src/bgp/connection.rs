@@ -45,6 +45,8 @@ pub(super) struct Connection {
     unsent: RefCell<Unsent>,
     /// Whether the kernel took no more.
     blocked: Cell<bool>,
+    /// Whether it takes nothing more: the peer closed or reset it, as reading says in a moment.
+    broken: Cell<bool>,
     /// Whether it ends when all is written.
     closing: Cell<bool>,
     wake: Notify,
@@ -66,6 +68,8 @@ pub(super) enum Written {
     All,
     /// The kernel takes no more for now.
     Blocked,
+    /// Nor will it.
+    Broken,
     /// There is more, and others want their turn.
     More,
 }
@@ -76,8 +80,8 @@ impl Connection {
             tracing::debug!("the kernel may keep much that {remote} is told: {error}");
         }
         let unsent = RefCell::new(Unsent::default());
-        let (blocked, closing) = (Cell::new(false), Cell::new(false));
-        Rc::new(Connection { stream, remote, unsent, blocked, closing, wake: Notify::new() })
+        let [blocked, broken, closing] = [const { Cell::new(false) }; 3];
+        Rc::new(Connection { stream, remote, unsent, blocked, broken, closing, wake: Notify::new() })
     }
 
     /// The socket, for its options.
@@ -91,6 +95,9 @@ impl Connection {
         let mut unsent = self.unsent.borrow_mut();
         let mut bytes = 0;
         let written = loop {
+            if self.broken.get() {
+                break Written::Broken;
+            }
             while unsent.chunks.len() < AT_ONCE && unsent.bytes < MOST_UNSENT {
                 let Some(chunk) = speaker.pull(id, side) else { break };
                 unsent.bytes += chunk.len();
@@ -104,20 +111,22 @@ impl Connection {
             }
             match unsent.write(&self.stream) {
                 Ok(some) => bytes += some,
-                // An error comes out of reading too, where it ends the connection.
-                Err(_) => break Written::Blocked,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Written::Blocked,
+                // Reading says so too, which ends the connection; to be writable means nothing from now on.
+                Err(_) => break Written::Broken,
             }
         };
         self.blocked.set(written == Written::Blocked);
+        self.broken.set(written == Written::Broken);
         // Its timer runs from when the peer last took something (RFC 9687 section 3.1), not from when we last tried.
         match written {
             Written::All => speaker.sending(id, side, Waiting::Nothing, now),
             Written::Blocked | Written::More if bytes > 0 || !was_blocked => {
                 speaker.sending(id, side, Waiting::Something, now);
             }
-            Written::Blocked | Written::More => {}
+            Written::Blocked | Written::More | Written::Broken => {}
         }
-        if written != Written::All {
+        if matches!(written, Written::Blocked | Written::More) {
             self.wake.notify_one();
         }
         (written, bytes)
@@ -174,6 +183,8 @@ pub(super) async fn run(ground: Rc<Ground>, (id, side): (PeerId, Side), connecti
         let Ok(ready) = ready else { break };
         if blocked && ready.is_writable() {
             ground.with(|shell, now| shell.write((id, side), now));
+            // What the kernel says of the other connections is heard in between.
+            tokio::task::yield_now().await;
         }
         if ready.is_readable() || ready.is_read_closed() || ready.is_error() {
             let open = ground.with(|shell, now| shell.read((id, side), &connection, now));

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use ipam::Family;
 use ipnet::IpNet;
-use netns_harness::{Bird, Daemon, Matrix, Node, Pod, Signal, wait_for};
+use netns_harness::{Bird, Daemon, Matrix, Node, Pod, wait_for};
 
 use crate::cluster::{Cluster, LIMIT, counted, stream, subnets, wait_picture};
 use crate::picture::Picture;
@@ -70,14 +70,16 @@ fn pods_talk_in_both_families_and_a_restart_changes_nothing() -> Result<()> {
         let report = stream.stop()?;
         assert_eq!(report.lost(), 0, "{report:?}: {}\n{}", alpha.log(), gamma.log());
     }
-    gamma.signal(Signal::TERM)?;
+    // Alive, it would take its lease again.
+    gamma.stop()?;
     let file = lost.to_string().replace('/', "-") + ".json";
     std::fs::remove_file(cluster.directory()?.join("leases").join(&file)).with_context(|| file.clone())?;
     wait_for("the route to be gone", LIMIT, || {
         let routes = beta.node().run(["ip", "route", "show", "proto", "84"])?;
         ensure!(!routes.contains(&lost.to_string()), "{routes}");
         Ok(())
-    })?;
+    })
+    .with_context(|| beta.log())?;
     for stream in kept {
         stream.wait_more(50, LIMIT)?;
         let report = stream.stop()?;
