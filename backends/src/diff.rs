@@ -93,6 +93,9 @@ fn can_become(from: &Link, to: &Link) -> bool {
     }
 }
 
+/// A device's setting without which it takes no address of IPv6.
+const DISABLED: &str = "/disable_ipv6";
+
 /// Links, their addresses, and sysctls (of which a new link's own exist only once it does).
 fn devices(plan: &mut Plan, fate: &Fate, from: &KernelState, to: &KernelState) {
     for (name, link) in &to.links {
@@ -121,6 +124,7 @@ fn devices(plan: &mut Plan, fate: &Fate, from: &KernelState, to: &KernelState) {
             plan.changes.push(Change::OffloadSet(*name, if after { Offload::Off } else { Offload::On }));
         }
     }
+    sysctls(plan, (fate, from, to), |path| path.ends_with(DISABLED));
     // A link that loses its last address loses its neighbours and routes too (`fib_disable_ip`): the new one comes first.
     let mut gone = Vec::new();
     for (before, key, after) in union(&from.addresses, &to.addresses) {
@@ -133,11 +137,16 @@ fn devices(plan: &mut Plan, fate: &Fate, from: &KernelState, to: &KernelState) {
         }
     }
     plan.changes.append(&mut gone);
+    sysctls(plan, (fate, from, to), |path| !path.ends_with(DISABLED));
+}
+
+/// The settings of which this is true.
+fn sysctls(plan: &mut Plan, (fate, from, to): (&Fate, &KernelState, &KernelState), is: impl Fn(&str) -> bool) {
     let fresh = |path: &str| to.links.keys().any(|name| is_new(fate, from, *name) && names_link(path, *name));
     // The moment a host begins to forward, the kernel does what other settings say of hosts that do: those come first.
     let (forwarding, others): (Vec<_>, Vec<_>) =
         to.sysctls.iter().partition(|(path, _)| path.ends_with("forward") || path.ends_with("forwarding"));
-    for (path, value) in others.into_iter().chain(forwarding) {
+    for (path, value) in others.into_iter().chain(forwarding).filter(|(path, _)| is(path)) {
         let differs = from.sysctls.get(path).is_some_and(|there| there != value);
         // One that cannot be read belongs to a kernel without that feature, unless its link is only being made.
         if differs || fresh(path) {

@@ -10,6 +10,7 @@ mod direct;
 pub mod evpn;
 pub mod extension;
 pub mod fingerprint;
+mod half;
 pub mod host_gw;
 pub mod instance;
 pub mod ipip;

@@ -16,6 +16,7 @@ use crate::offload::TxChecksum;
 use crate::state::{
     KernelState, Link, LinkKind, LinkName, Peer, PeerKey, Remote, Route, RouteKey, Tag, Via, WireGuard,
 };
+use crate::tunnel;
 
 /// The backend's name in net-conf.json and in leases.
 pub const NAME: &str = "wireguard";
@@ -190,9 +191,10 @@ pub(crate) fn base(cluster: &Cluster, settings: &WireGuardSettings) -> KernelSta
         // The source of traffic from this host to remote pods, as in flannel: peers let it in as part of the subnet.
         state.addresses.insert((*device, IpNet::from(own.subnet.network())), Tag::Ours);
         state.sysctls.insert(format!("net/ipv6/conf/{device}/accept_ra"), "0".to_owned());
-        if family == Family::V4 {
+        match family {
             // Loose: who may send what is the device's own business, and it is stricter than any route.
-            state.sysctls.insert(format!("net/ipv4/conf/{device}/rp_filter"), "2".to_owned());
+            Family::V4 => drop(state.sysctls.insert(format!("net/ipv4/conf/{device}/rp_filter"), "2".to_owned())),
+            Family::V6 => state.sysctls.extend([tunnel::enabled(*device)]),
         }
         if let Some(network) = cluster.networks.get(family).filter(|_| settings.strays == Strays::Refused) {
             state.routes.insert(RouteKey::new(*network), Route { via: Via::Unreachable, tag: Tag::Ours });

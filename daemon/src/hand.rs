@@ -8,6 +8,7 @@ use backends::wireguard::Generation;
 use backends::{KernelState, LinkName, Outcome, Plan, Uplink};
 use ipam::PublicKey;
 use kernel::notices::Notices;
+use kernel::sysctl;
 use kernel::wireguard::Session;
 
 use crate::config::{Instance, InterfaceWish};
@@ -87,7 +88,11 @@ impl Kernel for Hand {
         let facts = Facts { inventory: &inventory, reach: reach.flatten() };
         let public = wanted.public.or(self.wish.public);
         let wish = InterfaceWish { public, ..self.wish.clone() };
-        let uplink = uplink::choose(&wish, facts, &wanted.families).map_err(|error| error.to_string())?;
+        let is = |path: &str| sysctl::read(path).ok().flatten();
+        let uplink = uplink::choose(&wish, facts, &wanted.families).map_err(|error| {
+            let why = uplink::switched_off(&inventory, &wanted.families, is);
+            why.map_or_else(|| error.to_string(), |why| format!("{error}; {why}"))
+        })?;
         let on_link = kernel::inventory::on_link(uplink.link, &wanted.pods).map_err(|error| error.to_string())?;
         let settings = self.settings.wanted(&uplink, &wanted.families, &inventory);
         Ok(Uplink { on_link, settings, ..uplink })

@@ -91,6 +91,10 @@ pub struct Node {
     pub uplink_trouble: Option<Trouble>,
     /// The family in which it has nothing then, where it is well in the other.
     pub uplink_lacks: Option<Family>,
+    /// Whether that family keeps what it had.
+    kept_half: bool,
+    /// Until when an uplink with one of the two families is not taken yet.
+    pub half_due: Option<Moment>,
     /// Since when the network's configuration cannot be used (the last good one is).
     pub network_trouble: Option<Trouble>,
     /// Since when the store answers and has no subnet for this node.
@@ -141,6 +145,8 @@ impl Node {
             store_refuses: false,
             uplink_trouble: None,
             uplink_lacks: None,
+            kept_half: false,
+            half_due: None,
             network_trouble: None,
             unassigned: None,
             moved: None,

@@ -167,7 +167,8 @@ impl Reconciler {
     /// When the next turn is due without any new fact.
     pub fn due(&self) -> Moment {
         let more = self.target.is_some() && !self.node.touched_prefixes.is_empty();
-        let others = [self.patience, self.sessions_due, self.node.ways_due(), more.then_some(Moment::ZERO)];
+        let more = more.then_some(Moment::ZERO);
+        let others = [self.patience, self.sessions_due, self.node.ways_due(), self.node.half_due, more];
         others.into_iter().flatten().fold(self.trigger.due(), Moment::min)
     }
 
@@ -339,6 +340,7 @@ impl Reconciler {
             self.made = self.made.min(Made::Base);
             self.trigger.look_again();
         }
+        self.record.half_refused = desired.cluster().half_refused(&outcome.failures);
         self.record.applied(Cause::Lease, &plan, outcome, now);
     }
 
@@ -372,6 +374,7 @@ impl Reconciler {
         } else {
             self.trigger.failed()
         }
+        self.record.half_refused = desired.cluster().half_refused(&outcome.failures);
         self.record.looked(cause, &plan, outcome, now);
         self.record.gates(kernel.gates(scope));
         self.record.missed_settings(kernel.missed_settings(&desired.state().sysctls));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use backends::sum::Desired;
 use backends::{Change, Outcome, Plan, Uplink};
-use ipam::{LeaseKey, LeaseTable};
+use ipam::{Family, LeaseKey, LeaseTable};
 use ipnet::IpNet;
 use kernel::wireguard::Session;
 
@@ -61,6 +61,8 @@ pub struct Record {
     pub refusals: u64,
     /// What the kernel refuses now: one sentence each. Empty when it is as desired.
     pub failures: Vec<String>,
+    /// The only family that these are about, where this node has another, which goes on.
+    pub half_refused: Option<Family>,
     /// Settings that only guard, and cannot be made: one sentence each.
     pub unguarded: Vec<String>,
     /// Why the kernel could not even be looked at.
@@ -116,8 +118,9 @@ impl Record {
         self.last_look = Some(now);
         self.blind = None;
         let drift = cause == Cause::Drift && self.converged();
-        self.settled |= outcome.failures.iter().all(|failure| failure.change.only_guards());
-        let bearable = |change: &Change| change.concerns_ways() || change.only_guards();
+        let half = self.half_refused.is_some();
+        self.settled |= half || outcome.failures.iter().all(|failure| failure.change.only_guards());
+        let bearable = |change: &Change| half || change.concerns_ways() || change.only_guards();
         if outcome.failures.iter().all(|failure| bearable(&failure.change)) {
             self.founded = true;
             self.unfounded = None;

@@ -33,7 +33,7 @@ fn a_node_that_is_well() {
             "towpath_lease_faults 0",
             "towpath_ready 1",
             "towpath_converged 1",
-            "towpath_kernel_changes_total 26",
+            "towpath_kernel_changes_total 27",
             "towpath_kernel_refusals_total 0",
             "towpath_kernel_failing 0",
             "towpath_repairs_total 0",

@@ -55,10 +55,8 @@ impl Readiness {
     fn weigh_uplink(&mut self, node: &Node) {
         match (node.uplink(), &node.uplink_trouble) {
             (Some(_), None) => {}
-            (_, Some(trouble)) => match node.uplink_lacks {
-                Some(family) => {
-                    self.degraded.push(format!("uplink: {}; what {family} had last is kept", trouble.reason))
-                }
+            (_, Some(trouble)) => match node.lame_uplink() {
+                Some(sentence) => self.degraded.push(sentence),
                 None => self.reasons.push(format!("uplink: {}", trouble.reason)),
             },
             // Which one it is depends on the network's families: it is looked for once they are known.
@@ -125,12 +123,17 @@ impl Readiness {
         if let Some(reason) = &record.blind {
             self.reasons.push(format!("the kernel's state cannot be read: {reason}"));
         }
-        self.reasons.extend(record.failures.iter().take(SHOWN).map(|failure| format!("the kernel refuses: {failure}")));
+        let half = record.half_refused.map_or_else(String::new, |family| format!(" for {family} alone"));
+        let mut refused: Vec<String> =
+            record.failures.iter().take(SHOWN).map(|it| format!("the kernel refuses{half}: {it}")).collect();
+        if record.failures.len() > SHOWN {
+            refused.push(format!("the kernel refuses {} more changes", record.failures.len() - SHOWN));
+        }
+        // The other family goes on.
+        let harm = if record.half_refused.is_some() { &mut self.degraded } else { &mut self.reasons };
+        harm.append(&mut refused);
         self.degraded.extend(record.gates.iter().chain(&record.missed_settings).cloned());
         self.degraded.extend(record.unguarded.iter().map(|sentence| format!("a guard is missing: {sentence}")));
-        if record.failures.len() > SHOWN {
-            self.reasons.push(format!("the kernel refuses {} more changes", record.failures.len() - SHOWN));
-        }
         if !record.settled && record.failures.is_empty() && record.blind.is_none() {
             self.reasons.push("the kernel has not been brought to what is desired yet".to_owned());
         }

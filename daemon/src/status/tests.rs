@@ -30,7 +30,7 @@ lease      10.244.1.0/24, VTEP 02:00:00:00:04:01
 pods' MTU  1430
 checksums  offload on (auto): it is not tried yet, and as the kernel has it
 kernel     as desired, looks 1, the last 2026-11-21T11:59:50Z
-           changes 26, the last 2026-11-21T11:59:50Z, refused 0
+           changes 27, the last 2026-11-21T11:59:50Z, refused 0
 repaired   nothing
 peers      2, all ok
 
@@ -100,9 +100,9 @@ fn a_node_with_every_kind_of_trouble() {
         "\
 node       a, NOT READY
            - uplink: no default route, and no --iface says which interface
-           - the kernel refuses: Operation not supported (by `ip route replace 10.244.2.0/24 nhid [via 10.244.2.0 dev flannel.1 onlink proto 84] proto 84 metric 0`)
            - degraded: net-conf.json cannot be used: Network: it is a number; Backend.Type: unknown; the last good one is used
            - degraded: the store cannot be used, what it said last is kept: etcd at http://192.0.2.9:2379 does not answer; is it running?
+           - degraded: the kernel refuses for IPv4 alone: Operation not supported (by `ip route replace 10.244.2.0/24 nhid [via 10.244.2.0 dev flannel.1 onlink proto 84] proto 84 metric 0`)
 towpathd   0.1.0, up since 2026-11-21T11:00:00Z
 store      directory /var/lib/towpath/store, AWAY
            in trouble since 2026-11-21T11:50:00Z
@@ -116,7 +116,7 @@ lease      10.244.1.0/24, VTEP 02:00:00:00:04:01
 pods' MTU  1430
 checksums  offload on (auto): it is not tried yet, and as the kernel has it
 kernel     NOT as desired, looks 3, the last 2026-11-21T11:59:53Z
-           changes 36, the last 2026-11-21T11:59:52Z, refused 1
+           changes 37, the last 2026-11-21T11:59:52Z, refused 1
 repaired   2 things that somebody else broke, the last:
   2026-11-21T11:59:52Z  ip link set flannel.1 mtu 1450
   2026-11-21T11:59:52Z  ip route replace 10.244.2.0/24 nhid [via 10.244.2.0 dev flannel.1 onlink proto 84] proto 84 metric 0
@@ -143,7 +143,7 @@ fn a_device_that_was_deleted_is_told_in_a_few_lines() {
     reconciler.look_again();
     reconciler.turn(&mut kernel, noon().now);
     let screen = status(&reconciler).to_string();
-    let (_, repairs) = screen.split_once("repaired   26 things that somebody else broke, the last:\n").unwrap();
+    let (_, repairs) = screen.split_once("repaired   27 things that somebody else broke, the last:\n").unwrap();
     let repairs: Vec<&str> = repairs.lines().take_while(|line| line.starts_with("  ")).collect();
     assert!(repairs[0].starts_with("  2026-11-21T12:00:00Z  ip link add flannel-v6.1 "), "{screen}");
     assert_eq!(repairs[3..], ["  2026-11-21T12:00:00Z  and more"]);

@@ -14,6 +14,7 @@
 mod claim;
 mod connect;
 mod failure;
+mod families;
 mod keys;
 mod session;
 

@@ -36,7 +36,13 @@ impl Leases {
         let mut own = self.own_files(claim)?;
         let is_held = |key: &LeaseKey| self.held.as_ref().is_some_and(|(held, _)| held == key);
         own.sort_by_key(|(key, file)| (!fits(claim, file), !is_held(key), file.acquired, key.clone()));
-        let kept = own.first().is_some_and(|(_, file)| fits(claim, file)).then(|| own.remove(0));
+        let mut kept = own.first().is_some_and(|(_, file)| fits(claim, file)).then(|| own.remove(0));
+        if let (None, Some((key, file))) = (&kept, own.first())
+            && let Some(changed) = self.change_families(claim, key, file)?
+        {
+            kept = Some(changed);
+            own.remove(0);
+        }
         // A node has one lease. The subnets of one that does not fit any more are the first choice for the next.
         for (key, file) in &own {
             self.place.remove(key.as_str(), file).map_err(|error| self.io(error))?;
@@ -148,6 +154,30 @@ impl Leases {
             true => Ok((key, fresh)),
             false => Err(Trouble::Busy { key: key.as_str().to_owned() }),
         }
+    }
+
+    /// Our lease with one family more or less, in its place: the others have it in the first family all the while.
+    fn change_families(
+        &mut self,
+        claim: &Claim,
+        key: &LeaseKey,
+        file: &LeaseFile,
+    ) -> Result<Option<(LeaseKey, LeaseFile)>, Trouble> {
+        let taken = self.known.taken(claim, std::slice::from_ref(key));
+        let subnets =
+            file.stack().ok().and_then(|previous| pool::choose(&claim.pools, &taken, Some(&previous), dice()));
+        let Some(subnets) = subnets.filter(|subnets| name(subnets) == key.as_str()) else { return Ok(None) };
+        let (_, fresh) = self.fresh(claim, &subnets)?;
+        if !self.place.replace(key.as_str(), file, &fresh).map_err(|error| self.io(error))? {
+            return Err(Trouble::Busy { key: key.as_str().to_owned() });
+        }
+        // As in `acquire`: the name protects the first family alone.
+        self.look(&Look::All).map_err(|error| self.io(error))?;
+        if !self.known.has_rival(key, &subnets) {
+            return Ok(Some((key.clone(), fresh)));
+        }
+        self.place.replace(key.as_str(), &fresh, file).map_err(|error| self.io(error))?;
+        Ok(None)
     }
 
     /// Takes a subnet: the previous one, one that is free, and only if nothing is left one whose lease has ended.

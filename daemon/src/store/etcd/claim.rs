@@ -33,7 +33,7 @@ pub struct Held {
     /// When it must be renewed; `None`: it is a reservation and never ends.
     pub renew: Option<Instant>,
     /// When it was last put right after somebody else had overwritten it.
-    restored: Option<Instant>,
+    pub(super) restored: Option<Instant>,
 }
 
 /// Why there is no lease.
@@ -97,12 +97,12 @@ pub struct Office<'a> {
 }
 
 /// A key of ours as it was read.
-struct Own {
-    key: LeaseKey,
-    subnets: Stack<IpNet>,
-    value: KeyValue,
+pub(super) struct Own {
+    pub(super) key: LeaseKey,
+    pub(super) subnets: Stack<IpNet>,
+    pub(super) value: KeyValue,
     /// Somebody else wrote the value, without the key having been gone: whose name it carries.
-    foreign: Option<String>,
+    pub(super) foreign: Option<String>,
 }
 
 impl Office<'_> {
@@ -123,6 +123,11 @@ impl Office<'_> {
             let keys: Vec<LeaseKey> =
                 own.iter().map(|own| &own.key).chain(before.map(|lease| &lease.key)).cloned().collect();
             let kept = own.first().is_some_and(|own| in_pools(&claim.pools, &own.subnets)).then(|| own.remove(0));
+            if let (None, Some(first)) = (&kept, own.first())
+                && let Some(changed) = self.change_families(claim, first).await?
+            {
+                return Ok((changed, None));
+            }
             // A node has one lease. The subnets of one that does not fit any more are the first choice for the next.
             for surplus in &own {
                 self.delete(surplus).await?;
@@ -236,7 +241,7 @@ impl Office<'_> {
     }
 
     /// The etcd lease to write under, and when that must be renewed: the present one while enough of it is left, else a new one.
-    async fn running(&mut self, etcd_lease: i64) -> Result<(i64, Option<Instant>), Refusal> {
+    pub(super) async fn running(&mut self, etcd_lease: i64) -> Result<(i64, Option<Instant>), Refusal> {
         if etcd_lease != 0 {
             let left = self.client.lease_time_to_live(etcd_lease, None).await?;
             let renewal = self.renewal(left.ttl(), left.granted_ttl());
@@ -308,12 +313,17 @@ impl Office<'_> {
         let Some((revision, answers)) = self.commit(key, Txn::new().when([free]).and_then([newer, put])).await? else {
             return Ok(None);
         };
+        Ok(Some((revision, self.listed(answers).into_iter().map(|(_, subnets)| subnets).collect())))
+    }
+
+    /// The leases that a transaction listed.
+    pub(super) fn listed(&self, answers: Vec<TxnOpResponse>) -> Vec<(LeaseKey, Stack<IpNet>)> {
         let listed = answers.iter().filter_map(|answer| match answer {
             TxnOpResponse::Get(listed) => Some(listed.kvs()),
             _ => None,
         });
-        let others = listed.flatten().filter_map(|kv| self.keys.lease_key(kv.key()));
-        Ok(Some((revision, others.filter_map(|other| subnet_key::parse(other.as_str()).ok()).collect())))
+        let keys = listed.flatten().filter_map(|kv| self.keys.lease_key(kv.key()));
+        keys.filter_map(|key| Some((key.clone(), subnet_key::parse(key.as_str()).ok()?))).collect()
     }
 
     /// Deletes a key of ours, unless it changed since it was read.
@@ -323,14 +333,18 @@ impl Office<'_> {
         self.commit(&own.key, Txn::new().when([unchanged]).and_then([TxnOp::delete(name, None)])).await.map(drop)
     }
 
-    fn put(&self, key: &LeaseKey, attributes: &Attributes, etcd_lease: i64) -> Result<TxnOp, Refusal> {
+    pub(super) fn put(&self, key: &LeaseKey, attributes: &Attributes, etcd_lease: i64) -> Result<TxnOp, Refusal> {
         let json =
             serde_json::to_vec(attributes).map_err(|error| Refusal::Unpublishable { reason: error.to_string() })?;
         Ok(TxnOp::put(self.keys.of(key), json, Some(PutOptions::new().with_lease(etcd_lease))))
     }
 
     /// Does a transaction about a key: its revision and answers; `None` when its condition did not hold.
-    async fn commit(&mut self, key: &LeaseKey, txn: Txn) -> Result<Option<(i64, Vec<TxnOpResponse>)>, Refusal> {
+    pub(super) async fn commit(
+        &mut self,
+        key: &LeaseKey,
+        txn: Txn,
+    ) -> Result<Option<(i64, Vec<TxnOpResponse>)>, Refusal> {
         match self.client.txn(txn).await {
             Ok(done) if done.succeeded() => {
                 let revision = done.header().map_or(0, etcd_client::ResponseHeader::revision);
@@ -349,7 +363,7 @@ fn whose(value: &KeyValue) -> String {
     publisher.map_or("something that is no lease".to_owned(), |node| node.to_string())
 }
 
-fn overlap(one: &IpNet, other: &IpNet) -> bool {
+pub(super) fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(other) || other.contains(one)
 }
 
