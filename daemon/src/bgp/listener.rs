@@ -92,7 +92,14 @@ impl Shell {
                     self.listeners.push(Listener { socket: Rc::new(socket), address, accepts: None });
                 }
                 Err(error) => {
-                    let why = format!("BGP cannot listen at {address}: {error}; neighbours are connected to meanwhile");
+                    let fix = match error.kind() {
+                        io::ErrorKind::PermissionDenied => {
+                            "; give the container the capability NET_BIND_SERVICE (the chart does), or choose a ListenPort above 1023"
+                        }
+                        _ => "",
+                    };
+                    let why =
+                        format!("BGP cannot listen at {address}: {error}{fix}; neighbours are connected to meanwhile");
                     if self.deaf.insert(address, why.clone()).as_ref() != Some(&why) {
                         tracing::warn!("{why}");
                     }

@@ -111,10 +111,39 @@ fn net_conf_is_json_whatever_the_values_are() {
 }
 
 #[test]
+fn every_backend_and_every_key_can_be_said_in_values() {
+    for backend in ["vxlan", "host-gw", "bgp", "ipip", "wireguard", "udp", "extension", "alloc"] {
+        let objects = Objects::read(&chart(&[&format!("flannel.backend=\"{backend}\"")]).unwrap());
+        assert_eq!(objects.net_conf()["Backend"], json!({ "Type": backend }));
+        let capabilities = container(&objects)["securityContext"]["capabilities"]["add"].clone();
+        // BGP's port is below 1024.
+        let expected = if backend == "bgp" { json!(["NET_ADMIN", "NET_BIND_SERVICE"]) } else { json!(["NET_ADMIN"]) };
+        assert_eq!(capabilities, expected, "{backend}");
+    }
+    let objects = Objects::read(
+        &chart(&[
+            "flannel.backend=\"ipip\"",
+            "flannel.mtu=9000",
+            "flannel.backendOptions={\"TxChecksum\":\"off\"}",
+            r#"flannel.netConf={"ClampMSS":true,"IPv6SubnetLen":80,"BGP":{"AS":4200000000}}"#,
+        ])
+        .unwrap(),
+    );
+    let backend = json!({ "Type": "ipip", "MTU": 9000, "TxChecksum": "off" });
+    let bgp = json!({ "AS": 4_200_000_000_u64 });
+    let expected =
+        json!({ "Network": "10.244.0.0/16", "ClampMSS": true, "IPv6SubnetLen": 80, "BGP": bgp, "Backend": backend });
+    assert_eq!(objects.net_conf(), expected);
+    assert_eq!(container(&objects)["securityContext"]["capabilities"]["add"][1], "NET_BIND_SERVICE");
+}
+
+#[test]
 fn what_cannot_work_is_refused_by_the_schema_or_with_a_sentence() {
     for (value, said) in [
         ("podCidr=\"10.1\"", "/podCidr"),
         ("flannel.backend=\"ipsec\"", "/flannel/backend"),
+        ("flannel.backendOptions={\"Type\":\"vxlan\"}", "/flannel/backendOptions"),
+        ("flannel.netConf={\"Backend\":{}}", "/flannel/netConf"),
         ("flannel.vni=\"1\"", "/flannel/vni"),
         ("flannel.vni=16777216", "/flannel/vni"),
         ("flannel.backendPort=65536", "/flannel/backendPort"),
