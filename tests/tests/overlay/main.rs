@@ -29,6 +29,7 @@ mod ipip;
 mod leaf_spine;
 mod masquerade;
 mod mtu;
+mod nat;
 mod neighbours;
 mod network;
 mod networkd;
