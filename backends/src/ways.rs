@@ -118,10 +118,13 @@ impl Backend {
         }
     }
 
-    /// Whether the kernel cannot hold both at a time: of VXLAN devices with one VNI there is one a port, of others one a name.
+    /// Whether the kernel cannot hold both at a time: of VXLAN devices with one VNI there is one a port, and all of a port have the GBP
+    /// extension or none (`vxlan_find_sock`); of others there is one a name.
     pub fn excludes(&self, other: &Backend) -> bool {
         match (self, other) {
-            (Backend::Vxlan(one), Backend::Vxlan(two)) => (one.vni(), one.port) == (two.vni(), two.port),
+            (Backend::Vxlan(one), Backend::Vxlan(two)) => {
+                one.port == two.port && (one.vni() == two.vni() || one.gbp != two.gbp)
+            }
             (Backend::WireGuard(one), Backend::WireGuard(two)) => one.collides(two),
             (Backend::Udp(one), Backend::Udp(two)) => one.port == two.port,
             // A lease does not say whether its node's routes are learnt, so nobody could tell when to send by which.

@@ -76,7 +76,7 @@ pub struct WireGuardSettings {
     /// Which device carries which family.
     pub mode: Mode,
     /// UDP ports: of the only device or the one for IPv4, and of the one for IPv6; those of every second generation of keys are
-    /// two higher.
+    /// two higher, or as many as it takes to be others ([`WireGuardSettings::step`]).
     pub ports: [u16; 2],
     /// Which of the node's keys.
     pub generation: Generation,
@@ -133,15 +133,26 @@ impl WireGuardSettings {
         // So that the devices of two generations can stand side by side.
         match self.generation.0 % 2 {
             0 => port,
-            _ => port.checked_add(2).unwrap_or(port - 2),
+            _ => higher(port, self.step()),
         }
+    }
+
+    /// By how much the ports of odd generations are higher: so that they are none of the even ones'.
+    fn step(&self) -> u16 {
+        let [first, second] = self.ports;
+        let apart = |step: &u16| {
+            let [first_higher, second_higher] = [first, second].map(|port| higher(port, *step));
+            first == second || first_higher != second && second_higher != first && first_higher != second_higher
+        };
+        [2, 4, 6].into_iter().find(apart).unwrap_or(2)
     }
 
     /// The same on the ports that the next generation of keys would have.
     pub(crate) fn aside(&self) -> WireGuardSettings {
+        let step = self.step();
         let aside = |port: u16| match self.generation.0 % 2 {
-            0 => port.checked_add(2).unwrap_or(port - 2),
-            _ => port.checked_sub(2).unwrap_or(port + 2),
+            0 => higher(port, step),
+            _ => port.checked_sub(step).unwrap_or(port.saturating_add(step)),
         };
         WireGuardSettings { ports: self.ports.map(aside), ..self.clone() }
     }
@@ -165,6 +176,11 @@ impl WireGuardSettings {
     pub fn device_mtu(&self, uplink_mtu: u32) -> u32 {
         self.mtu.map_or(uplink_mtu, |mtu| mtu.min(uplink_mtu)).saturating_sub(OVERHEAD)
     }
+}
+
+/// A port that is so much higher, or lower where there are no higher ones.
+fn higher(port: u16, step: u16) -> u16 {
+    port.checked_add(step).unwrap_or(port.saturating_sub(step))
 }
 
 /// The devices of the families in use, with a mark in their names.
@@ -320,5 +336,36 @@ fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => Ipv4Addr::is_private(&address),
         IpAddr::V6(address) => Ipv6Addr::is_unique_local(&address),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cluster::Backend;
+
+    #[test]
+    fn two_generations_and_the_way_round_have_ports_of_their_own_whatever_is_configured() {
+        let families = Stack::Dual { v4: (), v6: () };
+        for ports in
+            [[51820, 51821], [51820, 51822], [51822, 51820], [51820, 51824], [u16::MAX, u16::MAX - 2], [65535, 65531]]
+        {
+            for generation in [Generation(0), Generation(1)] {
+                let current = WireGuardSettings {
+                    ports,
+                    generation,
+                    ..WireGuardSettings::new(Mode::Separate, &families).unwrap()
+                };
+                let next = WireGuardSettings { generation: generation.next(), ..current.clone() };
+                let aside = current.aside();
+                for (other, what) in [(&next, "the next generation"), (&aside, "the way round")] {
+                    let excludes = Backend::WireGuard(current.clone()).excludes(&Backend::WireGuard(other.clone()));
+                    assert!(!excludes, "{ports:?} {generation} and {what}: {other:?}");
+                    let [first, second] = Family::ALL.map(|family| other.port(family));
+                    assert_ne!(first, second, "{ports:?} {generation}: {what}");
+                }
+            }
+        }
     }
 }

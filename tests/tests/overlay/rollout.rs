@@ -91,7 +91,8 @@ fn wait_settled(cluster: &Cluster, way: &str) -> Result<()> {
 const STEPS: [(&str, &str); 4] = [
     (r#"{"Type": "host-gw"}"#, "host-gw"),
     (r#"{"Type": "vxlan", "VNI": 2}"#, "vxlan vni=2 port=8472"),
-    (r#"{"Type": "vxlan", "VNI": 2, "Port": 4789}"#, "vxlan vni=2 port=4789"),
+    // All devices of a port have this extension or none.
+    (r#"{"Type": "vxlan", "VNI": 2, "Port": 4789, "GBP": true}"#, "vxlan vni=2 port=4789 gbp=on"),
     (r#"{"Type": "vxlan"}"#, "vxlan vni=1 port=8472"),
 ];
 
