@@ -159,7 +159,7 @@ pub enum RouteStyle {
 pub enum OwnSubnetRoute {
     /// None: the bridge's own route is enough.
     Absent,
-    /// `blackhole SUBNET`: no address of a pod that is gone leaves by the default route.
+    /// `blackhole SUBNET` with the last metric that there is: no address of a pod that is gone leaves by the default route.
     Blackhole,
 }
 
@@ -238,6 +238,9 @@ impl Cluster {
             ways.add_base(&mut state);
         }
         state.sysctls.extend(self.uplink.settings.clone());
+        // A longer prefix comes before it in any case, and another route to the same by its metric: a bridge's to its pods. (At the usual
+        // metric, as in flannel, one of two is refused for the other, or takes every pod's packets.)
+        let last = |destination| RouteKey { destination, metric: u32::MAX };
         for (family, subnet) in self.own.subnets().iter() {
             let forwarding = match family {
                 Family::V4 => "net/ipv4/ip_forward",
@@ -246,14 +249,12 @@ impl Cluster {
             state.sysctls.insert(forwarding.to_owned(), "1".to_owned());
             if self.own_subnet_route == OwnSubnetRoute::Blackhole {
                 let route = Route { via: Via::Blackhole, tag: Tag::Ours };
-                state.routes.insert(RouteKey::new(*subnet), route);
+                state.routes.insert(last(*subnet), route);
             }
         }
         // Where others bring the packets, no route of ours may stand in their way.
         if self.unclaimed == UnclaimedAddresses::Unreachable && !self.backends().any(|it| *it == Backend::Alloc) {
             let route = Route { via: Via::Unreachable, tag: Tag::Ours };
-            // A longer prefix comes before it in any case, and another route to the whole network by its metric.
-            let last = |destination| RouteKey { destination, metric: u32::MAX };
             state.routes.extend(self.networks.values().map(|network| (last(*network), route.clone())));
         }
         state

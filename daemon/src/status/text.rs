@@ -149,6 +149,8 @@ impl fmt::Display for Vtep<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             SubnetStatus { mac: Some(mac), .. } => write!(f, "VTEP {mac}"),
+            // As flannel has it, alloc and udp have no name in leases.
+            SubnetStatus { backend, .. } if backend.is_empty() => f.write_str("no data of a backend"),
             SubnetStatus { backend, .. } => write!(f, "backend {backend}"),
         }
     }

@@ -1,10 +1,10 @@
 //! Pods between the plugin and the daemon: what they hang on is the node's to say, and their links are the daemon's to bury.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use ipam::Family;
 use netns_harness::{Attachment, Daemon, Matrix, Node, Plugin, Signal, Station, Verb, wait_for};
 
-use crate::cluster::{Cluster, DUAL, LIMIT, stream};
+use crate::cluster::{Cluster, DUAL, LIMIT, nth, stream, subnets};
 
 /// The links of pods that are left on a node.
 fn wires(node: &Node) -> Result<usize> {
@@ -42,6 +42,39 @@ fn routed_and_bridged_pods_of_two_nodes_all_reach_each_other() -> Result<()> {
         pod.delete()?;
     }
     wait_for("no pod's link to be left", LIMIT, || none_left(alpha.node()))
+}
+
+#[test]
+fn a_blackhole_for_the_nodes_own_subnet_takes_what_no_pod_has_and_nothing_from_its_pods() -> Result<()> {
+    let mut cluster = Cluster::on_directory("blackhole", DUAL)?;
+    let node = cluster.lab.node("alpha")?;
+    let alpha = cluster.start(&node, |options| options.flag("--ip-blackhole-route"))?;
+    alpha.wait_ready(LIMIT)?;
+    let beta = cluster.join("beta")?;
+    cluster.wait_acquainted()?;
+    let nowhere = |family: Family| -> Result<()> {
+        let of = |family: &Family| if *family == Family::V4 { "-4" } else { "-6" };
+        let subnet = subnets(&alpha)?.get(family).map(|subnet| nth(subnet, 99)).context("a subnet")?;
+        let said = node.run(["sh", "-c", &format!("ip {} route get {subnet} 2>&1; true", of(&family))])?;
+        ensure!(said.contains("Invalid argument"), "{said}");
+        Ok(())
+    };
+    // Before there is a bridge, it is all that there is; the bridge's own route comes before it.
+    Family::ALL.into_iter().try_for_each(nowhere)?;
+    let pods = [cluster.pod(&alpha, "web")?, cluster.pod(&beta, "web")?];
+    let stations: [&Station; 4] = [&pods[0], &pods[1], alpha.node(), beta.node()];
+    wait_for("the pods to talk", LIMIT, || Matrix::measure(&stations)?.check())?;
+    // And it may come after the bridge.
+    node.run(["sh", "-ec", "ip route flush proto 84 type blackhole; ip -6 route flush proto 84 type blackhole"])?;
+    alpha.stop()?;
+    alpha.restart()?;
+    alpha.wait_ready(LIMIT)?;
+    wait_for("it to be back", LIMIT, || {
+        let routes = node.run(["ip", "route", "show", "type", "blackhole"])?;
+        ensure!(routes.contains("proto 84"), "{routes}");
+        Ok(())
+    })?;
+    Matrix::measure(&stations)?.check()
 }
 
 fn none_left(node: &Node) -> Result<()> {
