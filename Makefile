@@ -13,7 +13,7 @@ export TOWPATH_BIN_DIR := $(CURDIR)/dist/bin
 # The lock file is what was reviewed: nothing here changes it.
 CARGO := cargo --locked
 
-.PHONY: help programs build image demo test check audit fuzz bench clean deps deps-build toolchain fmt-check lint docs-check tidy lab-kubernetes lab-helm lab-kernel
+.PHONY: help programs build image demo test check audit fuzz bench clean deps deps-build toolchain fmt-check lint docs-check tidy lab-kubernetes lab-helm lab-flannel lab-kernel
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -63,7 +63,7 @@ image: programs ## The container image, dist/image/towpath-amd64.tar, for `ctr -
 demo: build deps ## Three nodes, two pods each, in network namespaces: see pods talk. KEEP=1 leaves it up. Needs root
 	KEEP=$(KEEP) $(CARGO) run --release -q -p netns-harness --bin demo
 
-test: build image deps lab-kubernetes lab-helm lab-kernel ## All tests of all three rings. Needs root; a ring that cannot run fails
+test: build image deps lab-kubernetes lab-helm lab-flannel lab-kernel ## All tests of all three rings. Needs root; a ring that cannot run fails
 	$(CARGO) test --workspace --no-fail-fast
 
 check: fmt-check lint docs-check tidy ## Format, Clippy, documentation, bans and licences, the rules of the house
@@ -98,6 +98,9 @@ lab-kubernetes: ## Build the Kubernetes that the lab runs, once, into the user's
 
 lab-helm: ## Build the Helm that the chart is tested with, once, into the user's cache: two minutes
 	@tests/helm/build
+
+lab-flannel: deps-build ## Build the flannel that stands beside our nodes in tests, once, into the user's cache: four minutes
+	@tests/flannel/build
 
 lab-kernel: deps-build ## The second kernel for tests, once, into the user's cache: TOWPATH_LAB_KERNEL, ../shared/lab, else built (20 minutes)
 	@netns-harness/kernel/build

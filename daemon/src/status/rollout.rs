@@ -4,7 +4,7 @@
 use std::fmt;
 
 use backends::rollout::{Position, Wait};
-use ipam::Lease;
+use ipam::{Lease, Rollout};
 use serde::Serialize;
 
 use super::encryption;
@@ -63,7 +63,9 @@ impl RolloutStatus {
         // One of flannel's that has always been different is a fault, and no change.
         let others_change = nodes.iter().any(|it| it.waits.is_some() && it.sends.is_some());
         let changing = position.is_some_and(|position| !settled(position)) || others_change;
-        let here = if changing { held_up_here(reconciler) } else { Vec::new() };
+        // What cannot be read changes nothing anywhere, where all nodes have the same of it.
+        let unread = node.network_trouble.iter().map(|trouble| trouble.reason.clone());
+        let here = unread.chain(changing.then(|| held_up_here(reconciler)).into_iter().flatten()).collect();
         RolloutStatus {
             changing,
             from: position.map(|position| position.main.to_string()),
@@ -89,17 +91,24 @@ fn held_up_here(reconciler: &Reconciler) -> Vec<String> {
     let record = &reconciler.record;
     let blind = record.blind.iter().map(|reason| format!("the kernel's state cannot be read: {reason}"));
     let refused = record.failures.iter().take(4).map(|failure| format!("the kernel refuses: {failure}"));
-    let keys = reconciler.node.keys_trouble.iter().map(|trouble| trouble.reason.clone());
+    let node = &reconciler.node;
+    let keys = node.keys_trouble.iter().map(|trouble| trouble.reason.clone());
+    let silent = node.store_trouble.iter().map(|trouble| {
+        format!("the others do not hear what this node says: the store cannot be used: {}", trouble.reason)
+    });
+    let whole = || Some(format!("uplink: {}", node.uplink_trouble.as_ref()?.reason));
+    let uplink = node.lame_uplink().or_else(whole);
+    let own = silent.chain(uplink).chain(node.unprepared());
     let sessions = record.sessionless.iter().take(4).map(|session| {
         let why = encryption::trouble(session).unwrap_or_else(|| "it is being asked for".to_owned());
         let remote = session.remote.map_or_else(|| session.peer.key.to_string(), |remote| remote.to_string());
         format!("no session with {remote} on {} yet: {why}", session.peer.link)
     });
-    let mut here: Vec<String> = blind.chain(refused).chain(keys).chain(sessions).collect();
+    let mut here: Vec<String> = blind.chain(refused).chain(keys).chain(own).chain(sessions).collect();
     let lagging = reconciler.desired().into_iter().flat_map(|desired| desired.unusable());
     let lagging = lagging.filter(|(_, reasons)| reasons.iter().any(|reason| reason.instead.is_some())).take(4);
     here.extend(lagging.filter_map(|(key, reasons)| {
-        let peer = reconciler.node.table().get(key)?;
+        let peer = node.table().get(key)?;
         Some(format!("node {}: {}", peer.node, reasons.iter().find(|reason| reason.instead.is_some())?))
     }));
     here
@@ -108,23 +117,36 @@ fn held_up_here(reconciler: &Reconciler) -> Vec<String> {
 impl NodeRollout {
     fn new(lease: &Lease, position: &Position) -> NodeRollout {
         let rollout = lease.rollout.as_deref();
-        let waits = position.waits_for(lease).map(|wait| match wait {
-            Wait::Target => "its configuration wants another way, or it has not said yet that it can receive this one",
-            Wait::Silent => {
-                "it does not say by which ways it can be reached: flannel runs there; restart that with the new configuration, \
-                 or put Towpath in its place"
-            }
-            Wait::Ready => "it does not have what it needs of all nodes yet",
-            Wait::End => "it has not given up its old way yet",
-        });
+        let waits = position.waits_for(lease).map(|wait| waiting(wait, rollout));
         let ready = rollout.is_some_and(|rollout| rollout.target == position.target && rollout.ready);
         NodeRollout {
             node: lease.node.to_string(),
             sends: rollout.map(|rollout| rollout.main.to_string()),
             wants: rollout.map(|rollout| rollout.target.to_string()),
             ready,
-            waits: waits.map(str::to_owned),
+            waits,
         }
+    }
+}
+
+/// What is waited for of a node, and where it is said why: one clause.
+fn waiting(wait: Wait, rollout: Option<&Rollout>) -> String {
+    const THERE: &str = "`towpathctl rollout status` there says why";
+    match (wait, rollout) {
+        (Wait::Target, Some(rollout)) if rollout.target == rollout.main => format!(
+            "it wants no other way yet: it is away, has not heard of the configuration, cannot use it, or has not made what it needs to \
+             receive by it; {THERE}"
+        ),
+        (Wait::Target, Some(rollout)) => {
+            format!("it wants {}: its configuration is another, or it is still on its way there; {THERE}", rollout.target)
+        }
+        (Wait::Target | Wait::Silent, _) => {
+            "it does not say by which ways it can be reached: flannel runs there; restart that with the new configuration, or put \
+             Towpath in its place"
+                .to_owned()
+        }
+        (Wait::Ready, _) => format!("it does not have what it needs of all nodes yet; {THERE}"),
+        (Wait::End, _) => format!("it has not given up its old way yet; {THERE}"),
     }
 }
 
@@ -132,7 +154,8 @@ impl fmt::Display for RolloutStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |carrier: &Option<String>| carrier.clone().unwrap_or_else(|| "not known yet".to_owned());
         if !self.changing {
-            return writeln!(f, "nothing is changing: all nodes send by {}", name(&self.from));
+            writeln!(f, "nothing is changing: all nodes send by {}", name(&self.from))?;
+            return self.here.iter().try_for_each(|sentence| writeln!(f, "but {}", sentence.replace('\n', "; ")));
         }
         writeln!(f, "from   {}", name(&self.from))?;
         writeln!(f, "to     {}", name(&self.to))?;

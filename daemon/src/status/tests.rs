@@ -193,3 +193,14 @@ fn json_has_a_field_for_everything_and_null_for_what_is_not_known() {
     assert_eq!(json["network"]["cidrs"], serde_json::json!(["10.244.0.0/16", "fd00:10:244::/48"]));
     assert_eq!(json["kernel"]["last_look"], "2026-11-21T11:59:50Z");
 }
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_told_where_a_change_is_looked_for() {
+    let (mut reconciler, _) = settled();
+    let reason = "net-conf.json cannot be used: Backend.Type = \"vxlam\"".to_owned();
+    reconciler.node.network_trouble = Some(Trouble { since: noon().now, reason });
+    let said = crate::status::RolloutStatus::new(&reconciler, &noon());
+    assert!(!said.changing);
+    let lines = said.to_string();
+    assert!(lines.contains("nothing is changing") && lines.contains("\nbut net-conf.json cannot be used"), "{lines}");
+}
