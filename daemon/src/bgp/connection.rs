@@ -272,3 +272,39 @@ impl Shell {
         current(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::Ipv4Addr;
+
+    use bgp::rib::Settings;
+    use bgp::rib::decision::Preferences;
+    use bgp::speaker::Readiness;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_broke_is_not_written_to_again() {
+        let identifier = Ipv4Addr::LOCALHOST;
+        let settings =
+            Settings { asn: 1, identifier, cluster: identifier, preferences: Preferences::default(), seed: 1 };
+        let mut speaker = Speaker::new(settings, Readiness::Complete);
+        let listener = std::net::TcpListener::bind((identifier, 0)).unwrap();
+        let remote = listener.local_addr().unwrap();
+        let connection = Connection::new(TcpStream::connect(remote).await.unwrap(), remote);
+        let (peer, _) = listener.accept().unwrap();
+        let mut write = || {
+            connection.unsent.borrow_mut().chunks.push_back(vec![7; 100].into());
+            connection.write(&mut speaker, (PeerId(1), Side::Outgoing), Duration::ZERO).0
+        };
+        assert_eq!(write(), Written::All);
+        // With unread bytes: a reset.
+        drop(peer);
+        while write() == Written::All {}
+        assert_eq!(write(), Written::Broken);
+        // Its task waits for what there is to read.
+        assert!(!connection.blocked.get());
+    }
+}
