@@ -1,4 +1,4 @@
-//! BMP: what a monitoring station is told of sessions and routes (RFC 7854; the best routes, RFC 9069).
+//! BMP: what a monitoring station is told of sessions and routes (RFC 7854; the best routes, RFC 9069; what peers are told, RFC 8671).
 //!
 //! Messages only. Who is told what, and when, is the business of whoever has the sockets.
 
@@ -41,8 +41,26 @@ pub enum View {
         /// Octets of AS numbers in its UPDATEs (RFC 7854 section 4.2, the A flag).
         width: AsWidth,
     },
+    /// What a peer is told: Adj-RIB-Out (RFC 8671 section 4).
+    Told {
+        /// Its address.
+        address: IpAddr,
+        /// Octets of AS numbers in the UPDATEs to it.
+        width: AsWidth,
+        /// Before or after policy.
+        stage: Stage,
+    },
     /// What this speaker chose: Loc-RIB (RFC 9069 section 4.1).
     Chosen,
+}
+
+/// How far what a peer is told has come (RFC 8671 section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// What it would be told if the export policy accepted everything as it is.
+    BeforePolicy,
+    /// What it is told.
+    AfterPolicy,
 }
 
 /// The header of all that is said of one view (RFC 7854 section 4.2).
@@ -78,6 +96,8 @@ pub enum Statistic {
     RoutesIn(u64),
     /// Routes in the Loc-RIB, a gauge.
     RoutesChosen(u64),
+    /// Routes that the peer is told, a gauge (RFC 8671 section 6.2).
+    RoutesOut(u64),
 }
 
 /// The first message of a connection: who we are.
@@ -165,6 +185,7 @@ pub fn statistics(header: &PeerHeader, statistics: &[Statistic]) -> Vec<u8> {
             let (number, value) = match *statistic {
                 Statistic::RoutesIn(routes) => (7_u16, routes),
                 Statistic::RoutesChosen(routes) => (8, routes),
+                Statistic::RoutesOut(routes) => (15, routes),
             };
             tlv(number, &value.to_be_bytes(), out);
         }
@@ -172,12 +193,20 @@ pub fn statistics(header: &PeerHeader, statistics: &[Statistic]) -> Vec<u8> {
 }
 
 impl PeerHeader {
+    /// Of what the same peer is told.
+    pub fn told(self, stage: Stage) -> PeerHeader {
+        match self.view {
+            View::Peer { address, width } => PeerHeader { view: View::Told { address, width, stage }, ..self },
+            View::Told { .. } | View::Chosen => self,
+        }
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let (number, flags, address) = match self.view {
-            View::Peer { address, width } => {
-                let v = if address.is_ipv6() { 0x80 } else { 0 };
-                let a = if width == AsWidth::Two { 0x20 } else { 0 };
-                (0, v | a, address)
+            View::Peer { address, width } => (0, flags(address, width), address),
+            View::Told { address, width, stage } => {
+                let l = if stage == Stage::AfterPolicy { 0x40 } else { 0 };
+                (0, flags(address, width) | l | 0x10, address)
             }
             View::Chosen => (3, 0, Ipv6Addr::UNSPECIFIED.into()),
         };
@@ -190,6 +219,11 @@ impl PeerHeader {
         out.extend_from_slice(&(self.at.as_secs() as u32).to_be_bytes());
         out.extend_from_slice(&self.at.subsec_micros().to_be_bytes());
     }
+}
+
+/// The flags V and A (RFC 7854 section 4.2).
+fn flags(address: IpAddr, width: AsWidth) -> u8 {
+    (if address.is_ipv6() { 0x80 } else { 0 }) | (if width == AsWidth::Two { 0x20 } else { 0 })
 }
 
 /// IPv4 in the last four of sixteen octets.

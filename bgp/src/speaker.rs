@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::bmp::End;
+use crate::bmp::{End, Stage};
 use crate::machine::collision::Side;
 use crate::machine::{Event, State};
 use crate::rib::{Change, Chunk, PeerId, Rib, Settings};
@@ -61,6 +61,8 @@ pub enum Output {
     Ended(PeerId, End),
     /// There are bytes for [`Speaker::pull_chosen`].
     Chosen(PeerId),
+    /// A viewer that takes nothing costs too much: it is to look no more.
+    Deaf(PeerId),
 }
 
 /// Why an attempt failed that the peer took and ended before its OPEN: less than what was said of an attempt before.
@@ -88,6 +90,8 @@ pub struct Speaker {
     more: bool,
     /// Whether somebody monitors.
     monitored: bool,
+    /// Who is shown what which peer is told.
+    shadows: BTreeMap<(PeerId, PeerId), Stage>,
 }
 
 impl Speaker {
@@ -95,7 +99,17 @@ impl Speaker {
     pub fn new(settings: Settings, readiness: Readiness) -> Speaker {
         let rib = Rib::new(settings.clone());
         let (peers, outputs, deadlines) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        Speaker { settings, readiness, rib, peers, outputs, deadlines, more: false, monitored: false }
+        Speaker {
+            settings,
+            readiness,
+            rib,
+            peers,
+            outputs,
+            deadlines,
+            more: false,
+            monitored: false,
+            shadows: BTreeMap::new(),
+        }
     }
 
     /// The routes. Routes that begin here are put in with [`Rib::originate`]; [`Speaker::flush`] sends them.
@@ -240,6 +254,9 @@ impl Speaker {
             self.with(id, now, |speaker, peer| speaker.expire(id, peer, now));
         }
         for id in self.rib.hinderers() {
+            if !self.peers.contains_key(&id) {
+                self.outputs.push(Output::Deaf(id));
+            }
             self.with(id, now, |speaker, peer| speaker.give_up(id, peer, now));
         }
         self.flush();

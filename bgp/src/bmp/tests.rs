@@ -103,3 +103,17 @@ fn a_name_is_cut_between_characters() {
     assert_eq!(body.len(), 16 + 254);
     assert_eq!(termination(), [3, 0, 0, 0, 12, 5, 0, 1, 0, 2, 0, 0]);
 }
+
+#[test]
+fn what_a_peer_is_told_has_flags_of_its_own() {
+    let told = |stage| route_monitoring(&header().told(stage), &[]);
+    // After the common header: the peer's type and its flags.
+    let [before, after] = [Stage::BeforePolicy, Stage::AfterPolicy].map(told);
+    let plain = route_monitoring(&header(), &[]);
+    assert_eq!((before[7] ^ plain[7], after[7] ^ plain[7]), (0x10, 0x50));
+    assert_eq!((&before[8..44], &after[8..44]), (&plain[8..44], &plain[8..44]));
+    let chosen = PeerHeader { view: View::Chosen, ..header() };
+    assert_eq!(chosen.told(Stage::AfterPolicy), chosen);
+    let numbers = statistics(&header(), &[Statistic::RoutesOut(5)]);
+    assert!(numbers.ends_with(&[0, 15, 0, 8, 0, 0, 0, 0, 0, 0, 0, 5]));
+}

@@ -16,6 +16,7 @@ pub(super) fn catch_up(group: &mut Group, known: Known<'_>) -> bool {
     let Group { terms, told, members, waiting } = group;
     let mut more = false;
     for (peer, member) in members.iter_mut().filter(|(_, member)| member.queued() < ROOM) {
+        let itself = member.hears_as(*peer);
         let Some(behind) = &mut member.behind else { continue };
         let (ids, untold) = behind.next(WORDS);
         if ids.is_empty() {
@@ -25,7 +26,7 @@ pub(super) fn catch_up(group: &mut Group, known: Known<'_>) -> bool {
             continue;
         }
         more = true;
-        let chunk = state_of(terms, (*peer, told), (&ids, untold, &mut behind.told), known);
+        let chunk = state_of(terms, (itself, told), (&ids, untold, &mut behind.told), known);
         if !chunk.is_empty() {
             member.push(chunk.into());
             ids.iter().for_each(|id| waiting.add(*id));

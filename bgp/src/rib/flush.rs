@@ -252,11 +252,12 @@ fn tell_group(group: &mut Group, touched: &[Touched], known: Known<'_>) {
     let (for_all, for_one) = encode(terms, &news, known);
     let overtaking = waiting.overtaking(&news, &for_all);
     for (peer, member) in members {
-        let of_others = for_all.iter().filter(|(source, _)| source != peer);
+        let itself = member.hears_as(*peer);
+        let of_others = for_all.iter().filter(|(source, _)| *source != itself);
         let (first, then): (Vec<_>, Vec<_>) = of_others.partition(|(source, _)| overtaking.contains(source));
         first.into_iter().for_each(|(_, chunk)| member.overtake(chunk.clone()));
         if member.behind.is_none() {
-            for_one.get(peer).into_iter().for_each(|chunk| member.push(chunk.clone()));
+            for_one.get(&itself).into_iter().for_each(|chunk| member.push(chunk.clone()));
             then.into_iter().for_each(|(_, chunk)| member.push(chunk.clone()));
             member.fall_behind();
         }

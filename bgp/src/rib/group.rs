@@ -43,6 +43,8 @@ pub(super) struct Member {
     queue: VecDeque<Chunk>,
     queued: usize,
     pub behind: Option<Behind>,
+    /// The peer as which it is told, if that is another one: whoever looks over a peer's shoulder hears what that peer hears, and nothing of its own.
+    shadowed: Option<PeerId>,
 }
 
 /// What a member must still hear of.
@@ -107,6 +109,16 @@ impl Member {
     pub fn new(bound: u32, marker: Chunk) -> Member {
         let behind = Behind { untold: 0, ..Behind::everything(bound, marker) };
         Member { behind: Some(behind), ..Member::default() }
+    }
+
+    /// The same for one that is told what a peer is told.
+    pub fn shadow(of: PeerId, (bound, marker): (u32, Chunk)) -> Member {
+        Member { shadowed: Some(of), ..Member::new(bound, marker) }
+    }
+
+    /// Whose routes it is not told: its own, by its number, unless it is another's shadow.
+    pub fn hears_as(&self, number: PeerId) -> PeerId {
+        self.shadowed.unwrap_or(number)
     }
 
     /// Begins again: first these bytes, then everything, then the marker. Whoever is under way to the same marker hears everything from the start, and

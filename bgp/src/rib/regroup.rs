@@ -1,11 +1,19 @@
-//! A peer that is told by other rules from now on: what it was told by the old ones it must hear the end of.
+//! A peer that is told by other rules from now on: what it was told by the old ones it must hear the end of. And whoever looks over its shoulder.
 
 use super::export::GroupTerms;
-use super::group::{Group, Told};
+use super::group::{Group, Member, Told};
 use super::source::PeerId;
 use super::{Chunk, Rib};
+use crate::wire::update::end_of_rib;
 
 impl Rib {
+    /// A viewer is told what a peer is told of a family, as these terms say, without being told apart from it.
+    pub fn shadow(&mut self, viewer: PeerId, of: PeerId, terms: GroupTerms) {
+        self.lagging = true;
+        let member = Member::shadow(of, (self.table.bound(), end_of_rib(terms.family.family).into()));
+        self.enter(viewer, member, terms);
+    }
+
     /// A peer is told a family on other terms, without having forgotten what it was told: routes that it shall not have any longer are
     /// withdrawn, all others said again. A peer that is told nothing of the family is left alone.
     pub fn rejoin(&mut self, peer: PeerId, terms: GroupTerms) {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::bmp::End;
+use crate::bmp::{End, Stage};
 use crate::machine::State;
 use crate::machine::collision::Side;
 use crate::policy::Policy;
@@ -13,6 +13,7 @@ use crate::wire::update::end_of_rib;
 use crate::wire::{Family, Kind, MessageLimit};
 
 use super::peer::Peer;
+use super::telling::groups;
 use super::{Agreement, Output, Speaker};
 
 impl Speaker {
@@ -55,6 +56,28 @@ impl Speaker {
         }
     }
 
+    /// Shows somebody what a peer is told and will be told, as UPDATEs, while its session is up; `viewer` is no peer's number. [`Output::Chosen`] says when
+    /// there is some, [`Speaker::pull_chosen`] gives it.
+    pub fn show_told(&mut self, viewer: PeerId, (id, stage): (PeerId, Stage)) {
+        self.shadows.insert((id, viewer), stage);
+        let Some(peer) = self.peers.get(&id).filter(|peer| peer.joined) else { return };
+        for terms in groups(peer) {
+            self.rib.shadow(viewer, id, stage.of(terms));
+        }
+    }
+
+    /// It looks no more.
+    pub fn hide_told(&mut self, viewer: PeerId, id: PeerId) {
+        self.shadows.remove(&(id, viewer));
+        self.rib.leave(viewer);
+    }
+
+    /// Who is shown what a peer is told.
+    pub(super) fn shadows_of(&self, id: PeerId) -> Vec<(PeerId, Stage)> {
+        let all = self.shadows.range((id, PeerId(0))..=(id, PeerId(u16::MAX)));
+        all.map(|((_, viewer), stage)| (*viewer, *stage)).collect()
+    }
+
     /// It looks no more.
     pub fn hide_chosen(&mut self, viewer: PeerId) {
         self.rib.leave(viewer);
@@ -87,6 +110,16 @@ impl Speaker {
     pub(super) fn overhear_end(&mut self, id: PeerId, family: Family) {
         if self.monitored {
             self.outputs.push(Output::Heard(id, end_of_rib(family).into()));
+        }
+    }
+}
+
+impl Stage {
+    /// What is told at this stage, where a peer is told this.
+    pub(super) fn of(self, terms: GroupTerms) -> GroupTerms {
+        match self {
+            Stage::AfterPolicy => terms,
+            Stage::BeforePolicy => GroupTerms { policy: Policy::accept().into(), ..terms },
         }
     }
 }

@@ -38,6 +38,7 @@ impl Speaker {
     /// A session is lost: its routes become stale or go.
     pub(super) fn lose(&mut self, id: PeerId, peer: &mut Peer, (agreement, loss): (Agreement, Loss), now: Duration) {
         self.rib.leave(id);
+        self.shadows_of(id).into_iter().for_each(|(viewer, _)| self.rib.leave(viewer));
         peer.joined = false;
         let kept = Peer::kept_families(&agreement, loss);
         for family in Family::ALL {

@@ -36,8 +36,21 @@ impl Speaker {
             return;
         }
         for group in groups(peer) {
+            for (viewer, stage) in self.shadows_of(id) {
+                self.rib.shadow(viewer, id, stage.of(group.clone()));
+            }
             self.rib.join(id, group);
             peer.joined = true;
+        }
+    }
+
+    /// A peer is told on other terms, and whoever is shown what it is told with it.
+    fn rejoin(&mut self, id: PeerId, peer: &Peer) {
+        for group in groups(peer).into_iter().filter(|_| peer.joined) {
+            for (viewer, stage) in self.shadows_of(id) {
+                self.rib.rejoin(viewer, stage.of(group.clone()));
+            }
+            self.rib.rejoin(id, group);
         }
     }
 
@@ -57,7 +70,7 @@ impl Speaker {
                 done = speaker.ask_again(id, peer, side, now);
             }
             if tells && done != PolicyChange::Reset {
-                groups(peer).into_iter().filter(|_| peer.joined).for_each(|group| speaker.rib.rejoin(id, group));
+                speaker.rejoin(id, peer);
                 done = PolicyChange::Refreshed;
             }
         });
@@ -75,7 +88,7 @@ impl Speaker {
             connection.local = local;
             others = true;
             speaker.rib.set_own_addresses(id, local.all());
-            groups(peer).into_iter().filter(|_| peer.joined).for_each(|group| speaker.rib.rejoin(id, group));
+            speaker.rejoin(id, peer);
         });
         if others {
             self.flush();
@@ -113,7 +126,7 @@ impl Speaker {
 }
 
 /// What a peer whose session is up is told, a group for each family.
-fn groups(peer: &Peer) -> Vec<GroupTerms> {
+pub(super) fn groups(peer: &Peer) -> Vec<GroupTerms> {
     let connection = peer.established().and_then(|side| peer.connection(side));
     let agreed = connection.and_then(|connection| Some((connection, connection.agreement.as_ref()?)));
     let families = |(connection, agreement): (&Connection, &Agreement)| {

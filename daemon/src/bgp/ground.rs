@@ -139,6 +139,7 @@ impl Ground {
                     Output::Heard(id, update) => shell.show_update(id, &update),
                     Output::Ended(id, end) => shell.show_end(id, &end),
                     Output::Chosen(viewer) => shell.show_more(viewer),
+                    Output::Deaf(viewer) => shell.give_up_station(viewer),
                     Output::Down(id, reason) => shell.down(id, reason, now),
                     Output::Malformed(id, fault) => shell.malformed(id, &fault),
                     Output::NearLimit(id, family, most) => shell.near_limit(id, family, most),

@@ -22,8 +22,8 @@ use super::wish::{Neighbour, NeighbourName, Origin, Place, Range};
 /// Numbers that were given back are not given again before so many others were.
 const RESTING: usize = 64;
 
-/// The last number of a peer; those above are stations'.
-const HIGHEST: u16 = u16::MAX - stations::MOST;
+/// The last number of a peer; those above are of stations and of what they look at.
+const HIGHEST: u16 = u16::MAX - stations::MOST - stations::MOST_SHADOWS;
 
 /// A peer as the shell knows it.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ pub(super) struct Difference {
 }
 
 impl Roster {
-    /// Gives a peer a number; `None` when there are 65519 already.
+    /// Gives a peer a number; `None` when there are 49135 already.
     pub fn add(&mut self, name: NeighbourName, neighbour: Neighbour) -> Option<PeerId> {
         let rested = self.free.len() > RESTING || self.highest == HIGHEST;
         let number = match rested.then(|| self.free.pop_front()).flatten() {

@@ -277,7 +277,7 @@ impl Shell {
         }
         for (name, neighbour) in difference.added {
             if self.add(name.clone(), neighbour, now).is_none() {
-                tracing::warn!("BGP neighbour {name} is one too many: there are 65519");
+                tracing::warn!("BGP neighbour {name} is one too many: there are 49135");
             }
         }
         if wish.completeness == Completeness::Complete {

@@ -1,4 +1,5 @@
-//! [`Stations`]: who is told by BMP what peers say and what is chosen (RFC 7854, RFC 9069), each over a connection that we open.
+//! [`Stations`]: who is told by BMP what peers say and what is chosen (RFC 7854, RFC 9069), each over a connection that we open. What peers are told is in
+//! [`shadows`].
 //!
 //! Nothing is kept for a station that is not there: when one comes, peers are asked to say everything again (RFC 7854 section 5), and the chosen
 //! routes are walked at its pace. One that takes too slowly is given up and comes again: no peer waits for it, and memory is bounded.
@@ -21,6 +22,11 @@ use tokio::task::AbortHandle;
 use super::ground::Ground;
 use super::shell::Shell;
 
+mod shadows;
+
+pub(super) use shadows::MOST_SHADOWS;
+use shadows::Shadows;
+
 /// Stations at most. Each has a number among peers' of its own, from the highest down.
 pub(super) const MOST: u16 = 16;
 /// Bytes that may wait for one.
@@ -39,6 +45,7 @@ const REPORTS: Duration = Duration::from_secs(60);
 pub(super) struct Stations {
     seats: BTreeMap<SocketAddr, Seat>,
     headers: BTreeMap<PeerId, PeerHeader>,
+    shadows: Shadows,
     reported: Duration,
 }
 
@@ -48,6 +55,8 @@ struct Seat {
     task: AbortHandle,
     /// What is to be written, while it is connected.
     queue: Option<Rc<Queue>>,
+    /// Shadows of peers that there is more of.
+    due: BTreeSet<PeerId>,
 }
 
 /// What is to be written to a station.
@@ -68,6 +77,12 @@ impl Queue {
         self.overflown.set(self.bytes.get() > MOST_QUEUED);
         self.chunks.borrow_mut().push_back(message.into());
         self.wake.notify_one();
+    }
+
+    /// Routes, as many messages as there are UPDATEs.
+    fn push_all(&self, header: &PeerHeader, chunk: &Chunk) {
+        let updates = messages(chunk).map(|(_, update)| bmp::route_monitoring(header, update));
+        updates.for_each(|message| self.push(message));
     }
 
     fn pop(&self) -> Option<Chunk> {
@@ -93,6 +108,12 @@ impl Stations {
         *self = Stations::default();
     }
 
+    /// Whose viewer somebody is: its own, or that of a shadow.
+    fn seat_of(&mut self, viewer: PeerId) -> Option<&mut Seat> {
+        let station = self.shadows.station_of(viewer);
+        self.seats.iter_mut().find(|(at, seat)| seat.viewer == viewer || Some(**at) == station).map(|(_, seat)| seat)
+    }
+
     fn is_watched(&self) -> bool {
         self.seats.values().any(|seat| seat.queue.is_some())
     }
@@ -107,7 +128,10 @@ impl Ground {
     /// Has the stations that are wished for.
     pub(super) fn seat_stations(self: &Rc<Self>, shell: &mut Shell) {
         let wanted: BTreeSet<SocketAddr> = shell.wish.monitoring.stations.iter().copied().take(MOST.into()).collect();
-        let gone: Vec<SocketAddr> = shell.stations.seats.keys().filter(|it| !wanted.contains(it)).copied().collect();
+        // What is told begins anew where it is to be something else.
+        let other = shell.stations.shadows.want(&shell.wish.monitoring.told);
+        let is_gone = |station: &&SocketAddr| other || !wanted.contains(*station);
+        let gone: Vec<SocketAddr> = shell.stations.seats.keys().filter(is_gone).copied().collect();
         for station in gone {
             shell.dismiss(station);
         }
@@ -119,7 +143,7 @@ impl Ground {
             }
             let Some(viewer) = free else { continue };
             let task = tokio::task::spawn_local(serve(Rc::clone(self), station)).abort_handle();
-            shell.stations.seats.insert(station, Seat { viewer, task, queue: None });
+            shell.stations.seats.insert(station, Seat { viewer, task, queue: None, due: BTreeSet::new() });
         }
     }
 }
@@ -151,6 +175,7 @@ impl Shell {
         let viewer = seat.viewer;
         self.speaker.show_peers(at);
         self.speaker.show_chosen(viewer);
+        self.cast_shadows_for(station);
         Some(queue)
     }
 
@@ -159,6 +184,7 @@ impl Shell {
         seat.queue = None;
         let viewer = seat.viewer;
         self.speaker.hide_chosen(viewer);
+        self.end_shadows(|shadow| shadow.station == station);
         if !self.stations.is_watched() {
             self.speaker.hide_peers();
             self.stations.headers.clear();
@@ -190,6 +216,7 @@ impl Shell {
         if let Some((header, message)) = self.session_up(id) {
             self.stations.headers.insert(id, header);
             self.stations.tell(|| message);
+            self.cast_shadows_of(id);
         }
     }
 
@@ -202,6 +229,7 @@ impl Shell {
 
     /// A session has ended.
     pub(super) fn show_end(&mut self, id: PeerId, end: &End) {
+        self.end_shadows(|shadow| shadow.peer == id);
         if let Some(header) = self.stations.headers.remove(&id) {
             self.stations.tell(|| bmp::peer_down(&PeerHeader { at: now(), ..header }, end));
         }
@@ -209,9 +237,18 @@ impl Shell {
 
     /// There is more of what is chosen for a viewer.
     pub(super) fn show_more(&mut self, viewer: PeerId) {
-        let queue =
-            self.stations.seats.values().find(|seat| seat.viewer == viewer).and_then(|seat| seat.queue.as_ref());
-        if let Some(queue) = queue {
+        if let Some(seat) = self.stations.seat_of(viewer) {
+            if seat.viewer != viewer {
+                seat.due.insert(viewer);
+            }
+            seat.queue.iter().for_each(|queue| queue.wake.notify_one());
+        }
+    }
+
+    /// A viewer takes nothing, and what is kept for it is too much.
+    pub(super) fn give_up_station(&mut self, viewer: PeerId) {
+        if let Some(queue) = self.stations.seat_of(viewer).and_then(|seat| seat.queue.as_ref()) {
+            queue.overflown.set(true);
             queue.wake.notify_one();
         }
     }
@@ -225,22 +262,26 @@ impl Shell {
         for (id, header) in &self.stations.headers {
             let routes = self.speaker.routes().paths_of(*id) as u64;
             let header = PeerHeader { at: now(), ..*header };
-            self.stations.tell(|| bmp::statistics(&header, &[Statistic::RoutesIn(routes)]));
+            let mut numbers = vec![Statistic::RoutesIn(routes)];
+            if self.stations.shadows.are_cast() {
+                numbers.push(Statistic::RoutesOut(self.speaker.routes().told(*id) as u64));
+            }
+            self.stations.tell(|| bmp::statistics(&header, &numbers));
         }
         let chosen = self.speaker.routes().destinations() as u64;
         self.stations.tell(|| bmp::statistics(&self.chosen_header(), &[Statistic::RoutesChosen(chosen)]));
     }
 
-    /// Moves more of what is chosen into a station's queue, as far as there is room.
+    /// Moves more of what is chosen, and of what peers are told, into a station's queue, as far as there is room.
     fn pull_chosen(&mut self, station: SocketAddr) {
         let Some(seat) = self.stations.seats.get(&station) else { return };
         let (Some(queue), viewer) = (seat.queue.clone(), seat.viewer) else { return };
         let header = self.chosen_header();
         while queue.bytes.get() < ROOM {
-            let Some(chunk) = self.speaker.pull_chosen(viewer) else { return };
-            let updates = messages(&chunk).map(|(_, update)| bmp::route_monitoring(&header, update));
-            updates.for_each(|message| queue.push(message));
+            let Some(chunk) = self.speaker.pull_chosen(viewer) else { break };
+            queue.push_all(&header, &chunk);
         }
+        self.pull_told(station, &queue);
     }
 }
 

@@ -9,6 +9,7 @@ use std::num::NonZeroU8;
 use std::path::PathBuf;
 
 use backends::state::LinkName;
+use bgp::bmp::Stage;
 use bgp::evpn::Vtep;
 use bgp::rib::decision::Preferences;
 use bgp::speaker::PeerConfig;
@@ -51,6 +52,8 @@ pub struct Monitoring {
     pub name: String,
     /// Where stations listen; we connect.
     pub stations: BTreeSet<SocketAddr>,
+    /// What of what peers are told they are told, too (RFC 8671).
+    pub told: BTreeSet<Stage>,
 }
 
 /// The port of BGP (RFC 4271 section 8.2.1).

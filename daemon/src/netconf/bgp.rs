@@ -15,6 +15,7 @@ use backends::Backend;
 use backends::bgp::{BgpSettings, Encapsulation};
 use backends::ipip::IpipSettings;
 use backends::vxlan::{DEFAULT_PORT, DEFAULT_VNI, VxlanSettings};
+use bgp::bmp::Stage;
 use ipam::Stack;
 use ipnet::IpNet;
 
@@ -55,6 +56,8 @@ pub struct Bgp {
     pub multipath: u8,
     /// Who is told by BMP what happens (`BMPStations`).
     pub stations: Vec<SocketAddr>,
+    /// What of what peers are told they hear, too (`BMPAdjRibOut`).
+    pub told: Vec<Stage>,
     /// What a fabric is told of the node's VXLAN (`EVPN`), where it is told of it.
     pub evpn: Option<Evpn>,
 }
@@ -116,6 +119,7 @@ fn speaker(object: &mut Object<'_, '_>, policies: &Policies) -> Bgp {
         allowed: object.items("AllowRoutes", prefix).unwrap_or_default(),
         multipath: multipath.unwrap_or(64),
         stations: object.items("BMPStations", station).unwrap_or_default(),
+        told: object.items("BMPAdjRibOut", stage).unwrap_or_default(),
         evpn,
     }
 }
@@ -197,6 +201,15 @@ fn station(value: &Value) -> Result<SocketAddr, Wrong> {
     let parsed = text.parse::<SocketAddr>().ok().filter(|station| station.port() != 0);
     let fix = "write its address and port, as in \"192.0.2.9:11019\" or \"[2001:db8::9]:11019\"";
     parsed.ok_or_else(|| ("it is no address with a port".to_owned(), fix.to_owned()))
+}
+
+/// How far what a peer is told has come.
+fn stage(value: &Value) -> Result<Stage, Wrong> {
+    match value {
+        Value::Text(text) if text.eq_ignore_ascii_case("pre-policy") => Ok(Stage::BeforePolicy),
+        Value::Text(text) if text.eq_ignore_ascii_case("post-policy") => Ok(Stage::AfterPolicy),
+        _ => Err(("it is no stage".to_owned(), "write \"pre-policy\", \"post-policy\" or both".to_owned())),
+    }
 }
 
 /// A prefix without host bits.

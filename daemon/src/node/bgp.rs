@@ -116,6 +116,7 @@ impl Node {
             monitoring: Monitoring {
                 name: self.identity.name.to_string(),
                 stations: bgp.stations.iter().copied().collect(),
+                told: bgp.told.iter().copied().collect(),
             },
         })
     }

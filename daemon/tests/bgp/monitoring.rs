@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use anyhow::{Context, Result};
+use bgp::bmp::Stage;
 use bgp::wire::terms::Terms;
 use bgp::wire::{Family, MessageLimit, Update};
 use netns_harness::{Lab, Node};
@@ -16,9 +17,11 @@ const PEER_DOWN: u8 = 2;
 const PEER_UP: u8 = 3;
 const INITIATION: u8 = 4;
 
-/// Peer types (RFC 7854 section 4.2, RFC 9069 section 4.1).
-const GLOBAL: u8 = 0;
-const CHOSEN: u8 = 3;
+/// Peer types (RFC 7854 section 4.2, RFC 9069 section 4.1), and the flags L and O of what is told (RFC 8671 section 4).
+const GLOBAL: [u8; 2] = [0, 0];
+const CHOSEN: [u8; 2] = [3, 0];
+const BEFORE_POLICY: [u8; 2] = [0, 0x10];
+const AFTER_POLICY: [u8; 2] = [0, 0x50];
 
 /// One that listens and keeps what it is told.
 struct Station {
@@ -63,18 +66,18 @@ impl Station {
     }
 
     /// Whether a prefix was announced in a view.
-    fn has(&mut self, view: u8, prefix: &str) -> Result<bool> {
+    fn has(&mut self, view: [u8; 2], prefix: &str) -> Result<bool> {
         self.any(view, prefix, |update| update.announced().map(|(_, list)| list).collect())
     }
 
     /// Whether it was withdrawn.
-    fn lost(&mut self, view: u8, prefix: &str) -> Result<bool> {
+    fn lost(&mut self, view: [u8; 2], prefix: &str) -> Result<bool> {
         self.any(view, prefix, |update| update.withdrawn().collect())
     }
 
     fn any(
         &mut self,
-        view: u8,
+        view: [u8; 2],
         prefix: &str,
         lists: impl for<'u, 'b> Fn(&'u Update<'b>) -> Vec<&'u bgp::wire::NlriList<'b>>,
     ) -> Result<bool> {
@@ -88,7 +91,7 @@ impl Station {
             let update = Update::decode(frame.body, &Terms::canonical()).ok().context("it cannot be read")?;
             let named =
                 lists(&update).iter().any(|list| list.iter().any(|(_, nlri)| nlri == bgp::wire::Nlri::Prefix(wanted)));
-            if header[0] == view && named {
+            if header[..2] == view && named {
                 return Ok(true);
             }
         }
@@ -118,7 +121,7 @@ fn a_station_hears_what_peers_say_what_is_chosen_and_when_a_session_ends() -> Re
     assert_eq!(messages[0].0, INITIATION);
     assert!(messages[0].1.ends_with(&[0, 2, 0, 2, b'u', b's']));
     let (_, up) = messages.iter().find(|(kind, _)| *kind == PEER_UP).context("no peer up")?;
-    assert_eq!((up[0], &up[22..26]), (GLOBAL, v4(&bird.node).octets().as_slice()));
+    assert_eq!((up[0], &up[22..26]), (GLOBAL[0], v4(&bird.node).octets().as_slice()));
     // Both OPENs, each with its marker.
     assert_eq!(up[62..78], [0xff; 16]);
     bird.ask("disable static1")?;
@@ -133,10 +136,49 @@ fn a_station_hears_what_peers_say_what_is_chosen_and_when_a_session_ends() -> Re
     bird.ask("enable towpath")?;
     speaker.until("the session to be told again", |_| {
         let ups =
-            station.messages().unwrap().iter().filter(|(kind, body)| *kind == PEER_UP && body[0] == GLOBAL).count();
+            station.messages().unwrap().iter().filter(|(kind, body)| *kind == PEER_UP && body[0] == GLOBAL[0]).count();
         ups == 2
     })?;
     assert_eq!(speaker.peer("bird").map(|peer| peer.flaps), Some(1));
+    Ok(())
+}
+
+#[test]
+fn a_station_hears_what_each_peer_is_told_before_policy_and_after_it() -> Result<()> {
+    let lab = Lab::new("shellbmpout")?;
+    let (us, there) = (lab.node("us")?, lab.node("station")?);
+    let bird = bird::start(&lab, "bird", v4(&us).into(), "")?;
+    let mut speaker = Speaker::start(&us)?;
+    let mut told = neighbour(v4(&bird.node).into());
+    told.session.export = Some(std::sync::Arc::new(bgp::policy::Policy::reject()));
+    speaker.want("bird", told.clone());
+    speaker.until("their routes", |it| THEIRS.iter().all(|net| it.knows(net)))?;
+    let (mut station, address) = Station::new(&there)?;
+    speaker.wish.monitoring.stations.insert(address);
+    speaker.wish.monitoring.told = [Stage::BeforePolicy, Stage::AfterPolicy].into();
+    speaker.tell();
+    speaker.until("what would be told", |_| station.has(BEFORE_POLICY, OURS).unwrap())?;
+    assert!(!station.has(AFTER_POLICY, OURS)?, "the policy rejects it");
+    // Under the session the policy becomes another one, and what begins here another prefix.
+    told.session.export = Some(std::sync::Arc::new(bgp::policy::Policy::accept()));
+    speaker.want("bird", told);
+    speaker.until("what is told", |_| station.has(AFTER_POLICY, OURS).unwrap() && bird.says("show route", OURS))?;
+    speaker.wish.announced.remove(&OURS.parse()?);
+    speaker.tell();
+    speaker.until("it to be taken back", |_| {
+        station.lost(AFTER_POLICY, OURS).unwrap() && station.lost(BEFORE_POLICY, OURS).unwrap()
+    })?;
+    for view in [BEFORE_POLICY, AFTER_POLICY] {
+        assert!(!station.has(view, THEIRS[0])?, "nobody is told its own routes");
+    }
+    // A session that comes again is told of again.
+    bird.ask("restart towpath")?;
+    speaker.until("everything once more", |_| {
+        let messages = station.messages().unwrap();
+        let up = messages.iter().rposition(|(kind, body)| *kind == PEER_UP && body[0] == GLOBAL[0]).unwrap();
+        let later = messages[up..].iter().filter(|(kind, body)| *kind == ROUTE_MONITORING && body[..2] == AFTER_POLICY);
+        messages.iter().any(|(kind, _)| *kind == PEER_DOWN) && later.count() > 1
+    })?;
     Ok(())
 }
 

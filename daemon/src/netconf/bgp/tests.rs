@@ -157,6 +157,7 @@ fn mistakes_are_named_with_key_value_reason_and_fix() {
         (r#""Peers": [{"Address": "192.0.2.1", "AS": 1, "Holdtime": 2}]"#, "RFC 4271 knows none between 0 and 3"),
         (r#""Peers": [{"Address": "192.0.2.1", "AS": 1, "Hold": 30}]"#, "Backend.Peers[0].Hold: it is not a known key"),
         (r#""Peers": [{"Address": "192.0.2.1", "AS": 1, "Import": "x"}]"#, "Policies has none of this name"),
+        (r#""BMPAdjRibOut": "policy""#, "it is no stage"),
         (
             r#""Peers": [{"Address": "192.0.2.1", "AS": 1, "Keys": ["1:2:hmac-sha-256:/k", "1:3:hmac-sha-256:/k"]}]"#,
             "an earlier one has its SendID or RecvID",
