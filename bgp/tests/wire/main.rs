@@ -9,3 +9,4 @@ mod malformed_open;
 mod mutation;
 mod other_codecs;
 mod round_trip;
+mod third_codec;

@@ -96,7 +96,7 @@ proptest! {
     }
 }
 
-fn spelled(update: &Update<'_>) -> (Attributes, Vec<String>) {
+pub fn spelled(update: &Update<'_>) -> (Attributes, Vec<String>) {
     let routes =
         update.announced().flat_map(|(hop, list)| list.iter().map(move |it| format!("{hop} {it:?}"))).collect();
     (Attributes { partial: 0, ..update.attributes.clone() }, routes)
