@@ -16,7 +16,7 @@ use crate::neighbour::openbgpd::Openbgpd;
 use crate::neighbour::{LIMIT, Neighbour, OUR_AS, THEIR_AS, THEIRS};
 
 /// towpathd on a node, and who it speaks with.
-struct Speaker {
+pub struct Speaker {
     binaries: Binaries,
     daemon: Daemon,
     store: std::path::PathBuf,
@@ -24,7 +24,7 @@ struct Speaker {
 
 impl Speaker {
     /// With these neighbours, each said with more keys.
-    fn start(lab: &Lab, us: &Node, peers: &[(&Node, &str)]) -> Result<Speaker> {
+    pub fn start(lab: &Lab, us: &Node, peers: &[(&Node, &str)]) -> Result<Speaker> {
         let store = lab.store_directory(&network(peers)?)?;
         let binaries = Binaries::built()?;
         let daemon = us.towpathd(&binaries, &DaemonOptions::new(Store::Directory(store.clone())))?;
@@ -40,7 +40,7 @@ impl Speaker {
     }
 
     /// Where its pods are.
-    fn subnets(&self) -> Result<Stack<IpNet>> {
+    pub fn subnets(&self) -> Result<Stack<IpNet>> {
         let text = std::fs::read_to_string(self.daemon.subnet_file())?;
         let of = |key: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(key)).with_context(|| text.clone())?;
@@ -50,7 +50,7 @@ impl Speaker {
     }
 
     /// What `towpathctl bgp …` says.
-    fn ask(&self, words: &str) -> Result<String> {
+    pub fn ask(&self, words: &str) -> Result<String> {
         let program = self.binaries.find("towpathctl")?;
         let socket = self.daemon.status_socket().display().to_string();
         let command = format!("{} bgp {words} --socket={socket} || :", program.display());
@@ -58,18 +58,18 @@ impl Speaker {
     }
 
     /// What is said of a peer.
-    fn peer(&self, name: &str) -> Result<Value> {
+    pub fn peer(&self, name: &str) -> Result<Value> {
         Ok(serde_json::from_str(&self.ask(&format!("peers {name} -o json"))?)?)
     }
 
     /// How many routers a prefix leads over in the kernel.
-    fn ways(&self, prefix: &str) -> Result<usize> {
+    pub fn ways(&self, prefix: &str) -> Result<usize> {
         let dash = if prefix.contains(':') { "-6" } else { "-4" };
         let shown = self.daemon.node().run(["ip", dash, "route", "show", "proto", "84", "exact", prefix])?;
         Ok(shown.matches("via ").count())
     }
 
-    fn wait_ways(&self, count: usize) -> Result<()> {
+    pub fn wait_ways(&self, count: usize) -> Result<()> {
         wait_for(&format!("{count} ways"), LIMIT, || {
             for prefix in THEIRS {
                 let ways = self.ways(prefix)?;
@@ -96,7 +96,8 @@ fn network(peers: &[(&Node, &str)]) -> Result<String> {
     ))
 }
 
-fn has(neighbour: &dyn Neighbour, subnet: &IpNet) -> Result<()> {
+/// Waits until a neighbour has a subnet of ours.
+pub fn has(neighbour: &dyn Neighbour, subnet: &IpNet) -> Result<()> {
     wait_for(&format!("{} to have {subnet}", neighbour.node().name()), LIMIT, || {
         ensure!(neighbour.has(&subnet.to_string()), "it has not");
         Ok(())

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::disallowed_types, reason = "no process on a node; here other people's routers are the neighbours")]
 
+mod able;
 mod daemon;
 mod driver;
 mod everybody;
