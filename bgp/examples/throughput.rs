@@ -29,12 +29,14 @@ fn main() {
     let mut speaker = speaker();
     establish(&mut speaker, IN, 65001);
     establish(&mut speaker, OUT, 65002);
-    let mut out = 0;
+    let (mut out, mut longest) = (0, Duration::ZERO);
     let begun = Instant::now();
     // As a socket hands it over, and as a session takes it: 64 KiB, then what changed is decided and encoded.
     for piece in input.chunks(64 << 10) {
+        let piece_begun = Instant::now();
         speaker.received(IN, Side::Incoming, piece, Duration::from_secs(1));
         out += drain(&mut speaker);
+        longest = longest.max(piece_begun.elapsed());
     }
     let took = begun.elapsed();
     let after = resident();
@@ -45,6 +47,7 @@ fn main() {
     let kib = |bytes: usize| bytes >> 10;
     println!("{routes} routes, {shared} an UPDATE: in {} KiB, out {} KiB", kib(input.len()), kib(out));
     println!("in, decided, out: {took:?}, {:.0} ns a route", took.as_secs_f64() * 1e9 / routes as f64);
+    println!("of them the longest 64 KiB: {longest:?}");
     println!(
         "resident: {} KiB before, {} KiB after, {} bytes a route",
         kib(before),

@@ -145,7 +145,9 @@ impl Vtep {
 
     fn attributes(&self, route: &Route) -> Attributes {
         let mut extended = vec![self.target, ExtendedCommunity::VXLAN];
-        if matches!(route, Route::Prefix { .. }) {
+        // Of an address, too: who routes in the overlay makes a route to it, and where that has no MAC of the router, FRR takes the one of the
+        // prefixes away with it (RFC 9135 section 5.1).
+        if matches!(route, Route::Prefix { .. } | Route::Mac { address: Some(_), .. }) {
             extended.push(ExtendedCommunity::routers_mac(self.mac));
         }
         let tunnel = matches!(route, Route::Multicast { .. }).then(|| self.tunnel().into());

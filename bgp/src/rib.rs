@@ -15,6 +15,7 @@ pub mod export;
 pub mod flush;
 pub mod group;
 pub mod import;
+mod index;
 pub mod key;
 mod overtaking;
 mod regroup;

@@ -1,8 +1,6 @@
 //! `Table`: what routes lead to, and the paths to each: 24 bytes a destination, 16 a path, 5 to 10 to find it by.
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-
+use super::index::{Found, Index};
 use super::key::Key;
 use super::sets::SetId;
 use super::source::PeerId;
@@ -68,7 +66,7 @@ pub(super) struct Table {
     seed: u64,
     destinations: Vec<Destination>,
     paths: Vec<Path>,
-    index: HashTable<u32>,
+    index: Index,
     free_destinations: Vec<u32>,
     free_path: u32,
 }
@@ -79,7 +77,7 @@ impl Table {
             seed,
             destinations: Vec::new(),
             paths: Vec::new(),
-            index: HashTable::new(),
+            index: Index::new(),
             free_destinations: Vec::new(),
             free_path: NONE,
         }
@@ -96,7 +94,7 @@ impl Table {
 
     pub fn find(&self, key: &Key) -> Option<DestinationId> {
         let same = |id: &u32| self.destinations.get(*id as usize).is_some_and(|known| known.key == *key);
-        self.index.find(key.hash(self.seed), same).map(|id| DestinationId(*id))
+        self.index.find(key.hash(self.seed), same).map(DestinationId)
     }
 
     pub fn find_or_insert(&mut self, key: Key) -> DestinationId {
@@ -104,12 +102,12 @@ impl Table {
         let (destinations, seed) = (&self.destinations, self.seed);
         let same = |id: &u32| destinations.get(*id as usize).is_some_and(|known| known.key == key);
         let rehash = |id: &u32| destinations.get(*id as usize).map_or(0, |known| known.key.hash(seed));
-        let place = match self.index.entry(key.hash(seed), same, rehash) {
-            Entry::Occupied(known) => return DestinationId(*known.get()),
-            Entry::Vacant(place) => place,
+        let free = &mut self.free_destinations;
+        let number = || free.pop().unwrap_or(next);
+        let id = match self.index.find_or_insert(key.hash(seed), same, (number, rehash)) {
+            Found::Known(id) => return DestinationId(id),
+            Found::New(id) => id,
         };
-        let id = self.free_destinations.pop().unwrap_or(next);
-        place.insert(id);
         let new = Destination { key, dirty: false, moved: false, head: NONE };
         match self.destinations.get_mut(id as usize) {
             Some(place) => *place = new,
@@ -124,7 +122,7 @@ impl Table {
         if !self.is_bare(id) {
             return None;
         }
-        self.index.find_entry(key.hash(self.seed), |known| *known == id.0).ok()?.remove();
+        self.index.remove(key.hash(self.seed), id.0).then_some(())?;
         if let Some(destination) = self.destinations.get_mut(id.0 as usize) {
             destination.key = Key::GONE;
         }
