@@ -3,12 +3,16 @@
 //! A process that died left BFD sessions behind that its peers still believe in. The first packet of the new one ends them, or their own silence
 //! does; a BGP session that is back before that would be ended with them, and its routes with it. So BFD comes first, for as long as peers keep our
 //! routes (RFC 4724) and for no longer than a peer without BFD may be kept waiting.
+//!
+//! And who is told of a VXLAN waits for a moment, for the sake of FRR: it forgets EVPN's routes with the session, whatever was agreed upon, and where they
+//! are back before that is done, the forgetting comes last: its kernel keeps the routes and loses the neighbour that they lead to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bgp::rib::PeerId;
 use bgp::speaker::Direction;
+use bgp::wire::Family;
 
 use super::liveness::{Liveness, Strictness};
 use super::shell::Shell;
@@ -16,10 +20,15 @@ use super::shell::Shell;
 /// Until it is up each end sends a packet a second (RFC 5880 section 6.8.3), and it takes three.
 const HANDSHAKE: Duration = Duration::from_secs(3);
 
+/// What FRR needs to forget EVPN's routes; some 60 ms were seen.
+const FORGETTING: Duration = Duration::from_millis(500);
+
 /// Who waits.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     waiting: BTreeMap<PeerId, Duration>,
+    /// Of them, who waits for a moment, whatever BFD says; that comes then.
+    moment: BTreeSet<PeerId>,
     /// Who has waited, or need not.
     done: BTreeSet<PeerId>,
     /// Somebody waits of whom BFD does not know.
@@ -41,6 +50,16 @@ impl Patience {
         until > now
     }
 
+    /// Whether it is so soon after the start that a peer may still have to forget what the process before us said.
+    fn waits_from_start(&mut self, id: PeerId, now: Duration) -> bool {
+        let waits = now < FORGETTING;
+        if waits {
+            self.waiting.insert(id, FORGETTING);
+            self.moment.insert(id);
+        }
+        waits
+    }
+
     /// Whether a peer waits now.
     pub fn is_waiting(&self, id: PeerId) -> bool {
         self.waiting.contains_key(&id)
@@ -55,6 +74,7 @@ impl Patience {
     /// A peer is wanted no longer.
     pub fn forget(&mut self, id: PeerId) {
         self.waiting.remove(&id);
+        self.moment.remove(&id);
         self.done.remove(&id);
     }
 
@@ -75,6 +95,12 @@ impl Shell {
         let session = &seat.neighbour.session;
         // Whoever keeps nothing has nothing to lose, and who alone may connect is not sent away: it may come back late.
         let keeps = session.graceful.is_some_and(|graceful| now < Duration::from_secs(graceful.restart_secs.into()));
+        let overlay = session.families.iter().any(|family| family.family == Family::EVPN);
+        if overlay && keeps && session.direction != Direction::Passive && self.patience.waits_from_start(id, now) {
+            return true;
+        }
+        let Some(seat) = self.roster.seat(id) else { return false };
+        let session = &seat.neighbour.session;
         let loose = seat.neighbour.liveness.filter(|liveness| liveness.strictness == Strictness::Loose);
         let Some(Liveness { settings, .. }) = loose.filter(|_| keeps && session.direction != Direction::Passive) else {
             return false;
@@ -97,7 +123,13 @@ impl Shell {
     /// Those who waited long enough begin.
     pub(super) fn wait_no_longer(&mut self, now: Duration) {
         for id in self.patience.over(now) {
-            self.need_not_wait(id, now);
+            match self.patience.moment.remove(&id) {
+                true => {
+                    self.patience.waiting.remove(&id);
+                    self.begin(id, now);
+                }
+                false => self.need_not_wait(id, now),
+            }
         }
     }
 }

@@ -159,6 +159,9 @@ fn a_prefix_behind_the_fabrics_router_and_a_pod_reach_each_other_by_routes_alone
     site.wait_talk("198.51.100.7")?;
     let said = site.ctl("bgp routes -o json")?;
     ensure!(said.contains(r#""family":"evpn""#) && said.contains(r#""prefix":"198.51.100.0/24""#), "{said}");
+    // FRR forgets EVPN's routes when a session ends, graceful restart or not, and hears them again when we are back: the neighbour that they lead to, too.
+    site.restart()?;
+    site.wait_talk("198.51.100.7")?;
     // Another prefix stays when this one is taken back.
     site.frr.configure(&["address-family ipv4 unicast", "no network 198.51.100.0/24"])?;
     site.wait_gone("ip route show proto 84", "198.51.100.0/24 ")?;
