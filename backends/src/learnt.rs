@@ -3,18 +3,20 @@
 //! Routes come from outside, so they are looked at: what would take the node's own pods, its own network or its default route away is
 //! refused with a sentence, unless it was asked for. Who announced them, and which path is best, is the speaker's business.
 
+use std::collections::btree_map::{Entry, Range};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use ipam::{Family, LeaseTable};
+use ipam::{Family, LeaseTable, Stack};
 use ipnet::IpNet;
 
 use crate::bgp::{self, Resolved};
 use crate::cluster::{Backend, Cluster, RouteStyle};
 use crate::evpn::{self, Fabric};
-use crate::state::{Group, KernelState, LinkName, Nexthop, Route, RouteKey, Tag, Via};
+use crate::state::{Group, KernelState, LinkName, Nexthop, Prefix, Route, RouteKey, Tag, Via};
+use crate::sum::Facts;
 
 /// Where packets are handed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
@@ -31,7 +33,7 @@ const RECENT: usize = 8;
 /// All routes that others announced.
 #[derive(Clone, Debug, Default)]
 pub struct Learnt {
-    routes: BTreeMap<IpNet, Arc<[NextHop]>>,
+    routes: BTreeMap<Prefix, Arc<[NextHop]>>,
     /// The last ones of these values: what is announced together mostly leads to the same, and is kept once.
     recent: VecDeque<Arc<[NextHop]>>,
     /// Prefixes that are taken though they take something of the node's own away (`AllowRoutes`).
@@ -57,38 +59,23 @@ impl Learnt {
     /// Takes what is true of a prefix now; without next hops it is gone. Whether that is anything new.
     pub fn set(&mut self, prefix: IpNet, hops: &BTreeSet<NextHop>) -> bool {
         if hops.is_empty() {
-            return self.routes.remove(&prefix).is_some();
+            return self.routes.remove(&Prefix(prefix)).is_some();
         }
-        let same = self.routes.get(&prefix).is_some_and(|known| known.iter().eq(hops));
-        if !same {
-            let kept = self.kept(hops.iter());
-            self.routes.insert(prefix, kept);
+        match self.routes.entry(Prefix(prefix)) {
+            Entry::Occupied(known) if known.get().iter().eq(hops) => return false,
+            Entry::Occupied(mut known) => drop(known.insert(kept(&mut self.recent, hops.iter()))),
+            Entry::Vacant(place) => drop(place.insert(kept(&mut self.recent, hops.iter()))),
         }
-        !same
-    }
-
-    /// The one of the recent values that is equal, or a new one.
-    fn kept<'h>(&mut self, hops: impl Iterator<Item = &'h NextHop> + Clone) -> Arc<[NextHop]> {
-        if let Some(kept) = self.recent.iter().find(|recent| recent.iter().eq(hops.clone())) {
-            return Arc::clone(kept);
-        }
-        if self.recent.len() == RECENT {
-            self.recent.pop_back();
-        }
-        let kept: Arc<[NextHop]> = hops.copied().collect();
-        self.recent.push_front(Arc::clone(&kept));
-        kept
+        true
     }
 
     /// The path to a router is dead: what leads to others, too, leads to those alone. Which prefixes these are.
     pub fn lose(&mut self, lost: NextHop) -> Vec<IpNet> {
         let also = |hops: &[NextHop]| hops.len() > 1 && hops.contains(&lost);
-        let narrowed: Vec<IpNet> =
-            self.routes.iter().filter(|(_, hops)| also(hops)).map(|(prefix, _)| *prefix).collect();
-        for prefix in &narrowed {
-            let Some(hops) = self.routes.get(prefix).cloned() else { continue };
-            let rest = self.kept(hops.iter().filter(|hop| **hop != lost));
-            self.routes.insert(*prefix, rest);
+        let mut narrowed = Vec::new();
+        for (prefix, hops) in self.routes.iter_mut().filter(|(_, hops)| also(hops)) {
+            *hops = kept(&mut self.recent, hops.iter().filter(|hop| **hop != lost));
+            narrowed.push(prefix.0);
         }
         narrowed
     }
@@ -97,7 +84,7 @@ impl Learnt {
     pub fn clear(&mut self) -> BTreeSet<IpNet> {
         self.recent.clear();
         let of_fabric = self.fabric.clear();
-        std::mem::take(&mut self.routes).into_keys().chain(of_fabric).collect()
+        std::mem::take(&mut self.routes).into_keys().map(|prefix| prefix.0).chain(of_fabric).collect()
     }
 
     /// Builds the map anew: filled in the order of the prefixes, a tree is half empty.
@@ -107,13 +94,13 @@ impl Learnt {
 
     /// Prefixes that were announced, each once.
     pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
-        let others = self.fabric.prefixes().filter(|prefix| !self.routes.contains_key(prefix));
-        self.routes.keys().copied().chain(others)
+        let others = self.fabric.prefixes().filter(|prefix| !self.routes.contains_key(&Prefix(*prefix)));
+        self.routes.keys().map(|prefix| prefix.0).chain(others)
     }
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.routes.len() + self.fabric.prefixes().filter(|prefix| !self.routes.contains_key(prefix)).count()
+        self.routes.len() + self.fabric.prefixes().filter(|prefix| !self.routes.contains_key(&Prefix(*prefix))).count()
     }
 
     /// Whether nothing was announced.
@@ -123,7 +110,7 @@ impl Learnt {
 
     /// Whether more may still be told of a prefix by those who told of it.
     pub(crate) fn waits(&self, prefix: &IpNet) -> bool {
-        match self.routes.contains_key(prefix) {
+        match self.routes.contains_key(&Prefix(*prefix)) {
             true => self.unsettled.contains(&Family::of_net(prefix)),
             false => self.fabric_unsettled,
         }
@@ -144,92 +131,138 @@ impl Learnt {
     /// Those within a prefix.
     pub(crate) fn within(&self, net: IpNet) -> impl Iterator<Item = IpNet> {
         // They are in the order of their addresses, and of equal ones the shorter comes first.
-        let from = self.routes.range((Bound::Included(net), Bound::Unbounded));
-        let of_routers = from.map(|(prefix, _)| *prefix).take_while(move |prefix| net.contains(&prefix.addr()));
+        let from = self.routes.range((Bound::Included(Prefix(net)), Bound::Unbounded));
+        let of_routers = from.map(|(prefix, _)| prefix.0).take_while(move |prefix| net.contains(&prefix.addr()));
         of_routers.chain(self.fabric.prefixes().filter(move |prefix| net.contains(prefix)))
-    }
-
-    /// Where one prefix leads.
-    ///
-    /// # Errors
-    /// [`Unwanted`]: why it adds nothing.
-    pub(crate) fn way(
-        &self,
-        cluster: &Cluster,
-        (prefix, asked): (IpNet, &mut Asked<'_>),
-    ) -> Option<Result<Via, Unwanted>> {
-        let of_fabric;
-        let (hops, refused) = match self.routes.get(&prefix) {
-            Some(hops) => (hops, self.refusal(cluster, prefix)),
-            None => {
-                of_fabric = Arc::from(self.fabric.hops(cluster, prefix)?);
-                (&of_fabric, self.refusal_of_fabric(cluster, prefix))
-            }
-        };
-        Some(match refused {
-            Some(unwanted) => Err(unwanted),
-            None => asked.via(cluster, (prefix, hops)).map_err(Unwanted::Refused),
-        })
     }
 
     /// What the fabric's hosts and routers need beside routes.
     pub(crate) fn stations(&self, cluster: &Cluster) -> KernelState {
-        let taken = |prefix| !self.routes.contains_key(&prefix) && self.refusal_of_fabric(cluster, prefix).is_none();
+        let own = Own::of(cluster);
+        let refusal = |prefix| own.refusal(prefix, &self.allowed).or_else(|| self.fabric.refusal(cluster, prefix));
+        let taken = |prefix| !self.routes.contains_key(&Prefix(prefix)) && refusal(prefix).is_none();
         self.fabric.state(cluster, taken)
     }
+}
 
-    fn refusal_of_fabric(&self, cluster: &Cluster, prefix: IpNet) -> Option<Unwanted> {
-        self.refusal(cluster, prefix).or_else(|| self.fabric.refusal(cluster, prefix))
+/// The one of the recent values that is equal, or a new one.
+fn kept<'h>(recent: &mut VecDeque<Arc<[NextHop]>>, hops: impl Iterator<Item = &'h NextHop> + Clone) -> Arc<[NextHop]> {
+    if let Some(kept) = recent.iter().find(|recent| recent.iter().eq(hops.clone())) {
+        return Arc::clone(kept);
+    }
+    if recent.len() == RECENT {
+        recent.pop_back();
+    }
+    let kept: Arc<[NextHop]> = hops.copied().collect();
+    recent.push_front(Arc::clone(&kept));
+    kept
+}
+
+/// What of the node's own a prefix could take away.
+struct Own<'c> {
+    cluster: &'c Cluster,
+    /// Of its pods.
+    subnets: Stack<IpNet>,
+    /// On its uplink's link.
+    networks: Vec<IpNet>,
+}
+
+impl Own<'_> {
+    fn of(cluster: &Cluster) -> Own<'_> {
+        let local = cluster.uplink.local.values();
+        let networks = local.filter_map(|address| cluster.uplink.on_link.network_of(*address)).collect();
+        Own { cluster, subnets: cluster.own.subnets(), networks }
     }
 
     /// Why a prefix may not be taken, wherever it leads.
-    fn refusal(&self, cluster: &Cluster, prefix: IpNet) -> Option<Unwanted> {
-        let of_pods = cluster.networks.values().any(|network| network.contains(&prefix));
-        if of_pods && !matches!(cluster.backend, Backend::Bgp(_)) {
+    fn refusal(&self, prefix: IpNet, allowed: &[IpNet]) -> Option<Unwanted> {
+        let of_pods = self.cluster.networks.values().any(|network| network.contains(&prefix));
+        if of_pods && !matches!(self.cluster.backend, Backend::Bgp(_)) {
             return Some(Unwanted::OfBackend);
         }
         let refused = |why: String| Some(Unwanted::Refused(why));
         if let Some(kind) = never_routed(&prefix) {
             return refused(format!("{prefix} is announced to this node, and is {kind}, which nobody routes"));
         }
-        let own = cluster.own.subnets();
-        if own.values().any(|own| own.contains(&prefix)) {
+        if self.subnets.values().any(|own| own.contains(&prefix)) {
             return refused(format!("{prefix} is announced to this node, and is of its own pods"));
         }
-        if self.allowed.contains(&prefix) {
+        if allowed.contains(&prefix) {
             return None;
         }
-        let fix = format!("if that is wanted, add \"{prefix}\" to AllowRoutes");
+        let fix = || format!("if that is wanted, add \"{prefix}\" to AllowRoutes");
         if prefix.prefix_len() == 0 {
-            return refused(format!("a default route {prefix} is announced to this node, and is not taken; {fix}"));
+            return refused(format!("a default route {prefix} is announced to this node, and is not taken; {}", fix()));
         }
-        if let Some(own) = own.values().find(|own| prefix.contains(*own)) {
-            return refused(format!("{prefix} is announced to this node, and its own pods' {own} lie in it; {fix}"));
+        if let Some(own) = self.subnets.values().find(|own| prefix.contains(*own)) {
+            return refused(format!(
+                "{prefix} is announced to this node, and its own pods' {own} lie in it; {}",
+                fix()
+            ));
         }
-        let local = cluster.uplink.local.values();
-        let mut networks = local.filter_map(|address| cluster.uplink.on_link.network_of(*address));
-        let network = networks.find(|network| network.contains(&prefix) || prefix.contains(network))?;
-        let link = cluster.uplink.link;
+        let network = self.networks.iter().find(|network| network.contains(&prefix) || prefix.contains(*network))?;
+        let link = self.cluster.uplink.link;
         refused(format!(
-            "{prefix} is announced to this node, and would stand for {network}, the network of {link}; {fix}"
+            "{prefix} is announced to this node, and would stand for {network}, the network of {link}; {}",
+            fix()
         ))
     }
 }
 
 /// Ways that are asked for one after the other, of one cluster.
 pub(crate) struct Asked<'f> {
+    learnt: &'f Learnt,
     table: &'f LeaseTable,
+    cluster: &'f Cluster,
+    own: Own<'f>,
+    /// What stands behind the prefix that was asked for last: the next is mostly near.
+    rest: Range<'f, Prefix, Arc<[NextHop]>>,
     /// The last next hops and where they lead prefixes of a family.
-    last: Option<(Arc<[NextHop]>, Family, Via)>,
+    last: Option<(&'f Arc<[NextHop]>, Family, Via)>,
 }
+
+/// Prefixes that are stepped over, rather than looked up anew.
+const NEAR: usize = 4;
 
 impl<'f> Asked<'f> {
     /// Nothing is asked yet.
-    pub fn new(table: &'f LeaseTable) -> Asked<'f> {
-        Asked { table, last: None }
+    pub fn new(cluster: &'f Cluster, Facts { table, learnt }: Facts<'f>) -> Asked<'f> {
+        Asked { learnt, table, cluster, own: Own::of(cluster), rest: learnt.routes.range(..), last: None }
     }
 
-    fn via(&mut self, cluster: &Cluster, (prefix, hops): (IpNet, &Arc<[NextHop]>)) -> Result<Via, String> {
+    /// Where a prefix leads.
+    ///
+    /// # Errors
+    /// [`Unwanted`]: why it adds nothing.
+    pub fn way(&mut self, prefix: IpNet) -> Option<Result<Via, Unwanted>> {
+        let learnt = self.learnt;
+        let refused = self.own.refusal(prefix, &learnt.allowed);
+        let Some(hops) = self.hops(prefix) else {
+            let hops = learnt.fabric.hops(self.cluster, prefix)?;
+            let refused = refused.or_else(|| learnt.fabric.refusal(self.cluster, prefix));
+            let way = || via(self.cluster, (prefix, &hops), self.table).map_err(Unwanted::Refused);
+            return Some(refused.map_or_else(way, Err));
+        };
+        Some(match refused {
+            Some(unwanted) => Err(unwanted),
+            None => self.via((prefix, hops)).map_err(Unwanted::Refused),
+        })
+    }
+
+    fn hops(&mut self, prefix: IpNet) -> Option<&'f Arc<[NextHop]>> {
+        let prefix = Prefix(prefix);
+        for _ in 0..NEAR {
+            match self.rest.next() {
+                Some((known, hops)) if *known == prefix => return Some(hops),
+                Some((known, _)) if *known < prefix => {}
+                _ => break,
+            }
+        }
+        self.rest = self.learnt.routes.range(prefix..);
+        self.rest.next().filter(|(known, _)| **known == prefix).map(|(_, hops)| hops)
+    }
+
+    fn via(&mut self, (prefix, hops): (IpNet, &'f Arc<[NextHop]>)) -> Result<Via, String> {
         let family = Family::of_net(&prefix);
         if let Some((last, of, via)) = &self.last
             && Arc::ptr_eq(last, hops)
@@ -237,10 +270,10 @@ impl<'f> Asked<'f> {
         {
             return Ok(via.clone());
         }
-        let via = via(cluster, (prefix, hops), self.table)?;
+        let via = via(self.cluster, (prefix, hops), self.table)?;
         // To pods of a node the way may be a tunnel, and is another one for each.
-        let of_pods = cluster.networks.values().any(|network| network.contains(&prefix));
-        self.last = (!of_pods).then(|| (Arc::clone(hops), family, via.clone()));
+        let of_pods = self.cluster.networks.values().any(|network| network.contains(&prefix));
+        self.last = (!of_pods).then(|| (hops, family, via.clone()));
         Ok(via)
     }
 }
@@ -310,17 +343,13 @@ pub(crate) fn state_of(prefix: IpNet, via: Via) -> KernelState {
 
 /// What nobody routes (RFC 6890), in words.
 fn never_routed(prefix: &IpNet) -> Option<&'static str> {
-    let v4 = |a, b, length| IpNet::new(IpAddr::V4(Ipv4Addr::new(a, b, 0, 0)), length);
-    let v6 = |a, length| IpNet::new(IpAddr::V6(Ipv6Addr::new(a, 0, 0, 0, 0, 0, 0, 0)), length);
-    let loopback = IpNet::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 128);
-    let list = [
-        (v4(127, 0, 8), "a loopback address"),
-        (v4(169, 254, 16), "link-local"),
-        (v4(224, 0, 4), "multicast"),
-        (loopback, "a loopback address"),
-        (v6(0xfe80, 10), "link-local"),
-        (v6(0xff00, 8), "multicast"),
-    ];
-    let inside = |net: &Result<IpNet, _>| net.as_ref().is_ok_and(|net: &IpNet| net.contains(prefix));
-    list.iter().find(|(net, _)| inside(net)).map(|(_, kind)| *kind)
+    let length = prefix.prefix_len();
+    // A prefix that holds such addresses and others is another matter.
+    let (loopback, link_local, multicast) = match prefix.network() {
+        IpAddr::V4(v4) => (v4.is_loopback() && length >= 8, v4.is_link_local() && length >= 16, length >= 4),
+        IpAddr::V6(v6) => (v6.is_loopback() && length == 128, v6.is_unicast_link_local() && length >= 10, length >= 8),
+    };
+    let multicast = multicast && prefix.network().is_multicast();
+    let kinds = [(loopback, "a loopback address"), (link_local, "link-local"), (multicast, "multicast")];
+    kinds.into_iter().find(|(is, _)| *is).map(|(_, kind)| kind)
 }

@@ -7,6 +7,7 @@ mod group;
 mod ipip;
 mod passage;
 mod relay;
+mod route_key;
 mod wireguard;
 
 use std::collections::btree_map::Entry;
@@ -23,6 +24,8 @@ pub use group::Group;
 pub use ipip::{Encapsulation, Ipip};
 pub use passage::Passage;
 pub use relay::{Proxy, RelayKey};
+pub(crate) use route_key::Prefix;
+pub use route_key::RouteKey;
 pub use wireguard::{Peer, PeerKey, Remote, WireGuard};
 
 /// The tag on everything we own: the route protocol (`rtm_protocol`, `nhm_protocol`, `NDA_PROTOCOL`, `IFA_PROTO`).
@@ -192,23 +195,6 @@ pub struct Nexthop {
     pub link: LinkName,
     /// The gateway, reached on-link.
     pub gateway: IpAddr,
-}
-
-/// What identifies a route in table main (kernel: destination, TOS 0, priority).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RouteKey {
-    /// The destination prefix.
-    pub destination: IpNet,
-    /// Metric: 0 for IPv4, 1024 for IPv6 unless said otherwise.
-    pub metric: u32,
-}
-
-impl RouteKey {
-    /// The kernel's default metric of the destination's family.
-    pub fn new(destination: IpNet) -> RouteKey {
-        let metric = if destination.addr().is_ipv4() { 0 } else { 1024 };
-        RouteKey { destination, metric }
-    }
 }
 
 /// Where a route leads.

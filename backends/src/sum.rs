@@ -59,13 +59,15 @@ impl Desired {
 
     /// The sum over all.
     pub fn of(cluster: Cluster, facts: Facts<'_>) -> Desired {
+        let state = cluster.base();
+        let routes = LearntRoutes::beside(state.routes.keys().copied().collect());
         let mut desired = Desired {
-            state: cluster.base(),
+            state,
             cluster,
             counted: BTreeMap::new(),
             unusable: BTreeMap::new(),
             overlapping: BTreeSet::new(),
-            routes: LearntRoutes::default(),
+            routes,
             stations: Stations::default(),
             shared: BTreeMap::new(),
             shared_groups: BTreeMap::new(),
@@ -88,7 +90,6 @@ impl Desired {
             *map = std::mem::take(map).into_iter().collect();
         }
         packed(&mut self.counted);
-        self.routes.pack();
         packed(&mut self.state.nexthops);
         packed(&mut self.state.groups);
         packed(&mut self.state.routes);
@@ -142,11 +143,11 @@ impl Desired {
 
     /// Brings the sum up to date with the table for these leases and says what that changes in the kernel, where nothing is learnt.
     pub fn update(&mut self, keys: &BTreeSet<LeaseKey>, table: &LeaseTable) -> Plan {
-        self.follow((keys, &BTreeSet::new()), Facts { table, learnt: &Learnt::default() })
+        self.follow((keys, &[]), Facts { table, learnt: &Learnt::default() })
     }
 
     /// Brings the sum up to date with the facts for these leases and learnt prefixes and says what that changes in the kernel.
-    pub fn follow(&mut self, touched: (&BTreeSet<LeaseKey>, &BTreeSet<IpNet>), facts: Facts<'_>) -> Plan {
+    pub fn follow(&mut self, touched: (&BTreeSet<LeaseKey>, &[IpNet]), facts: Facts<'_>) -> Plan {
         if !self.overlapping.is_empty() {
             return self.renew(facts);
         }
@@ -158,7 +159,8 @@ impl Desired {
         if stations {
             self.leave_stations(&mut step);
         }
-        for prefix in prefixes.iter() {
+        // Leases have the first word on each prefix of theirs.
+        for prefix in prefixes.iter().filter(|_| !keys.is_empty()) {
             self.unlearn(*prefix, &mut step);
         }
         for key in keys {
@@ -232,6 +234,7 @@ impl Desired {
             *self.shared_groups.entry(group.clone()).or_default() += 1;
             there.groups.insert(group.clone(), Tag::Ours);
         }
+        self.routes.note_others(contribution.routes.keys());
         add(&mut self.state, &contribution);
         Added { contribution, there }
     }
@@ -240,6 +243,7 @@ impl Desired {
         let mut gone = contribution.clone();
         gone.nexthops.retain(|nexthop, _| !one_less(&mut self.shared, nexthop));
         gone.groups.retain(|group, _| !one_less(&mut self.shared_groups, group));
+        self.routes.forget_others(gone.routes.keys());
         subtract(&mut self.state, &gone);
     }
 }

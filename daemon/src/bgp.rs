@@ -41,6 +41,7 @@ mod tracking;
 pub mod trial;
 mod unnumbered;
 pub mod views;
+mod waiting;
 pub mod wish;
 
 use std::io;
@@ -138,7 +139,7 @@ async fn speak(mut end: SpeakerEnd, mut bfd: BfdEnd) {
             }
             None => {
                 bfd.paths.send_replace(BfdPaths::new());
-                tidings.tell();
+                tidings.tell(None);
             }
         }
         // Whoever asks meanwhile is told by silence that there is no speaker.
@@ -196,7 +197,7 @@ async fn live(ground: &Rc<Ground>, wish: Arc<Wish>, (end, bfd): (&mut SpeakerEnd
             }
             Some(news) = bfd.news.recv() => ground.with(|shell, now| shell.hear_of_path(news, now)),
             Some(question) = end.questions.recv() => ground.answer(question),
-            _ = listener.reserve(), if waits => ground.with(|shell, _| shell.tidings.tell()),
+            room = listener.reserve_owned(), if waits => ground.with(|shell, _| shell.tidings.tell(room.ok())),
             () = ground.work.notified() => {
                 if ground.turn() {
                     ground.work.notify_one();

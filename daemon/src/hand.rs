@@ -1,6 +1,9 @@
 //! [`Hand`]: the real kernel behind the reconciler's trait, with the choice of the uplink from its facts.
 
+mod errand;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use backends::cluster::RouteStyle;
 use backends::state::{Nexthop, Scope};
@@ -16,10 +19,14 @@ use crate::host_settings::{self, HostSettings};
 use crate::reconcile::{Kernel, WantedUplink};
 use crate::tunnel_keys::{KeySettings, TunnelKeys};
 use crate::uplink::{self, Facts};
+use errand::Errands;
+
+/// Changes from which on somebody else does them: one of a lease or two is done before anybody could be woken.
+const MANY: usize = 256;
 
 /// The kernel of the namespace in which the daemon runs.
 pub struct Hand {
-    kernel: kernel::Hand,
+    errands: Errands,
     wish: InterfaceWish,
     keys: KeySettings,
     settings: HostSettings,
@@ -31,34 +38,42 @@ impl Hand {
     /// # Errors
     /// One sentence: the kernel could not be spoken to.
     pub fn open(wish: InterfaceWish, keys: KeySettings, settings: HostSettings) -> Result<Hand, kernel::Error> {
-        Ok(Hand { kernel: kernel::Hand::open()?, wish, keys, settings })
+        Ok(Hand { errands: Errands::new(kernel::Hand::open()?), wish, keys, settings })
     }
 
     /// What the kernel says of itself from now on, our own changes excepted.
     ///
     /// # Errors
     /// When there are no sockets to be had.
-    pub fn notices(&self, instance: &Instance) -> Result<Notices, kernel::Error> {
-        Notices::open(&self.kernel, &instance.alias, &instance.table)
+    pub fn notices(&mut self, instance: &Instance) -> Result<Notices, kernel::Error> {
+        Notices::open(&self.errands.kernel(), &instance.alias, &instance.table)
     }
 
     /// How this kernel wants routes to many peers.
     pub fn route_style(&mut self) -> RouteStyle {
-        if self.kernel.nexthop_objects() { RouteStyle::Objects } else { RouteStyle::Gateways }
+        if self.errands.kernel().nexthop_objects() { RouteStyle::Objects } else { RouteStyle::Gateways }
     }
 }
 
 impl Kernel for Hand {
     fn observe(&mut self, scope: &Scope) -> Result<KernelState, String> {
-        self.kernel.observe(scope).map_err(|error| error.to_string())
+        self.errands.kernel().observe(scope).map_err(|error| error.to_string())
     }
 
     fn apply(&mut self, scope: &Scope, plan: &Plan) -> Outcome {
-        self.kernel.apply(scope, plan)
+        self.errands.kernel().apply(scope, plan)
+    }
+
+    fn begin(&mut self, scope: &Scope, plan: &Arc<Plan>) -> Option<Outcome> {
+        if plan.changes.len() < MANY { Some(self.apply(scope, plan)) } else { self.errands.begin(scope, plan) }
+    }
+
+    fn end(&mut self) -> Outcome {
+        self.errands.end()
     }
 
     fn leave(&mut self, lost: Nexthop) {
-        match self.kernel.leave(lost) {
+        match self.errands.kernel().leave(lost) {
             Ok(0) => {}
             Ok(count) => tracing::info!("{count} groups of next hops go on without {}", lost.gateway),
             // The routes are written one by one then.
@@ -68,16 +83,16 @@ impl Kernel for Hand {
 
     fn tunnel_keys(&mut self, generation: Generation) -> Result<TunnelKeys, String> {
         let (keys, private) = TunnelKeys::load(&self.keys, generation).map_err(|error| error.to_string())?;
-        self.kernel.keep_key(keys.public, private);
+        self.errands.kernel().keep_key(keys.public, private);
         Ok(keys)
     }
 
     fn sessions(&mut self, links: &[LinkName]) -> Result<Vec<Session>, String> {
-        self.kernel.sessions(links).map_err(|error| error.to_string())
+        self.errands.kernel().sessions(links).map_err(|error| error.to_string())
     }
 
     fn forget_keys(&mut self, generation: Generation, key: PublicKey) {
-        self.kernel.forget_key(key);
+        self.errands.kernel().forget_key(key);
         self.keys.remove(generation);
     }
 

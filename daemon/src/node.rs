@@ -17,7 +17,7 @@ mod room;
 mod uplink;
 mod ways;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use backends::room::Room;
@@ -109,8 +109,8 @@ pub struct Node {
     pub changed: bool,
     /// Peers whose leases changed since they were last taken.
     pub touched: BTreeSet<LeaseKey>,
-    /// Learnt prefixes that lead elsewhere since they were last taken.
-    pub touched_prefixes: BTreeSet<IpNet>,
+    /// Learnt prefixes that lead elsewhere since they were last taken, as they came; one may stand twice.
+    pub touched_prefixes: VecDeque<IpNet>,
     /// Whether there is something that the state file does not have yet.
     pub unsaved: bool,
 }
@@ -154,7 +154,7 @@ impl Node {
             keys_trouble: None,
             changed: false,
             touched: BTreeSet::new(),
-            touched_prefixes: BTreeSet::new(),
+            touched_prefixes: VecDeque::new(),
             unsaved: false,
         }
     }

@@ -7,13 +7,14 @@
 use backends::diff::diff;
 use backends::rollout::Made;
 use backends::room::least;
-use backends::state::{Nexthop, PeerKey, Scope, Tag};
+use backends::state::{Nexthop, Scope, Tag};
 use backends::sum::Desired;
 use backends::wireguard::Generation;
 use backends::{Change, Cluster, KernelState, LinkName, Outcome, Plan, Uplink};
 use ipam::PublicKey;
 use kernel::wireguard::Session;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::node::Node;
@@ -22,6 +23,7 @@ use crate::trigger::{Moment, Trigger};
 use crate::tunnel_keys::TunnelKeys;
 pub use uplink::WantedUplink;
 
+mod sessions;
 mod uplink;
 
 /// The kernel as the reconciler sees it: the real one, or the simulation's.
@@ -34,6 +36,16 @@ pub trait Kernel {
 
     /// Makes the changes; the first failure is named, the rest is tried.
     fn apply(&mut self, scope: &Scope, plan: &Plan) -> Outcome;
+
+    /// Begins to make the changes, after those that were begun before; how that went, if it is done at once.
+    fn begin(&mut self, scope: &Scope, plan: &Arc<Plan>) -> Option<Outcome> {
+        Some(self.apply(scope, plan))
+    }
+
+    /// How that went which was begun last, once it is done.
+    fn end(&mut self) -> Outcome {
+        Outcome::default()
+    }
 
     /// Takes a next hop whose path is dead out of all groups that have others, before the plan that says so for each route.
     fn leave(&mut self, _lost: Nexthop) {}
@@ -79,6 +91,8 @@ pub struct Reconciler {
     /// What happened, for those who ask.
     pub record: Record,
     target: Option<Target>,
+    /// What the kernel is being brought to while the next is worked out.
+    begun: Option<Arc<Plan>>,
     trigger: Trigger,
     /// Whether the uplink must be looked at again.
     uplink_due: bool,
@@ -107,9 +121,6 @@ const MOST_STEPS: usize = 4;
 /// kube-proxy does after a boot.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often sessions are looked at while they are waited for: the kernel does not say when one is agreed upon.
-const SESSIONS: Duration = Duration::from_millis(250);
-
 impl Reconciler {
     /// Nothing is done yet.
     pub fn new(node: Node, heartbeat: Duration, now: Moment) -> Reconciler {
@@ -118,6 +129,7 @@ impl Reconciler {
             node,
             record: Record::default(),
             target: None,
+            begun: None,
             trigger,
             uplink_due: true,
             uplink_wanted: WantedUplink::default(),
@@ -166,7 +178,7 @@ impl Reconciler {
 
     /// When the next turn is due without any new fact.
     pub fn due(&self) -> Moment {
-        let more = self.target.is_some() && !self.node.touched_prefixes.is_empty();
+        let more = self.begun.is_some() || (self.target.is_some() && !self.node.touched_prefixes.is_empty());
         let more = more.then_some(Moment::ZERO);
         let others = [self.patience, self.sessions_due, self.node.ways_due(), self.node.half_due, more];
         others.into_iter().flatten().fold(self.trigger.due(), Moment::min)
@@ -181,32 +193,6 @@ impl Reconciler {
                 return;
             }
         }
-    }
-
-    /// Whether, while the backend is being changed to WireGuard, some peer has not agreed upon a session yet. Packets that are sent
-    /// before wait in a queue of 128 (`MAX_STAGED_PACKETS`), for five seconds when both ends begin in the same instant or one
-    /// does not know the other's key yet (`REKEY_TIMEOUT`).
-    fn waits_for_sessions(&mut self, kernel: &mut impl Kernel, now: Moment) -> bool {
-        let wanted = self.node.sessions_wanted();
-        let Some((desired, links)) = self.desired().zip(wanted).filter(|_| self.made == Made::Whole) else {
-            self.record.sessionless.clear();
-            self.sessions_due = None;
-            return false;
-        };
-        if self.sessions_due.is_some_and(|due| now < due) {
-            return true;
-        }
-        let peers = desired.state().peers.keys().filter(|peer| links.contains(&peer.link));
-        let sessions = kernel.sessions(&links).unwrap_or_else(|reason| {
-            tracing::debug!("{reason}");
-            Vec::new()
-        });
-        let agreed: BTreeSet<PeerKey> =
-            sessions.iter().filter(|session| session.handshake.is_some()).map(|session| session.peer).collect();
-        let missing: BTreeSet<PeerKey> = peers.filter(|peer| !agreed.contains(peer)).copied().collect();
-        self.sessions_due = (!missing.is_empty()).then_some(now + SESSIONS);
-        self.record.sessionless = sessions.into_iter().filter(|session| missing.contains(&session.peer)).collect();
-        self.sessions_due.is_some()
     }
 
     fn step(&mut self, kernel: &mut impl Kernel, now: Moment) {
@@ -324,30 +310,44 @@ impl Reconciler {
         let keys: BTreeSet<_> = std::mem::take(&mut self.node.touched);
         let prefixes = self.node.take_some_prefixes();
         let untouched = keys.is_empty() && prefixes.is_empty();
-        let Some(Target { desired, scope }) = &mut self.target else { return };
+        let Some(Target { desired, .. }) = &mut self.target else { return };
         if untouched && !desired.is_behind(self.node.facts()) {
-            return;
+            return self.end(kernel, now);
         }
-        let plan = desired.follow((&keys, &prefixes), self.node.facts());
+        let plan = Arc::new(desired.follow((&keys, &prefixes), self.node.facts()));
         self.record.complaints(&keys, self.node.table(), desired);
         self.record.routes(&prefixes, desired);
-        if plan.is_empty() {
-            return;
+        self.end(kernel, now);
+        let Some(Target { scope, .. }) = self.target.as_ref().filter(|_| !plan.is_empty()) else { return };
+        match kernel.begin(scope, &plan) {
+            Some(outcome) => self.applied(&plan, outcome, now),
+            None => self.begun = Some(plan),
         }
-        let outcome = kernel.apply(scope, &plan);
+    }
+
+    /// What was begun ends before anything else is done to the kernel.
+    fn end(&mut self, kernel: &mut impl Kernel, now: Moment) {
+        if let Some(plan) = self.begun.take() {
+            let outcome = kernel.end();
+            self.applied(&plan, outcome, now);
+        }
+    }
+
+    fn applied(&mut self, plan: &Plan, outcome: Outcome, now: Moment) {
         if !outcome.failures.is_empty() {
             // Whatever the kernel refused, the whole is compared soon: it may be in another state than we think.
             self.made = self.made.min(Made::Base);
             self.trigger.look_again();
         }
-        self.record.half_refused = desired.cluster().half_refused(&outcome.failures);
-        self.record.applied(Cause::Lease, &plan, outcome, now);
+        self.record.half_refused = self.desired().and_then(|it| it.cluster().half_refused(&outcome.failures));
+        self.record.applied(Cause::Lease, plan, outcome, now);
     }
 
     /// The whole: what is, compared with what should be.
     fn look(&mut self, kernel: &mut impl Kernel, now: Moment, cause: Cause) {
+        self.end(kernel, now);
         let touched = std::mem::take(&mut self.node.touched);
-        let prefixes = std::mem::take(&mut self.node.touched_prefixes);
+        let prefixes = self.node.take_all_prefixes();
         let Some(Target { desired, scope }) = &mut self.target else {
             return self.trigger.done();
         };

@@ -267,7 +267,7 @@ impl Record {
     }
 
     /// What became of learnt prefixes.
-    pub fn routes(&mut self, prefixes: &BTreeSet<IpNet>, desired: &Desired) {
+    pub fn routes(&mut self, prefixes: &[IpNet], desired: &Desired) {
         if prefixes.is_empty() {
             return;
         }

@@ -19,7 +19,8 @@
 //!                                               ▲ SIGTERM, SIGINT; timers
 //! ```
 //!
-//! One thread runs them all but the notices, BGP with BFD, and the packets of the udp backend. The loop owns the facts and the kernel; nobody else changes either.
+//! One thread runs them all but the notices, BGP with BFD, and the packets of the udp backend. The loop owns the facts and the kernel; nobody else changes either,
+//! but for a thread that it sends with long plans of learnt routes (`hand/errand.rs`).
 //! Channels are bounded: when the loop is busy the store's task waits, and the kernel drops notices and says so. The task for
 //! net-conf.json is there where the store does not keep it, the installation's where it was asked for; the extension's runs the
 //! user's commands, where the network has some; that of offloads tries the tunnel's devices out, by a thread now and then.

@@ -15,7 +15,7 @@ use crate::bgp::{self, NodeEnd, SpeakerEnd, liveness};
 use crate::{bfd, reconcile::Reconciler};
 
 /// Messages of what was learnt that are one turn; each has thousands of routes at most.
-const MOST_AT_ONCE: usize = 4;
+const MOST_AT_ONCE: usize = 8;
 
 /// How long the end of the process waits for last packets, and how often it looks.
 const FAREWELL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(5));

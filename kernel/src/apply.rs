@@ -6,6 +6,7 @@
 mod bulk;
 mod leave;
 mod link;
+mod reach;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -102,10 +102,23 @@ const ADVERTISED: u8 = 9;
 /// When a list cannot be had.
 pub fn read() -> Result<Inventory> {
     let mut socket = Socket::open(Protocol::Route)?;
-    let mut links = links(&mut socket)?;
-    addresses(&mut socket, &mut links)?;
+    let links = interfaces_by(&mut socket)?;
     let default_routes = default_routes(&mut socket, &links)?;
     Ok(Inventory { links, default_routes })
+}
+
+/// Links and addresses alone, whatever routes there are, which may be very many.
+///
+/// # Errors
+/// When a list cannot be had.
+pub fn interfaces() -> Result<Vec<Interface>> {
+    interfaces_by(&mut Socket::open(Protocol::Route)?)
+}
+
+fn interfaces_by(socket: &mut Socket) -> Result<Vec<Interface>> {
+    let mut links = links(socket)?;
+    addresses(socket, &mut links)?;
+    Ok(links)
 }
 
 /// The link through which packets to an address leave; `None` when there is no way. `ip route get ADDRESS`

@@ -2,6 +2,7 @@
 //! daemon, which stays until all is learnt again.
 
 use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipam::LeaseKey;
@@ -12,7 +13,7 @@ use super::{Desired, Facts, one_less};
 use crate::cluster::Backend;
 use crate::evpn;
 use crate::learnt::{Asked, Learnt, Unwanted, state_of};
-use crate::state::{KernelState, LinkName, Route, RouteKey, Tag, Via};
+use crate::state::{Group, KernelState, LinkName, Nexthop, Route, RouteKey, Tag, Via};
 
 /// Sentences that are kept of refused prefixes; of a full table more would be of no use to anybody.
 const MOST_REFUSED: usize = 100;
@@ -20,17 +21,37 @@ const MOST_REFUSED: usize = 100;
 /// What there is of learnt routes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LearntRoutes {
-    /// Prefixes whose routes are in the state.
-    taken: BTreeSet<IpNet>,
+    /// Routes of the state that are not learnt, of which there are few.
+    others: BTreeSet<RouteKey>,
     refused: BTreeMap<IpNet, String>,
     /// What the kernel had before anything was learnt: routes, and next hops that they use.
     pub found: KernelState,
 }
 
 impl LearntRoutes {
+    /// None, in a state that has these routes.
+    pub fn beside(others: BTreeSet<RouteKey>) -> LearntRoutes {
+        LearntRoutes { others, ..LearntRoutes::default() }
+    }
+
+    /// The state has these routes too, which are not learnt.
+    pub fn note_others<'k>(&mut self, keys: impl Iterator<Item = &'k RouteKey>) {
+        self.others.extend(keys);
+    }
+
+    /// It has them no longer.
+    pub fn forget_others<'k>(&mut self, keys: impl Iterator<Item = &'k RouteKey>) {
+        for key in keys {
+            self.others.remove(key);
+        }
+    }
+
     /// Notes on the one side of a difference that a route was there, though not for what this daemon learnt.
-    pub fn note_found(&mut self, key: RouteKey, before: &mut KernelState) {
-        if !self.taken.contains(&key.destination) {
+    pub fn note_found(&mut self, (key, stands): (RouteKey, Standing), before: &mut KernelState) {
+        if self.found.routes.is_empty() {
+            return;
+        }
+        if stands == Standing::Not {
             if before.routes.contains_key(&key) {
                 // What was learnt is gone again, and with it what was found.
                 self.found.routes.remove(&key);
@@ -56,11 +77,6 @@ impl LearntRoutes {
         }
     }
 
-    /// Builds the set of prefixes anew, as [`Desired::pack`] does.
-    pub fn pack(&mut self) {
-        self.taken = std::mem::take(&mut self.taken).into_iter().collect();
-    }
-
     /// The route that was found, if it leads where this one does and elsewhere too: who has not spoken yet may say so.
     fn wider(&self, via: &Via, key: RouteKey) -> Option<&Via> {
         let found = &self.found.routes.get(&key)?.via;
@@ -68,6 +84,17 @@ impl LearntRoutes {
         let has = |nexthop| group.members().any(|member| member == nexthop);
         via.nexthops().all(has).then_some(found)
     }
+}
+
+/// Whether a learnt prefix has a route in the state after it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// As before.
+    Same,
+    /// It has one, which it had not.
+    New,
+    /// It has none.
+    Not,
 }
 
 impl Desired {
@@ -78,13 +105,14 @@ impl Desired {
 
     /// What the learnt route to exactly this prefix adds, if there is one.
     pub fn learnt_contribution(&self, prefix: IpNet) -> Option<KernelState> {
-        let route = self.state.routes.get(&RouteKey::new(prefix)).filter(|_| self.routes.taken.contains(&prefix))?;
+        let key = RouteKey::new(prefix);
+        let route = self.state.routes.get(&key).filter(|_| !self.routes.others.contains(&key))?;
         Some(state_of(prefix, route.via.clone()))
     }
 
     /// How many learnt prefixes have a route.
     pub fn learnt_routes(&self) -> usize {
-        self.routes.taken.len()
+        self.state.routes.len().saturating_sub(self.routes.others.len())
     }
 
     /// Prefixes that lead elsewhere, too, than was learnt, for the sake of those who have not spoken yet.
@@ -92,7 +120,7 @@ impl Desired {
         let found = self.routes.found.routes.iter();
         let wide =
             found.filter(|(key, route)| route.via.group().is_some() && self.state.routes.get(key) == Some(route));
-        wide.map(|(key, _)| key.destination).filter(|prefix| self.routes.taken.contains(prefix))
+        wide.map(|(key, _)| *key).filter(|key| !self.routes.others.contains(key)).map(|key| key.destination)
     }
 
     /// Takes out of what was observed what is of an earlier life and may still be learnt again: it is neither looked at nor changed.
@@ -149,82 +177,121 @@ impl Desired {
     /// Learnt prefixes that a change is about: those said, and those into the subnets of leases that changed.
     pub(super) fn prefixes_of<'p>(
         &self,
-        (keys, prefixes): (&BTreeSet<LeaseKey>, &'p BTreeSet<IpNet>),
+        (keys, prefixes): (&BTreeSet<LeaseKey>, &'p [IpNet]),
         facts: Facts<'_>,
-    ) -> Cow<'p, BTreeSet<IpNet>> {
-        if keys.is_empty() || (facts.learnt.is_empty() && self.routes.taken.is_empty()) {
+    ) -> Cow<'p, [IpNet]> {
+        if keys.is_empty() || (facts.learnt.is_empty() && self.learnt_routes() == 0) {
             return Cow::Borrowed(prefixes);
         }
-        let mut all = prefixes.clone();
+        let mut all: BTreeSet<IpNet> = prefixes.iter().copied().collect();
         for key in keys {
             let leases = [self.counted.get(key).cloned(), facts.table.standing(key)];
             let subnets = leases.iter().flatten().flat_map(|lease| lease.endpoints.values()).map(|end| end.subnet);
             all.extend(subnets.flat_map(|subnet| facts.learnt.within(subnet)));
         }
-        Cow::Owned(all)
+        Cow::Owned(all.into_iter().collect())
     }
 
-    /// Counts prefixes in that may be taken and to which the backend has no route.
+    /// Brings prefixes to what is learnt of them: in, if they may be taken and the backend has no route to them, else out.
     pub(super) fn learn_all(
         &mut self,
         prefixes: impl Iterator<Item = IpNet>,
         facts: Facts<'_>,
         mut step: Option<&mut Step>,
     ) {
-        let mut asked = Asked::new(facts.table);
+        let Desired { cluster, state, routes, shared, shared_groups, .. } = self;
+        let mut asked = Asked::new(cluster, facts);
+        let mut account = Account { state, routes, shared, shared_groups };
         for prefix in prefixes {
-            match facts.learnt.way(&self.cluster, (prefix, &mut asked)) {
-                Some(Ok(via)) => self.learn((prefix, via), facts.learnt, step.as_deref_mut()),
-                Some(Err(Unwanted::Refused(reason))) if self.routes.refused.len() < MOST_REFUSED => {
-                    self.routes.refused.insert(prefix, reason);
+            if !account.routes.refused.is_empty() {
+                account.routes.refused.remove(&prefix);
+            }
+            let via = match asked.way(prefix) {
+                Some(Ok(via)) => Some(via),
+                Some(Err(Unwanted::Refused(reason))) if account.routes.refused.len() < MOST_REFUSED => {
+                    account.routes.refused.insert(prefix, reason);
+                    None
                 }
-                Some(Err(_)) | None => {}
-            }
-            if let Some(step) = &mut step {
-                self.routes.note_found(RouteKey::new(prefix), &mut step.before);
-            }
+                Some(Err(_)) | None => None,
+            };
+            account.learn((prefix, via), facts.learnt, step.as_deref_mut());
         }
-    }
-
-    fn learn(&mut self, (prefix, via): (IpNet, Via), learnt: &Learnt, mut step: Option<&mut Step>) {
-        let key = RouteKey::new(prefix);
-        if self.state.routes.contains_key(&key) {
-            return;
-        }
-        let wider = self.routes.wider(&via, key).filter(|_| learnt.waits(&prefix)).cloned();
-        let route = Route { via: wider.unwrap_or(via), tag: Tag::Ours };
-        for nexthop in route.via.nexthops() {
-            let presence = one_more(&mut self.state.nexthops, &mut self.shared, nexthop);
-            step.iter_mut().for_each(|step| step.uses_nexthop(*nexthop, presence));
-        }
-        if let Some(group) = route.via.group() {
-            let presence = one_more(&mut self.state.groups, &mut self.shared_groups, group);
-            step.iter_mut().for_each(|step| step.uses_group(group, presence));
-        }
-        if let Some(step) = step {
-            step.added_route(key, route.clone());
-        }
-        self.routes.taken.insert(prefix);
-        self.state.routes.insert(key, route);
     }
 
     /// Counts a prefix out.
     pub(super) fn unlearn(&mut self, prefix: IpNet, step: &mut Step) {
         self.routes.refused.remove(&prefix);
-        if !self.routes.taken.remove(&prefix) {
-            return;
-        }
+        let Desired { state, routes, shared, shared_groups, .. } = self;
+        Account { state, routes, shared, shared_groups }.exchange((RouteKey::new(prefix), None), Some(step));
+    }
+}
+
+/// What a learnt route is counted in.
+struct Account<'d> {
+    state: &'d mut KernelState,
+    routes: &'d mut LearntRoutes,
+    shared: &'d mut BTreeMap<Nexthop, usize>,
+    shared_groups: &'d mut BTreeMap<Group, usize>,
+}
+
+impl Account<'_> {
+    fn learn(&mut self, (prefix, via): (IpNet, Option<Via>), learnt: &Learnt, mut step: Option<&mut Step>) {
         let key = RouteKey::new(prefix);
-        let Some(route) = self.state.routes.remove(&key) else { return };
-        for nexthop in route.via.nexthops() {
-            if !one_less(&mut self.shared, nexthop) {
+        let wider = |via: &Via| self.routes.wider(via, key).filter(|_| learnt.waits(&prefix)).cloned();
+        let via = via.map(|via| wider(&via).unwrap_or(via));
+        let standing = self.exchange((key, via), step.as_deref_mut());
+        if let Some(step) = step.filter(|_| standing != Standing::Same) {
+            self.routes.note_found((key, standing), &mut step.before);
+        }
+    }
+
+    /// Puts a route in the place of the one that was learnt before, or none. What is not learnt stands.
+    fn exchange(&mut self, (key, via): (RouteKey, Option<Via>), mut step: Option<&mut Step>) -> Standing {
+        if !self.routes.others.is_empty() && self.routes.others.contains(&key) {
+            return Standing::Not;
+        }
+        let route = via.map(|via| Route { via, tag: Tag::Ours });
+        let (before, standing) = match (self.state.routes.entry(key), &route) {
+            (Entry::Vacant(_), None) => (None, Standing::Not),
+            (Entry::Occupied(there), Some(route)) if there.get() == route => return Standing::Same,
+            (Entry::Vacant(place), Some(route)) => {
+                place.insert(route.clone());
+                (None, Standing::New)
+            }
+            (Entry::Occupied(mut there), Some(route)) => (Some(there.insert(route.clone())), Standing::New),
+            (Entry::Occupied(there), None) => (Some(there.remove()), Standing::Not),
+        };
+        if let Some(before) = before {
+            self.count_out(&before.via);
+            step.iter_mut().for_each(|step| step.removed_route(key, before.clone()));
+        }
+        if let Some(route) = route {
+            self.count_in(&route.via, step.as_deref_mut());
+            step.into_iter().for_each(|step| step.added_route(key, route.clone()));
+        }
+        standing
+    }
+
+    fn count_in(&mut self, via: &Via, mut step: Option<&mut Step>) {
+        for nexthop in via.nexthops() {
+            let presence = one_more(&mut self.state.nexthops, self.shared, nexthop);
+            step.iter_mut().for_each(|step| step.uses_nexthop(*nexthop, presence));
+        }
+        if let Some(group) = via.group() {
+            let presence = one_more(&mut self.state.groups, self.shared_groups, group);
+            step.iter_mut().for_each(|step| step.uses_group(group, presence));
+        }
+    }
+
+    fn count_out(&mut self, via: &Via) {
+        for nexthop in via.nexthops() {
+            if !one_less(self.shared, nexthop) {
                 self.state.nexthops.remove(nexthop);
             }
         }
-        if let Some(group) = route.via.group().filter(|group| !one_less(&mut self.shared_groups, group)) {
+        if let Some(group) = via.group().filter(|group| !one_less(self.shared_groups, group)) {
             self.state.groups.remove(group);
         }
-        step.removed_route(key, route);
     }
 }
 

@@ -87,8 +87,8 @@ impl Addresses {
 
     fn read(&mut self) {
         self.read = Some(Instant::now());
-        match kernel::inventory::read() {
-            Ok(inventory) => self.links = inventory.links,
+        match kernel::inventory::interfaces() {
+            Ok(links) => self.links = links,
             Err(error) => tracing::warn!("{error}; BGP goes on with the addresses that it knew"),
         }
     }

@@ -1,8 +1,8 @@
 //! [`Tidings`]: what the node loop is still to be told of routes. While it is busy, what is said twice of a prefix is said once.
 //!
-//! Bounded by the routes that there are: a prefix waits at most once. While the node loop keeps up nothing waits, and nothing is looked up.
+//! Bounded by the routes that there are ([`Waiting`]). While the node loop keeps up nothing waits.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,10 +12,12 @@ use bgp::rib::change::Destination;
 use bgp::rib::{Change, PeerId};
 use bgp::wire::{Family, NextHop as Hop};
 use ipnet::IpNet;
+use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::learnt::{Learnt, MOST_ROUTES, Missing, NextHop};
+use super::waiting::{Said, Waiting};
 use super::wish::NeighbourName;
 
 /// Paths, and where they lead.
@@ -26,9 +28,8 @@ type Lead = (Arc<[(PeerId, Hop)]>, Arc<BTreeSet<NextHop>>);
 pub(super) struct Tidings {
     tell: mpsc::Sender<Learnt>,
     /// What was learnt in this turn.
-    fresh: Vec<(IpNet, Arc<BTreeSet<NextHop>>)>,
-    waiting: HashMap<IpNet, Arc<BTreeSet<NextHop>>>,
-    order: VecDeque<IpNet>,
+    fresh: Vec<Said>,
+    waiting: Waiting,
     /// What EVPN says, of which there is little: it always waits for its turn.
     fabric: BTreeMap<RouteId, BTreeSet<Station>>,
     /// Routers that are reached no longer: told before all else.
@@ -42,10 +43,10 @@ pub(super) struct Tidings {
 
 impl Tidings {
     pub fn new(tell: mpsc::Sender<Learnt>, missing: watch::Sender<Missing>) -> Tidings {
-        let (fresh, waiting, order) = (Vec::new(), HashMap::new(), VecDeque::new());
+        let (fresh, waiting) = (Vec::new(), Waiting::default());
         let (fabric, links) = (BTreeMap::new(), HashMap::new());
         let (lost, settled) = (Vec::new(), Vec::new());
-        Tidings { tell, fresh, waiting, order, fabric, lost, settled, links, last: None, missing }
+        Tidings { tell, fresh, waiting, fabric, lost, settled, links, last: None, missing }
     }
 
     /// Where a peer is whose routes lead to addresses of a link.
@@ -76,9 +77,9 @@ impl Tidings {
             return;
         }
         let hops = self.hops(change.paths);
-        match self.order.is_empty() {
+        match self.waiting.is_empty() {
             true => self.fresh.push((net, hops)),
-            false => self.wait_with(net, hops),
+            false => self.waiting.push((net, hops)),
         }
     }
 
@@ -107,20 +108,14 @@ impl Tidings {
     pub fn turn(&mut self) {
         let mut fresh = std::mem::take(&mut self.fresh).into_iter();
         self.tell_lost();
-        while fresh.len() > 0 && self.order.is_empty() {
+        while fresh.len() > 0 && self.waiting.is_empty() {
             match self.tell.clone().try_reserve_owned() {
                 Ok(permit) => drop(permit.send(Learnt::Routes(fresh.by_ref().take(MOST_ROUTES).collect()))),
                 Err(TrySendError::Full(_)) => break,
                 Err(TrySendError::Closed(_)) => return,
             }
         }
-        fresh.for_each(|(net, hops)| self.wait_with(net, hops));
-    }
-
-    fn wait_with(&mut self, net: IpNet, hops: Arc<BTreeSet<NextHop>>) {
-        if self.waiting.insert(net, hops).is_none() {
-            self.order.push_back(net);
-        }
+        fresh.for_each(|said| self.waiting.push(said));
     }
 
     /// All routes of a family that were expected have been learnt.
@@ -136,7 +131,7 @@ impl Tidings {
 
     /// Whether something waits.
     pub fn wait(&self) -> bool {
-        !(self.order.is_empty() && self.fabric.is_empty() && self.settled.is_empty() && self.lost.is_empty())
+        !(self.waiting.is_empty() && self.fabric.is_empty() && self.settled.is_empty() && self.lost.is_empty())
     }
 
     /// Where it is told.
@@ -144,50 +139,32 @@ impl Tidings {
         self.tell.clone()
     }
 
-    /// Tells as much as is taken.
-    pub fn tell(&mut self) {
+    /// Tells as much as is taken; `room` is what was waited for, if it was.
+    pub fn tell(&mut self, mut room: Option<OwnedPermit<Learnt>>) {
         self.tell_lost();
-        while !self.order.is_empty() {
-            let permit = match self.tell.clone().try_reserve_owned() {
+        while self.wait() {
+            let permit = match room.take().map_or_else(|| self.tell.clone().try_reserve_owned(), Ok) {
                 Ok(permit) => permit,
                 Err(TrySendError::Full(_)) => return,
                 Err(TrySendError::Closed(_)) => return self.drop_all(),
             };
-            let routes = self.batch();
-            if !routes.is_empty() {
-                permit.send(Learnt::Routes(routes));
-            }
-        }
-        while !self.fabric.is_empty() {
-            let permit = match self.tell.clone().try_reserve_owned() {
-                Ok(permit) => permit,
-                Err(TrySendError::Full(_)) => return,
-                Err(TrySendError::Closed(_)) => return self.drop_all(),
-            };
-            let piece = std::iter::from_fn(|| self.fabric.pop_first()).take(MOST_ROUTES).collect();
-            permit.send(Learnt::Fabric(piece));
-        }
-        while let Some(family) = self.settled.first().copied() {
-            if self.tell.try_send(Learnt::Settled(family)).is_err() {
-                return;
-            }
-            self.settled.remove(0);
+            permit.send(self.next());
         }
     }
 
-    fn batch(&mut self) -> Vec<(IpNet, Arc<BTreeSet<NextHop>>)> {
-        let mut routes = Vec::new();
-        while routes.len() < MOST_ROUTES {
-            let Some(net) = self.order.pop_front() else { break };
-            let Some(hops) = self.waiting.remove(&net) else { continue };
-            routes.push((net, hops));
+    /// What is told next: routers that are lost first, and that a family is settled behind all of its routes.
+    fn next(&mut self) -> Learnt {
+        if let Some(router) = self.lost.pop() {
+            return Learnt::Lost(router);
         }
-        if self.order.is_empty() {
-            // A full table once is no reason to keep room for one.
-            self.waiting = HashMap::new();
-            self.order = VecDeque::new();
+        if !self.waiting.is_empty() {
+            return Learnt::Routes(self.waiting.take(MOST_ROUTES));
         }
-        routes
+        if let (true, Some(family)) = (self.fabric.is_empty(), self.settled.first().copied()) {
+            self.settled.remove(0);
+            return Learnt::Settled(family);
+        }
+        Learnt::Fabric(std::iter::from_fn(|| self.fabric.pop_first()).take(MOST_ROUTES).collect())
     }
 
     /// Where paths lead; what begins here leads nowhere else.
@@ -226,7 +203,7 @@ impl Tidings {
     }
 
     fn drop_all(&mut self) {
-        (self.waiting, self.order) = (HashMap::new(), VecDeque::new());
+        self.waiting = Waiting::default();
         (self.lost, self.settled) = (Vec::new(), Vec::new());
         self.fabric.clear();
     }

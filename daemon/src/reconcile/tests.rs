@@ -1,13 +1,20 @@
 //! What is promised of the journey from facts to the kernel, beside what the simulation shows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use backends::learnt::NextHop;
+use backends::state::{RouteKey, Scope};
+use backends::wireguard::Generation;
+use backends::{KernelState, Outcome, Plan, Uplink};
 use ipam::rollout::Spare;
 use ipam::table::Record;
 use ipam::{BackendData, Carrier, Lease, PublicKey, Rollout, Stack};
 
-use crate::ask::fixture::{NETWORK, lease, noon, settled, tell};
+use super::{Kernel, Reconciler, WantedUplink};
+use crate::ask::fixture::{MemoryKernel, NETWORK, lease, link, noon, settled, tell};
+use crate::bgp::learnt::Learnt;
 use crate::status::RolloutStatus;
 use crate::store::Event;
 use crate::tunnel_keys::TunnelKeys;
@@ -66,4 +73,83 @@ fn nothing_goes_by_wireguard_before_a_session_is_agreed_upon_with_each_peer() {
     reconciler.turn(&mut kernel, due);
     assert!(reconciler.node.position().unwrap().ready);
     assert!(RolloutStatus::new(&reconciler, &noon()).here.is_empty());
+}
+
+/// A kernel whose changes are made by somebody else, who is done when that is asked.
+struct Elsewhere {
+    kernel: MemoryKernel,
+    begun: Option<Arc<Plan>>,
+}
+
+impl Kernel for Elsewhere {
+    fn observe(&mut self, scope: &Scope) -> Result<KernelState, String> {
+        assert!(self.begun.is_none(), "it was looked at half done");
+        self.kernel.observe(scope)
+    }
+
+    fn apply(&mut self, scope: &Scope, plan: &Plan) -> Outcome {
+        assert!(self.begun.is_none(), "one change overtook another");
+        self.kernel.apply(scope, plan)
+    }
+
+    fn begin(&mut self, _: &Scope, plan: &Arc<Plan>) -> Option<Outcome> {
+        assert!(self.begun.replace(Arc::clone(plan)).is_none(), "two at a time");
+        None
+    }
+
+    fn end(&mut self) -> Outcome {
+        let plan = self.begun.take().expect("something was begun");
+        let scope =
+            Scope { alias: String::new(), table: String::new(), links: vec![], networks: vec![], sysctls: vec![] };
+        self.kernel.apply(&scope, &plan)
+    }
+
+    fn tunnel_keys(&mut self, generation: Generation) -> Result<TunnelKeys, String> {
+        self.kernel.tunnel_keys(generation)
+    }
+
+    fn uplink(&mut self, wanted: &WantedUplink) -> Result<Uplink, String> {
+        self.kernel.uplink(wanted)
+    }
+}
+
+#[test]
+fn what_is_begun_ends_before_anything_else_and_what_was_refused_of_it_is_tried_again() {
+    let (mut reconciler, kernel) = settled();
+    let mut kernel = Elsewhere { kernel, begun: None };
+    let hop = NextHop { address: [192, 0, 2, 9].into(), link: Some(link("eth0")) };
+    let prefix = |number: u8| format!("198.51.100.{number}/32").parse::<ipnet::IpNet>().unwrap();
+    let learn = |reconciler: &mut Reconciler, number, hops: &[NextHop]| {
+        reconciler.node.on_learnt(Learnt::Routes(vec![(prefix(number), Arc::new(hops.iter().copied().collect()))]));
+    };
+    let now = noon().now;
+    let has = |kernel: &Elsewhere, number| kernel.kernel.state.routes.contains_key(&RouteKey::new(prefix(number)));
+    learn(&mut reconciler, 1, &[hop]);
+    reconciler.turn(&mut kernel, now);
+    assert!(
+        kernel.begun.is_some() && reconciler.due() == Duration::ZERO,
+        "how it went is asked as soon as there is time"
+    );
+    // There is more: it is worked out meanwhile, and follows.
+    learn(&mut reconciler, 2, &[hop]);
+    reconciler.turn(&mut kernel, now);
+    assert!(kernel.begun.is_some() && has(&kernel, 1) && !has(&kernel, 2));
+    // Nothing more.
+    reconciler.turn(&mut kernel, now);
+    assert!(kernel.begun.is_none() && has(&kernel, 2) && reconciler.due() > now);
+    // A look finds it done.
+    learn(&mut reconciler, 1, &[]);
+    reconciler.turn(&mut kernel, now);
+    reconciler.look_again();
+    reconciler.turn(&mut kernel, now);
+    assert!(kernel.begun.is_none() && !has(&kernel, 1) && reconciler.record.repaired == 0);
+    // What is refused is said, and the whole is looked at.
+    kernel.kernel.refused = Some("ip route");
+    learn(&mut reconciler, 3, &[hop]);
+    reconciler.turn(&mut kernel, now);
+    reconciler.turn(&mut kernel, now);
+    assert_eq!((reconciler.record.failures.len(), has(&kernel, 3)), (1, false));
+    kernel.kernel.refused = None;
+    reconciler.turn(&mut kernel, reconciler.due());
+    assert!(has(&kernel, 3) && reconciler.record.converged());
 }

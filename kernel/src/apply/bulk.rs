@@ -2,25 +2,24 @@
 //!
 //! Three goes at most: all; what the kernel did not know a number of, with new numbers; routes whose place is taken.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::Range;
 
 use backends::PROTOCOL;
 use backends::plan::Change;
 use backends::state::{Encapsulation, Group, KernelState, LinkName, Nexthop, Route, RouteKey, Scope, Tag, Via};
-use ipam::Family;
 use ipnet::IpNet;
 
+use super::reach::{in_the_way, reach};
 use super::{Course, link_of};
-use crate::codec::route::{Only, Target, Which};
+use crate::codec::route::{Only, Target};
 use crate::codec::{APPEND, MAKE, REPLACE, address, neighbour, nexthop, route};
-use crate::error::{Refusal, Result};
+use crate::error::Refusal;
 use crate::hand::Hand;
 use crate::index::Index;
 use crate::netlink::batch::Refused;
 use crate::netlink::{Batch, Body};
-use crate::observe::list;
 
 /// Whether a change is one of many.
 pub(super) fn takes(change: &Change) -> bool {
@@ -72,12 +71,10 @@ impl Course<'_> {
         if !taken.is_empty() {
             self.take_over(taken);
         }
-        for at in run.filter(|at| !self.failures.contains_key(at)) {
-            match &self.changes[at] {
-                Change::RouteSet(key, _) => self.hand.held.insert(*key),
-                Change::RouteDelete(key, _) => self.hand.held.remove(key),
-                _ => false,
-            };
+        for (at, _) in self.failures.range(run) {
+            if let Change::RouteDelete(key, _) = &self.changes[*at] {
+                self.hand.held.insert(*key);
+            }
         }
     }
 
@@ -124,14 +121,23 @@ impl Course<'_> {
     fn send(&mut self, places: impl IntoIterator<Item = usize>, go: Go) -> Vec<Refused> {
         let Hand { socket, index, writes, held, .. } = &mut *self.hand;
         let scope = self.scope;
-        let mut writer = Writer { batch: Batch::new(socket), index, writes, scope, held, go };
+        let (fresh, last) = (Vec::new(), None);
+        let mut writer = Writer { batch: Batch::new(socket), index, writes, scope, held, fresh, last, go };
         let mut missing = Vec::new();
         for at in places {
             if let Err(refusal) = writer.write(at, &self.changes[at]) {
                 missing.push(Refused { key: at, refusal });
             }
         }
-        let mut refused = writer.batch.finish();
+        let Writer { batch, fresh, held, .. } = writer;
+        let mut refused = batch.finish();
+        for refused in &refused {
+            if let Change::RouteSet(key, _) = &self.changes[refused.key]
+                && fresh.binary_search(&refused.key).is_ok()
+            {
+                held.remove(key);
+            }
+        }
         if !missing.is_empty() {
             refused.extend(missing);
             refused.sort_by_key(|refused| refused.key);
@@ -173,43 +179,17 @@ fn meaning(change: &Change, refusal: &Refusal) -> Meaning {
     }
 }
 
-/// The keys of all routes that a scope may replace: those that it lists, any on its links, whoever made them, and on the other
-/// links that routes are wanted through those that flannel may have left there (`via` a gateway, protocol `boot`, into our
-/// networks): with the same destination they say the same.
-fn reach(hand: &mut Hand, scope: &Scope, through: BTreeSet<LinkName>) -> Result<HashSet<RouteKey>> {
-    let links = hand.survey(scope, &mut KernelState::default())?;
-    let mut keys: HashSet<RouteKey> = hand.routes(scope, &links)?.into_keys().collect();
-    let own: BTreeSet<u32> = links.indices().collect();
-    let all: BTreeSet<u32> =
-        through.iter().filter_map(|name| hand.index.link(*name)).chain(own.iter().copied()).collect();
-    let inside = |key: &RouteKey| scope.networks.iter().any(|net| net.contains(&key.destination));
-    let left = |entry: &route::Entry| entry.protocol == route::BOOT && entry.gateway.is_some() && inside(&entry.key);
-    for index in all {
-        for family in Family::ALL {
-            let request = (route::GET, "listing the routes of table main");
-            let routes = list(&mut hand.socket, request, |body| route::of_family(body, family, Which::Through(index)))?;
-            let mine = |entry: &route::Entry| entry.link == Some(index) && (own.contains(&index) || left(entry));
-            keys.extend(routes.filter_map(|entry| route::Entry::read(&entry)).filter(mine).map(|entry| entry.key));
-        }
-    }
-    Ok(keys)
-}
-
-fn in_the_way(RouteKey { destination, metric }: RouteKey) -> Refusal {
-    let words = format!(
-        "a route to {destination} with metric {metric} that is not ours is in the way; \
-         see `ip route show {destination}`, and delete it or give it another metric"
-    );
-    Refusal { errno: libc::EEXIST, words: Some(words) }
-}
-
 /// Changes as messages.
 struct Writer<'a> {
     batch: Batch<'a>,
     index: &'a mut Index,
     writes: &'a mut u64,
     scope: &'a Scope,
-    held: &'a HashSet<RouteKey>,
+    held: &'a mut HashSet<RouteKey>,
+    /// Places of routes that were not held before.
+    fresh: Vec<usize>,
+    /// The way that was written last: that of the next route is mostly the same.
+    last: Option<(Via, Target)>,
     go: Go,
 }
 
@@ -248,19 +228,11 @@ impl Writer<'_> {
             }
             Change::GroupAdd(group) => self.add_group(at, group)?,
             Change::GroupDelete(group) => self.delete_group(at, group),
-            Change::RouteSet(key, route) => {
-                let target = self.target(&route.via)?;
-                // What was ours goes from one way to another in one step, with nothing in between.
-                let flags = if self.go == Go::InPlace || self.held.contains(key) { REPLACE } else { MAKE };
-                let set = |body: &mut Body<'_>| route::set(body, *key, target);
-                match target {
-                    Target::Gateway(link, gateway) => {
-                        self.lead_to(at, (link, gateway), |writer| writer.push(at, (route::NEW, flags), set));
-                    }
-                    _ => self.push(at, (route::NEW, flags), set),
-                }
+            Change::RouteSet(key, route) => self.set_route(at, *key, &route.via)?,
+            Change::RouteDelete(key, route) => {
+                self.delete_route(at, *key, route)?;
+                self.held.remove(key);
             }
-            Change::RouteDelete(key, route) => self.delete_route(at, *key, route)?,
             Change::NeighbourSet(key, entry) => {
                 let link = self.link(key.link)?;
                 self.push(at, (neighbour::NEW, REPLACE), |body| neighbour::set(body, link, key.address, entry.mac));
@@ -290,6 +262,28 @@ impl Writer<'_> {
                 self.push(at, (neighbour::DELETE, 0), |body| neighbour::delete_forwarding(body, link, key.mac));
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn set_route(&mut self, at: usize, key: RouteKey, via: &Via) -> std::result::Result<(), Refusal> {
+        let target = match &self.last {
+            Some((last, target)) if last == via => *target,
+            _ => {
+                let target = self.target(via)?;
+                self.last.insert((via.clone(), target)).1
+            }
+        };
+        let fresh = self.held.insert(key);
+        self.fresh.extend(fresh.then_some(at));
+        // What was ours goes from one way to another in one step, with nothing in between.
+        let flags = if self.go == Go::InPlace || !fresh { REPLACE } else { MAKE };
+        let set = |body: &mut Body<'_>| route::set(body, key, target);
+        match target {
+            Target::Gateway(link, gateway) => {
+                self.lead_to(at, (link, gateway), |writer| writer.push(at, (route::NEW, flags), set));
+            }
+            _ => self.push(at, (route::NEW, flags), set),
         }
         Ok(())
     }

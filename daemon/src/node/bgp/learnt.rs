@@ -1,7 +1,5 @@
 //! What this node is told of routes that others announced, and which prefixes are to be looked at for that.
 
-use std::collections::BTreeSet;
-
 use backends::learnt::Learnt;
 use backends::state::Nexthop;
 use backends::sum::Facts;
@@ -13,7 +11,7 @@ use crate::bgp::learnt::Learnt as Told;
 use crate::node::Node;
 
 /// Learnt prefixes of one turn, some ten milliseconds' work.
-const MOST_PREFIXES: usize = 4096;
+const MOST_PREFIXES: usize = 8192;
 
 impl Node {
     /// All that the desired state is the sum over.
@@ -32,7 +30,7 @@ impl Node {
             Told::Routes(routes) => {
                 for (prefix, hops) in routes {
                     if self.bgp.learnt.set(prefix, &hops) {
-                        self.touched_prefixes.insert(prefix);
+                        self.touched_prefixes.push_back(prefix);
                     }
                 }
                 false
@@ -64,10 +62,14 @@ impl Node {
     }
 
     /// Prefixes that one turn is about: whatever else there is to do waits no longer than these take.
-    pub fn take_some_prefixes(&mut self) -> BTreeSet<IpNet> {
-        let touched = &mut self.touched_prefixes;
-        let rest = touched.iter().nth(MOST_PREFIXES).copied().map(|first| touched.split_off(&first));
-        std::mem::replace(touched, rest.unwrap_or_default())
+    pub fn take_some_prefixes(&mut self) -> Vec<IpNet> {
+        let count = self.touched_prefixes.len().min(MOST_PREFIXES);
+        in_order(self.touched_prefixes.drain(..count))
+    }
+
+    /// All of them.
+    pub fn take_all_prefixes(&mut self) -> Vec<IpNet> {
+        in_order(std::mem::take(&mut self.touched_prefixes).into_iter())
     }
 
     /// Whether there are many more routes than when this was last so: time to pack them.
@@ -96,4 +98,12 @@ impl Node {
             self.touched_prefixes.extend(narrowed);
         }
     }
+}
+
+/// Each once. They mostly come in their order.
+fn in_order(prefixes: impl Iterator<Item = IpNet>) -> Vec<IpNet> {
+    let mut prefixes: Vec<IpNet> = prefixes.collect();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    prefixes
 }

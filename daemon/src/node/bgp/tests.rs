@@ -124,7 +124,7 @@ fn what_is_learnt_touches_its_prefix_and_the_end_of_it_none() {
     let prefix: IpNet = "198.51.100.0/24".parse().unwrap();
     let hop = crate::bgp::learnt::NextHop { address: [192, 0, 2, 2].into(), link: None };
     assert!(!node.on_learnt(Told::Routes(vec![(prefix, Arc::new([hop].into()))])));
-    assert_eq!(std::mem::take(&mut node.touched_prefixes), [prefix].into());
+    assert_eq!(node.take_all_prefixes(), [prefix]);
     assert!(!node.on_learnt(Told::Routes(vec![(prefix, Arc::new([hop].into()))])));
     assert!(node.touched_prefixes.is_empty(), "nothing new");
     assert_eq!(node.learnt().unsettled.len(), 2);
@@ -159,13 +159,13 @@ fn the_ends_of_the_overlay_are_told_and_one_familys_end_is_not_anothers() {
     let id = RouteId { destination: Some(prefix), bytes: [1].into() };
     let station = Station { kind: StationKind::Router, mac: Mac([2, 0, 0, 0, 0, 9]), vtep: [192, 0, 2, 9].into() };
     assert!(!node.on_learnt(Told::Fabric(vec![(id.clone(), [station].into())])));
-    assert_eq!(std::mem::take(&mut node.touched_prefixes), [prefix].into());
+    assert_eq!(node.take_all_prefixes(), [prefix]);
     assert!(node.on_learnt(Told::Settled(WireFamily::IPV4)) && node.learnt().fabric_unsettled);
     assert!(node.on_learnt(Told::Settled(WireFamily::EVPN)) && !node.learnt().fabric_unsettled);
     assert_eq!(node.learnt().unsettled.len(), 1);
     node.touched_prefixes.clear();
     node.on_learnt(Told::Fabric(vec![(id, [].into())]));
-    assert_eq!(node.touched_prefixes, [prefix].into());
+    assert_eq!(node.take_all_prefixes(), [prefix]);
     assert!(node.learnt().is_empty());
 }
 
@@ -181,12 +181,12 @@ fn a_router_with_a_dead_path_is_left_at_once_by_all_that_have_another() {
     let link = uplink().link;
     assert_eq!(node.lost().collect::<Vec<_>>(), [Nexthop { link, gateway: dead.address }]);
     node.follow_lost();
-    assert_eq!(std::mem::take(&mut node.touched_prefixes), [one].into(), "the other has nowhere else to go");
+    assert_eq!(node.take_all_prefixes(), [one], "the other has nowhere else to go");
     assert_eq!(node.lost().next(), None);
     // The speaker comes to the same.
     let rest = Arc::new([alive].into());
     node.on_learnt(Told::Routes(vec![(one, rest), (other, Arc::default())]));
-    assert_eq!(node.touched_prefixes, [other].into());
+    assert_eq!(node.take_all_prefixes(), [other]);
 }
 
 #[test]
