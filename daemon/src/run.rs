@@ -143,6 +143,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         daemon.turn(&mut outlets)?;
         // Which ends the overlay has may be known only now.
         speech.tell(&mut daemon.reconciler).map_err(RunError::Signals)?;
+        // Who asks and what the store says come by other tasks of this thread, and a full table leaves the loop never idle.
+        tokio::task::yield_now().await;
     }
     notify_socket::stopping();
     speech.end().await;
