@@ -228,7 +228,9 @@ fn default_routes(socket: &mut Socket, links: &[Interface]) -> Result<Vec<Defaul
     for family in Family::ALL {
         for message in socket.dump(&request, |body| route::of_family(body, family, route::Which::Any))? {
             let Some(entry) = route::Entry::read(&message) else { continue };
-            if entry.key.destination.prefix_len() != 0 || entry.nowhere.is_some() {
+            // A kernel without IPv6 lists all that it has, when it is asked for that.
+            let other = Family::of_net(&entry.key.destination) != family;
+            if other || entry.key.destination.prefix_len() != 0 || entry.nowhere.is_some() {
                 continue;
             }
             let single = entry.link.map(|index| (index, entry.gateway));

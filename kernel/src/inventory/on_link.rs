@@ -42,7 +42,12 @@ pub fn on_link(uplink: LinkName, pods: &[IpNet]) -> Result<OnLink> {
 /// The rules that a look-up meets, in their order. Of a kernel without rules it is as if there were those of always.
 fn rules(socket: &mut Socket, family: Family) -> Result<Vec<rule::Entry>> {
     let messages = match list(socket, (rule::GET, "listing policy rules"), |body| rule::of_family(body, family)) {
-        Err(crate::Error::Refused { refusal, .. }) if refusal.is_unsupported() => Default::default(),
+        // A kernel that was booted with `ipv6.disable=1` has no rules of that family (`fib_nl_dumprule`).
+        Err(crate::Error::Refused { refusal, .. })
+            if refusal.is_unsupported() || refusal.errno == libc::EAFNOSUPPORT =>
+        {
+            Default::default()
+        }
         other => other?,
     };
     let mut rules: Vec<_> = messages.filter_map(|message| rule::Entry::read(&message)).collect();
