@@ -121,6 +121,16 @@ impl Rib {
         self.sources.set_import(peer, policy);
     }
 
+    /// What a peer is to us from now on: whoever is told its routes is to be told again ([`Rib::retell`]).
+    pub fn set_relation(&mut self, peer: PeerId, relation: Relation) {
+        self.sources.set_relation(peer, relation);
+    }
+
+    /// The cluster that we reflect for from now on. What was taken before it was stays.
+    pub fn set_cluster(&mut self, cluster: Ipv4Addr) {
+        self.settings.cluster = cluster;
+    }
+
     /// Our own addresses on a peer's session are these from now on.
     pub fn set_own_addresses(&mut self, peer: PeerId, addresses: Vec<IpAddr>) {
         self.sources.set_own_addresses(peer, addresses);

@@ -21,6 +21,7 @@ mod limits;
 mod marks;
 mod monitoring;
 mod peer;
+mod reflecting;
 mod restart;
 mod session;
 mod telling;
@@ -30,6 +31,7 @@ pub use config::{
     Direction, Excess, FamilyConfig, Graceful, LocalAddresses, PeerConfig, PrefixLimit, RemoteAs, StrictBfd,
 };
 pub use peer::{Messages, PeerStatus};
+pub use restart::Acceptance;
 pub use telling::PolicyChange;
 
 use peer::Peer;
@@ -184,21 +186,6 @@ impl Speaker {
             self.with(id, now, |speaker, peer| speaker.join(id, peer));
         }
         self.flush();
-    }
-
-    /// Whether a connection that a peer opened can be taken; if not, it is to be closed without a word. Under graceful restart it takes the place
-    /// of one whose end nobody has seen (RFC 4724 section 5).
-    pub fn may_accept(&mut self, id: PeerId, now: Duration) -> bool {
-        let mut may = false;
-        self.with(id, now, |speaker, peer| {
-            if peer.state(Side::Incoming) == State::Established && peer.keeps_over_restart() {
-                speaker.step(id, peer, (Side::Incoming, Event::TcpFails), now);
-                // As one that failed: who restarts once a second is none that restarts gracefully.
-                speaker.settle(id, peer, now);
-            }
-            may = peer.state(Side::Incoming) == State::Active && peer.connection(Side::Incoming).is_none();
-        });
-        may
     }
 
     /// A connection is there, with our addresses on it.

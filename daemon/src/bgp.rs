@@ -167,7 +167,7 @@ fn seed() -> u64 {
 
 /// One speaker, until another is wished for or none.
 async fn live(ground: &Rc<Ground>, wish: Arc<Wish>, (end, bfd): (&mut SpeakerEnd, &mut BfdEnd)) {
-    let identity = |wish: &Wish| (wish.asn, wish.router_id, wish.cluster, wish.preferences);
+    let identity = |wish: &Wish| (wish.asn, wish.router_id, wish.preferences);
     let who = identity(&wish);
     ground.wish_for(&wish);
     ground.begin_watching(&bfd.paths);

@@ -7,6 +7,7 @@ use backends::masquerade::Firewall;
 use ipam::{NodeName, Stack};
 
 use crate::config::{Instance, Settings};
+use crate::labels::Labels;
 use crate::netconf::Division;
 use crate::subnet_file::PodMode;
 
@@ -27,6 +28,8 @@ pub struct Identity {
     pub masquerade_address: Option<Stack<IpAddr>>,
     /// This node's AS, where not the network's.
     pub bgp_as: Option<u32>,
+    /// What an operator says of it in keys and values, where the store has no place for that.
+    pub labels: Labels,
     /// What the plugin hangs pods on.
     pub pods: PodMode,
     /// How routes to peers are written: what the kernel can do.
@@ -46,6 +49,7 @@ impl Identity {
             unclaimed: settings.unclaimed,
             masquerade_address: settings.masquerade_address,
             bgp_as: settings.bgp_as,
+            labels: settings.labels.clone(),
             pods: settings.pods,
             routes,
             division: Division::of(&settings.store),

@@ -17,6 +17,7 @@ pub mod http;
 pub mod identity;
 pub mod installation;
 pub mod instance_lock;
+pub mod labels;
 pub mod logging;
 pub mod metrics;
 pub mod net_config_file;

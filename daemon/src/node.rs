@@ -57,6 +57,8 @@ pub struct Node {
     offered: Option<String>,
     /// What an operator wrote on this node's object in the store.
     instructions: Instructions,
+    /// Whether the store, or its memory, has said that.
+    instructed: bool,
     uplink: Option<Uplink>,
     own: Option<Lease>,
     table: LeaseTable,
@@ -126,6 +128,7 @@ impl Node {
             network_text: None,
             offered: None,
             instructions: Instructions::default(),
+            instructed: false,
             uplink: None,
             own: None,
             table: LeaseTable::default(),
@@ -258,7 +261,7 @@ impl Node {
         // What the store has given to another node meanwhile is not ours, whatever we remember.
         let others = |net: &IpNet| self.table.lease_of(net.network()).is_some_and(|it| it.node != self.identity.name);
         let still_ours = |own: &Lease| !own.subnets().values().any(others);
-        if self.instructions == Instructions::default() {
+        if !std::mem::replace(&mut self.instructed, true) {
             self.instructions = last.instructions;
         }
         if let Some(own) = last.own.filter(|own| self.own.is_none() && still_ours(own)) {
@@ -280,14 +283,19 @@ impl Node {
     }
 
     fn on_instructions(&mut self, instructions: Instructions) {
+        if !std::mem::replace(&mut self.instructed, true) {
+            self.touch_bgp();
+        }
         if self.instructions == instructions {
             return;
         }
-        match &instructions.public {
+        let before = std::mem::replace(&mut self.instructions, instructions);
+        match &self.instructions.public {
+            public if *public == before.public => {}
             Some(public) => tracing::info!("the store says that this node's public address is {public}"),
             None => tracing::info!("the store says nothing more of this node's public address"),
         }
-        self.instructions = instructions;
+        self.touch_bgp();
         self.unsaved = true;
     }
 
@@ -354,6 +362,11 @@ impl Node {
     /// The interface that reaches the peers.
     pub fn uplink(&self) -> Option<&Uplink> {
         self.uplink.as_ref()
+    }
+
+    /// Whether this node's labels are known: where the store has none, they are from the start.
+    fn knows_labels(&self) -> bool {
+        self.instructed || !self.assigned()
     }
 
     /// The public addresses that an operator wrote on this node's object in the store.

@@ -180,7 +180,8 @@ impl Reconciler {
     pub fn due(&self) -> Moment {
         let more = self.begun.is_some() || (self.target.is_some() && !self.node.touched_prefixes.is_empty());
         let more = more.then_some(Moment::ZERO);
-        let others = [self.patience, self.sessions_due, self.node.ways_due(), self.node.half_due, more];
+        let node = &self.node;
+        let others = [self.patience, self.sessions_due, node.ways_due(), node.half_due, node.reflection_due(), more];
         others.into_iter().flatten().fold(self.trigger.due(), Moment::min)
     }
 
@@ -206,6 +207,7 @@ impl Reconciler {
         self.follow_uplink(kernel, now, due);
         self.learn_devices(kernel, now);
         self.learn_keys(kernel, now);
+        self.node.follow_reflection(now);
         self.node.follow_ways(now);
         // A way may have come that has another key.
         self.learn_keys(kernel, now);

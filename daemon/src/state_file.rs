@@ -14,6 +14,7 @@ use ipam::{Lease, NodeName, Stack};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Settings;
+use crate::labels::Labels;
 use crate::store::Instructions;
 use crate::whole_file;
 
@@ -123,6 +124,8 @@ struct Body {
     own: Option<Lease>,
     #[serde(default)]
     public: Option<Stack<IpAddr>>,
+    #[serde(default)]
+    labels: Labels,
     leases: Vec<Lease>,
 }
 
@@ -152,6 +155,8 @@ fn write_body(out: &mut Summed<'_>, owner: &Owner, state: &LastKnown) -> io::Res
     serde_json::to_writer(&mut *out, &state.own)?;
     out.write_all(b",\n\"public\":")?;
     serde_json::to_writer(&mut *out, &state.instructions.public)?;
+    out.write_all(b",\n\"labels\":")?;
+    serde_json::to_writer(&mut *out, &state.instructions.labels)?;
     out.write_all(b",\n\"leases\":[")?;
     let mut line = Vec::new();
     for (index, lease) in state.leases.iter().enumerate() {
@@ -194,9 +199,9 @@ pub fn load(path: &Path, owner: &Owner) -> Result<Option<LastKnown>, StateFileEr
             return Err(StateFileError::Foreign { path: path.to_owned(), what, found, expected });
         }
     }
-    let Body { network, own, public, leases } =
+    let Body { network, own, public, labels, leases } =
         serde_json::from_str(&text).map_err(|error| damaged(path, error.to_string()))?;
-    Ok(Some(LastKnown { network, own, instructions: Instructions { public }, leases }))
+    Ok(Some(LastKnown { network, own, instructions: Instructions { public, labels }, leases }))
 }
 
 /// The node that the memory of this store is of: who we were when this daemon ran last. `None` when there is no file.

@@ -32,6 +32,7 @@ use self::kubernetes::Kubernetes;
 use self::talk::StoreEnd;
 use self::terms::Terms;
 use crate::config::settings::StoreSettings;
+use crate::labels::Labels;
 
 /// One family's part of what this node publishes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +98,8 @@ pub enum Wish {
 pub struct Instructions {
     /// `node-public-ip`, `node-public-ipv6`: to be used as if given by `--public-ip`, `--public-ipv6`, which they override.
     pub public: Option<Stack<IpAddr>>,
+    /// The object's labels; over those of `--node-labels`.
+    pub labels: Labels,
 }
 
 /// What a store tells, in the order in which it became true.

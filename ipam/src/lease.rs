@@ -3,7 +3,7 @@
 //! What a lease looks like in a store's own words (flannel's JSON, node annotations) is the store's business, not ours.
 
 use std::fmt::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -64,6 +64,9 @@ pub enum BackendData {
     Bgp {
         /// Its AS, where it is not the one that the configuration says.
         asn: Option<u32>,
+        /// The cluster that it reflects for, if it does (RFC 4456 section 7).
+        #[serde(default)]
+        reflects_for: Option<Ipv4Addr>,
     },
     /// A backend of this name that we do not speak (or that needs no data). Such a peer gets no path from us.
     Other(Box<str>),

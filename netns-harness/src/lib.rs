@@ -24,7 +24,7 @@
 //! It knows how to build and to break, not what is right: that is what tests say. Everything is a namespace below
 //! `/run/netns`, so `ip netns exec NAME …` looks inside while a test runs. Nothing is ever done in the machine's own
 //! network namespace. It needs root and the packages iproute2 and nftables (faults), etcd-server and etcd-client (etcd),
-//! containerd, runc, iptables, containernetworking-plugins and openssl ([`kubernetes`]), bird2 ([`Bird`]). What the machine's kernel lacks is tested
+//! containerd, runc, iptables, containernetworking-plugins and openssl ([`kubernetes`]), bird2 ([`Bird`]), frr ([`Frr`]). What the machine's kernel lacks is tested
 //! on a second one ([`Guest`]).
 
 mod bird;
@@ -33,6 +33,7 @@ mod cni;
 mod daemon;
 mod echo;
 mod etcd;
+mod frr;
 mod ground;
 mod guard;
 mod guest;
@@ -58,6 +59,7 @@ pub use cni::{Answer, Attachment, Plugin, Verb};
 pub use daemon::{Binaries, Daemon, DaemonOptions, Store};
 pub use echo::ECHO_PORT;
 pub use etcd::{Etcd, EtcdOptions, Member};
+pub use frr::Frr;
 pub use guard::Guard;
 pub use guest::{Guest, here_and_in_guest, in_guest};
 pub use http::Page;

@@ -31,6 +31,16 @@ pub enum Destination {
     Evpn(Box<[u8]>),
 }
 
+impl Destination {
+    /// The same as it is asked for.
+    pub fn nlri(&self) -> Nlri<'_> {
+        match self {
+            Destination::Prefix(net) => Nlri::Prefix(*net),
+            Destination::Evpn(route) => Nlri::Evpn(route),
+        }
+    }
+}
+
 impl From<Nlri<'_>> for Destination {
     fn from(nlri: Nlri<'_>) -> Destination {
         match nlri {

@@ -40,8 +40,8 @@ pub enum Outcome {
     Unreachable,
 }
 
-/// A piece of the table: destinations with all their paths, and where the next piece begins.
-pub type Page = (Vec<(Destination, Vec<Explained>)>, Option<u32>);
+/// A piece of the table: destinations, and where the next piece begins.
+pub type Page = (Vec<Destination>, Option<u32>);
 
 impl Rib {
     /// All paths to a destination, the best first.
@@ -50,14 +50,13 @@ impl Rib {
         id.map_or_else(Vec::new, |id| self.explain_id(id))
     }
 
-    /// So many places of the table from one on, explained. What changes between two pieces may be missing or stand twice: somebody who looks
-    /// at a table of a million does not stop it.
+    /// What there are paths to in so many places of the table from one on, in no order. What changes between two pieces may be missing or stand twice:
+    /// somebody who looks at a table of a million does not stop it.
     pub fn page(&self, first: u32, places: u32) -> Page {
         let end = first.saturating_add(places).min(self.table.bound());
         let destination = |id: DestinationId| {
-            let paths = self.explain_id(id);
-            let key = self.table.key(id).filter(|_| !paths.is_empty())?;
-            Some((Destination::from(self.keys.nlri(&key)), paths))
+            let key = self.table.key(id).filter(|_| self.table.paths(id).next().is_some())?;
+            Some(Destination::from(self.keys.nlri(&key)))
         };
         let page = (first..end).map(DestinationId).filter_map(destination).collect();
         (page, Some(end).filter(|end| *end < self.table.bound()))

@@ -17,25 +17,38 @@ impl Rib {
     /// A peer is told a family on other terms, without having forgotten what it was told: routes that it shall not have any longer are
     /// withdrawn, all others said again. A peer that is told nothing of the family is left alone.
     pub fn rejoin(&mut self, peer: PeerId, terms: GroupTerms) {
+        if !self.groups.iter().any(|group| group.terms == terms && group.members.contains_key(&peer)) {
+            self.retell(vec![(peer, terms)]);
+        }
+    }
+
+    /// The same of many at once, though the terms may be those that they were: what peers are to us has changed, and so have the routes that
+    /// whole groups may be told. A group is begun anew where all its members are among these.
+    pub fn retell(&mut self, members: Vec<(PeerId, GroupTerms)>) {
+        let leaving: Vec<_> =
+            members.into_iter().filter_map(|(peer, terms)| Some((peer, self.take_out(peer, &terms)?, terms))).collect();
+        self.groups.retain(|group| !group.members.is_empty());
+        for (peer, member, terms) in leaving {
+            self.lagging = true;
+            self.enter(peer, member, terms);
+        }
+    }
+
+    /// Takes a peer out of the group of a family in which it is, to be told everything again.
+    fn take_out(&mut self, peer: PeerId, terms: &GroupTerms) -> Option<Member> {
         let family = terms.family.family;
         let mut of_family = self.groups.iter_mut().filter(|group| group.terms.family.family == family);
-        let Some(group) = of_family.find(|group| group.members.contains_key(&peer)) else { return };
-        if group.terms == terms {
-            return;
-        }
-        let Some(mut member) = group.members.remove(&peer) else { return };
-        let nothing = Chunk::from(Vec::new());
+        let group = of_family.find(|group| group.members.contains_key(&peer))?;
+        let mut member = group.members.remove(&peer)?;
         let told = highest(group);
-        member.again(None, (self.table.bound(), nothing));
+        member.again(None, (self.table.bound(), Chunk::from(Vec::new())));
         if let Some(behind) = &mut member.behind {
             for (id, local_id) in told {
                 let known = behind.told.entry(id).or_default();
                 *known = local_id.max(*known);
             }
         }
-        self.lagging = true;
-        self.groups.retain(|group| !group.members.is_empty());
-        self.enter(peer, member, terms);
+        Some(member)
     }
 
     /// Routes that a peer was told, over all families; of one that is behind, will have been told.

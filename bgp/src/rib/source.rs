@@ -106,6 +106,12 @@ impl Sources {
         }
     }
 
+    pub fn set_relation(&mut self, peer: PeerId, relation: Relation) {
+        if let Some(Some(source)) = self.known.get_mut(usize::from(peer.0)) {
+            Arc::make_mut(source).relation = relation;
+        }
+    }
+
     pub fn set_own_addresses(&mut self, peer: PeerId, addresses: Vec<IpAddr>) {
         if let Some(Some(source)) = self.known.get_mut(usize::from(peer.0)) {
             Arc::make_mut(source).own_addresses = addresses;

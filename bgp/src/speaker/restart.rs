@@ -3,17 +3,30 @@
 
 use std::time::Duration;
 
-use crate::machine::Loss;
+use crate::machine::collision::Side;
+use crate::machine::{Event, Loss, State};
 use crate::rib::PeerId;
-use crate::wire::Family;
 use crate::wire::capability::{Forwarding, GracefulRestart};
+use crate::wire::header::frame;
+use crate::wire::{Family, Kind, MessageLimit, Open};
 
-use super::agreement::Agreement;
+use super::agreement::{Agreement, agree};
 use super::peer::Peer;
 use super::{Readiness, Speaker};
 
 /// After a peer is back, its End-of-RIB is awaited so long at most (RFC 4724 section 4.2 leaves the value open).
 const END_OF_RIB_AWAITED: Duration = Duration::from_secs(360);
+
+/// What becomes of a connection that a peer opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It is taken.
+    Now,
+    /// Once its OPEN has come and is one that we agree with: there is a session, and this may be the first that we hear of its end.
+    AfterOpen,
+    /// It is closed without a word.
+    Never,
+}
 
 impl Peer {
     /// Nothing is kept any more.
@@ -35,6 +48,41 @@ impl Peer {
 }
 
 impl Speaker {
+    /// What becomes of a connection that a peer opens now.
+    pub fn acceptance(&self, id: PeerId) -> Acceptance {
+        let Some(peer) = self.peers.get(&id) else { return Acceptance::Never };
+        match peer.state(Side::Incoming) {
+            State::Established if peer.keeps_over_restart() => Acceptance::AfterOpen,
+            State::Active if peer.connection(Side::Incoming).is_none() => Acceptance::Now,
+            _ => Acceptance::Never,
+        }
+    }
+
+    /// Whether a peer's first bytes on a connection are an OPEN that would make a session; `None` while they may become one. Any host can connect
+    /// and say nothing, and a session does not end for that.
+    pub fn begins_with_open(&self, id: PeerId, bytes: &[u8]) -> Option<bool> {
+        let agreed = |open| self.peers.get(&id).is_some_and(|peer| agree(&peer.config, &self.settings, open).is_ok());
+        match frame(bytes, MessageLimit::Standard) {
+            Ok(None) => None,
+            Ok(Some(frame)) => Some(frame.kind == Kind::Open && Open::decode(frame.body).is_ok_and(agreed)),
+            Err(_) => Some(false),
+        }
+    }
+
+    /// Whether a connection that a peer opened can be taken; if not, it is to be closed without a word. Under graceful restart it takes the place
+    /// of one whose end nobody has seen (RFC 4724 section 4.2): called for such a one when its OPEN is there.
+    pub fn may_accept(&mut self, id: PeerId, now: Duration) -> bool {
+        let acceptance = self.acceptance(id);
+        if acceptance == Acceptance::AfterOpen {
+            self.with(id, now, |speaker, peer| {
+                speaker.step(id, peer, (Side::Incoming, Event::TcpFails), now);
+                // As one that failed: who restarts once a second is none that restarts gracefully.
+                speaker.settle(id, peer, now);
+            });
+        }
+        acceptance != Acceptance::Never && self.acceptance(id) == Acceptance::Now
+    }
+
     /// A session is lost: its routes become stale or go.
     pub(super) fn lose(&mut self, id: PeerId, peer: &mut Peer, (agreement, loss): (Agreement, Loss), now: Duration) {
         self.rib.leave(id);

@@ -8,6 +8,7 @@ use crate::policy::Policy;
 use crate::wire::{AsPath, Attributes, Community, Family, NextHop, Nlri, message};
 
 mod hostile;
+mod reflecting;
 mod restarts;
 mod sessions;
 

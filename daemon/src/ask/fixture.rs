@@ -183,6 +183,7 @@ pub fn identity(division: Division) -> Identity {
         unclaimed: UnclaimedAddresses::Routed,
         masquerade_address: None,
         bgp_as: None,
+        labels: Default::default(),
         pods: PodMode::Bridge,
         routes: RouteStyle::Objects,
         division,

@@ -3,35 +3,30 @@
 //! A key is in its file, here and in the kernel; no log line, error or answer has it.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bgp::machine::collision::Side;
 use bgp::rib::PeerId;
 use ipnet::IpNet;
+use kernel::tcp;
 use kernel::tcp::ao::{self, Turn};
-use kernel::tcp::{self, MOST_KEY_OCTETS};
 
 use crate::secret::Secret;
 
 use super::shell::Shell;
 use super::wish::{AoAlgorithm, AoKey, Authentication, Origin, Range, Wish};
 
+mod file;
 mod rollover;
+
+use file::{File, stamp};
 
 /// Key files as they were last read.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     files: HashMap<PathBuf, File>,
-}
-
-#[derive(Debug)]
-struct File {
-    /// Device, inode, and when it was last written: another one when the file is.
-    stamp: Option<[u64; 4]>,
-    key: Result<Secret<Vec<u8>>, String>,
 }
 
 /// What is signed.
@@ -48,7 +43,7 @@ enum Signed {
 impl Keys {
     /// A file's key.
     fn key(&mut self, path: &Path) -> Result<Secret<Vec<u8>>, String> {
-        self.files.entry(path.to_owned()).or_insert_with(|| File { stamp: stamp(path), key: read(path) }).key.clone()
+        self.files.entry(path.to_owned()).or_insert_with(|| File::read(path, None)).key.clone()
     }
 
     /// Files with another key than when they were read last.
@@ -57,7 +52,8 @@ impl Keys {
         for (path, file) in &mut self.files {
             let now = stamp(path);
             if now != file.stamp {
-                let before = std::mem::replace(file, File { stamp: now, key: read(path) });
+                let read = File::read(path, Some(file));
+                let before = std::mem::replace(file, read);
                 // All files of a Kubernetes Secret are written when one of its keys changes.
                 if before.key != file.key {
                     changed.push(path.clone());
@@ -169,31 +165,6 @@ fn refused(what: &str, error: &io::Error) -> String {
             format!("this kernel has no {what}: take another way to authenticate, or another kernel")
         }
         _ => format!("the key cannot be given to the socket ({what}): {error}"),
-    }
-}
-
-fn stamp(path: &Path) -> Option<[u64; 4]> {
-    let metadata = std::fs::metadata(path).ok()?;
-    let written = metadata.mtime().unsigned_abs();
-    Some([metadata.dev(), metadata.ino(), written, metadata.mtime_nsec().unsigned_abs()])
-}
-
-/// The first line of a file, as a key.
-fn read(path: &Path) -> Result<Secret<Vec<u8>>, String> {
-    let fault = |what: &str| Err(format!("the key file {} {what}", path.display()));
-    let mut text = Vec::new();
-    let opened = std::fs::File::open(path).and_then(|file| file.take(4096).read_to_end(&mut text));
-    if let Err(error) = opened {
-        return fault(&format!("cannot be read: {error}"));
-    }
-    let line = text.split(|octet| *octet == b'\n').next().unwrap_or_default();
-    let key = line.strip_suffix(b"\r").unwrap_or(line);
-    match key.len() {
-        0 => fault("has no key in its first line"),
-        length if length > MOST_KEY_OCTETS => {
-            fault(&format!("has a first line of {length} octets: a key has {MOST_KEY_OCTETS} at most"))
-        }
-        _ => Ok(Secret::new(key.to_vec())),
     }
 }
 
@@ -370,6 +341,9 @@ impl Shell {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::file::is_exposed;
     use super::*;
 
     #[test]
@@ -381,6 +355,10 @@ mod tests {
         std::fs::write(&path, "first\r\nsecond\n").unwrap();
         assert_eq!(keys.changed(), vec![path.clone()]);
         assert_eq!(keys.key(&path).unwrap().expose(), b"first");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(is_exposed(&path) && File::read(&path, None).exposed);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(!is_exposed(&path) && !File::read(&path, None).exposed);
         assert_eq!(keys.changed(), Vec::<PathBuf>::new());
         std::fs::write(&path, "first\nthird\n").unwrap();
         assert_eq!(keys.changed(), Vec::<PathBuf>::new(), "the key is the same");

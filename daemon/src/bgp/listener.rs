@@ -10,6 +10,7 @@ use std::time::Duration;
 use backends::state::LinkName;
 use bgp::machine::collision::Side;
 use bgp::rib::PeerId;
+use bgp::speaker::Acceptance;
 use ipam::Family;
 use kernel::tcp;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -26,6 +27,9 @@ const BACKLOG: u32 = 4096;
 
 /// Before connections are taken again after the process had no more descriptors.
 const BREATH: Duration = Duration::from_millis(100);
+
+/// How long an OPEN is waited for on a connection beside a session.
+const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -108,8 +112,8 @@ impl Shell {
         }
     }
 
-    /// Whose a connection is; `None` for one that is to be closed.
-    fn admit(&mut self, stream: &TcpStream, remote: SocketAddr, now: Duration) -> Option<PeerId> {
+    /// Whose a connection is, and whether it is taken at once; `None` for one that is to be closed.
+    fn admit(&mut self, stream: &TcpStream, remote: SocketAddr, now: Duration) -> Option<(PeerId, Acceptance)> {
         let link = self.link_of(remote);
         if let (Some(link), IpAddr::V6(address)) = (link, remote.ip()) {
             self.discover(link, address, now);
@@ -127,7 +131,8 @@ impl Shell {
         let local = stream.local_addr().ok()?.ip();
         let seat = self.roster.seat(id).filter(|seat| seat.address == Some(remote.ip()))?;
         let elsewhere = matches!(seat.neighbour.place, Place::Address { local: Some(wanted), .. } if wanted != local);
-        if elsewhere || seat.locked.is_some() || self.waits_for_path(id) || !self.speaker.may_accept(id, now) {
+        let acceptance = self.speaker.acceptance(id);
+        if elsewhere || seat.locked.is_some() || self.waits_for_path(id) || acceptance == Acceptance::Never {
             tracing::debug!("a BGP connection from {remote} was closed: it is not its time");
             return None;
         }
@@ -141,7 +146,7 @@ impl Shell {
             tracing::debug!("a BGP connection from {remote} was closed: {error}");
             return None;
         }
-        Some(id)
+        Some((id, acceptance))
     }
 
     fn link_of(&mut self, remote: SocketAddr) -> Option<LinkName> {
@@ -177,13 +182,49 @@ impl Ground {
     }
 }
 
+impl Ground {
+    /// A connection beside a session that came the same way: of several the last is waited for.
+    fn await_open(self: &Rc<Self>, id: PeerId, connection: (TcpStream, SocketAddr)) {
+        let waiting = tokio::task::spawn_local(take_opened(Rc::clone(self), id, connection)).abort_handle();
+        self.with(|shell, _| {
+            let seat = shell.roster.seat_mut(id);
+            if let Some(before) = seat.and_then(|seat| seat.waiting.replace(waiting)) {
+                before.abort();
+            }
+        });
+    }
+}
+
+/// Takes a connection in a session's place once its OPEN is there, which stays to be read.
+async fn take_opened(ground: Rc<Ground>, id: PeerId, (stream, remote): (TcpStream, SocketAddr)) {
+    let opened = async {
+        let mut bytes = [0; 4096];
+        loop {
+            let count = stream.peek(&mut bytes).await.unwrap_or(0);
+            let seen = bytes.get(..count).filter(|seen| !seen.is_empty());
+            match seen.map_or(Some(false), |seen| ground.look(|shell| shell.speaker.begins_with_open(id, seen))) {
+                Some(decided) => return decided,
+                None => tokio::time::sleep(BREATH).await,
+            }
+        }
+    };
+    let opened = tokio::time::timeout(OPEN_PATIENCE, opened).await.unwrap_or(false);
+    if opened && ground.with(|shell, now| shell.speaker.may_accept(id, now)) {
+        ground.connected(id, Side::Incoming, (stream, remote));
+    } else {
+        tracing::debug!("a BGP connection from {remote} was closed: it is none of a peer that was started anew");
+    }
+}
+
 async fn accept(ground: Rc<Ground>, socket: Rc<TcpListener>) {
     loop {
         match socket.accept().await {
             Ok((stream, remote)) => {
                 let admitted = ground.with(|shell, now| shell.admit(&stream, remote, now));
-                if let Some(id) = admitted {
-                    ground.connected(id, Side::Incoming, (stream, remote));
+                match admitted {
+                    Some((id, Acceptance::Now)) => ground.connected(id, Side::Incoming, (stream, remote)),
+                    Some((id, _)) => ground.await_open(id, (stream, remote)),
+                    None => {}
                 }
                 tokio::task::yield_now().await;
             }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
 use super::trial::{Trial, TrialView};
-use super::views::{Happening, PathView, PeerView, RouteView};
+use super::views::{Happening, OwnView, PathView, PeerView, RouteView};
 use super::wish::NeighbourName;
 
 /// What is asked, with the place where the answer goes. Who asked may be gone by then: nobody misses the answer.
@@ -14,7 +14,9 @@ use super::wish::NeighbourName;
 pub enum Question {
     /// All peers, in the order of their names.
     Peers(oneshot::Sender<Vec<PeerView>>),
-    /// The best routes, in pieces, until there are no more or the channel is closed.
+    /// What this node is itself.
+    Own(oneshot::Sender<OwnView>),
+    /// The best routes in the order of their prefixes, in pieces, until there are no more or the channel is closed.
     Routes(RouteFilter, mpsc::Sender<Vec<RouteView>>),
     /// All paths to one prefix, the best first, and why; behind them those by EVPN, route by route.
     Explain(IpNet, oneshot::Sender<Vec<PathView>>),

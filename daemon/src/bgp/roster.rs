@@ -11,6 +11,7 @@ use backends::state::LinkName;
 use bgp::machine::collision::Side;
 use bgp::rib::PeerId;
 use bgp::speaker::PeerConfig;
+use bgp::speaker::config::Reflects;
 use ipnet::IpNet;
 use tokio::task::AbortHandle;
 
@@ -39,6 +40,8 @@ pub(super) struct Seat {
     pub attempts: usize,
     /// SendID and RecvID of the key that segments to it were signed with when last looked.
     pub signing: Option<(u8, u8)>,
+    /// A connection of its own whose OPEN is waited for.
+    pub waiting: Option<AbortHandle>,
     pub traffic: TrafficView,
     /// Why there is no session, in a sentence that was said already.
     pub trouble: Option<String>,
@@ -73,6 +76,7 @@ impl Seat {
             attempt: None,
             attempts: 0,
             signing: None,
+            waiting: None,
             traffic: TrafficView::default(),
             trouble: None,
             said: BTreeSet::new(),
@@ -252,10 +256,15 @@ pub(super) fn member(range: &Range, address: IpAddr) -> Neighbour {
     neighbour
 }
 
-/// Whether what differs can be changed under a session: keys, policies, and what does not concern the peer.
+/// Whether what differs can be changed under a session: keys, policies, for whom we reflect, and what does not concern the peer.
 fn same_session(one: &Neighbour, other: &Neighbour) -> bool {
     let kind = |neighbour: &Neighbour| neighbour.authentication.as_ref().map(std::mem::discriminant);
-    let session = |neighbour: &Neighbour| PeerConfig { import: None, export: None, ..neighbour.session.clone() };
+    let session = |neighbour: &Neighbour| PeerConfig {
+        import: None,
+        export: None,
+        reflects: Reflects::No,
+        ..neighbour.session.clone()
+    };
     (&one.place, one.port, session(one), one.distance) == (&other.place, other.port, session(other), other.distance)
         && kind(one) == kind(other)
 }

@@ -3,7 +3,7 @@
 //! Does not wait for anything: that is for the tasks that stand on its [`Ground`](super::ground::Ground).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use super::leaving::Leaving;
 use super::listener::Listener;
 use super::liveness::{BfdKey, BfdState};
 use super::patience::Patience;
-use super::roster::Roster;
+use super::roster::{Roster, Seat};
 use super::settling::Settling;
 use super::stations::Stations;
 use super::tidings::Tidings;
@@ -235,9 +235,7 @@ impl Shell {
         self.patience.forget(id);
         let Some(seat) = self.roster.remove(id) else { return };
         self.tidings.need(&seat.name, None);
-        if let Some(attempt) = seat.attempt {
-            attempt.abort();
-        }
+        seat.attempt.into_iter().chain(seat.waiting).for_each(|task| task.abort());
     }
 
     /// Makes the speaker what it is to be; only what differs is touched.
@@ -258,18 +256,7 @@ impl Shell {
         for id in difference.removed {
             self.remove(id, cease::DECONFIGURED, now);
         }
-        for (id, neighbour) in difference.kept {
-            let Some(seat) = self.roster.seat_mut(id) else { continue };
-            let policies = (neighbour.session.import.clone(), neighbour.session.export.clone());
-            let before = std::mem::replace(&mut seat.neighbour, neighbour);
-            self.weigh(id);
-            if before.session.import != policies.0 || before.session.export != policies.1 {
-                self.speaker.set_policies(id, policies, now);
-            }
-            if before.authentication != self.roster.seat(id).and_then(|seat| seat.neighbour.authentication.clone()) {
-                self.resign(id, before.authentication.as_ref());
-            }
-        }
+        self.keep(difference.kept, before.cluster, now);
         for (id, neighbour) in difference.changed {
             let Some(name) = self.roster.seat(id).map(|seat| seat.name.clone()) else { continue };
             self.remove(id, cease::CONFIGURATION, now);
@@ -290,6 +277,29 @@ impl Shell {
             let secs = |range: &Range| range.template.session.graceful.map(|graceful| graceful.restart_secs);
             let strangers = wish.ranges.iter().filter_map(secs).max().map(|secs| (PeerId::LOCAL, secs));
             self.settling.expect(known.chain(strangers).collect(), now);
+        }
+    }
+
+    /// Changes what can be changed under sessions.
+    fn keep(&mut self, kept: Vec<(PeerId, Neighbour)>, cluster: Ipv4Addr, now: Duration) {
+        let reflects = |seat: Option<&Seat>| seat.map(|seat| seat.neighbour.session.reflects);
+        let differs =
+            |(id, wanted): &&(PeerId, Neighbour)| reflects(self.roster.seat(*id)) != Some(wanted.session.reflects);
+        let clients: Vec<_> = kept.iter().filter(differs).map(|(id, wanted)| (*id, wanted.session.reflects)).collect();
+        if !clients.is_empty() || cluster != self.wish.cluster {
+            self.speaker.reflect(&clients, self.wish.cluster, now);
+        }
+        for (id, neighbour) in kept {
+            let Some(seat) = self.roster.seat_mut(id) else { continue };
+            let policies = (neighbour.session.import.clone(), neighbour.session.export.clone());
+            let before = std::mem::replace(&mut seat.neighbour, neighbour);
+            self.weigh(id);
+            if before.session.import != policies.0 || before.session.export != policies.1 {
+                self.speaker.set_policies(id, policies, now);
+            }
+            if before.authentication != self.roster.seat(id).and_then(|seat| seat.neighbour.authentication.clone()) {
+                self.resign(id, before.authentication.as_ref());
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::views::{Happening, PathView, PeerView, RouteView};
+use super::views::{Happening, OwnView, PathView, PeerView, PeersView, RouteView};
 
 /// Rows in columns as wide as what stands in them; the last column is not filled up. A row that is one cell is a note and stands as it is.
 fn columns(rows: &[Vec<String>]) -> String {
@@ -53,13 +53,20 @@ fn number(asn: Option<u32>) -> String {
     asn.map_or_else(|| "any".to_owned(), |asn| asn.to_string())
 }
 
-/// All peers, a row each, and below it what is the matter with it.
-pub fn peers(peers: &[PeerView]) -> String {
+/// This node, and all peers, a row each, and below it what is the matter with it.
+pub fn peers(PeersView { own, peers }: &PeersView) -> String {
+    let OwnView { asn, router_id, cluster } = own;
+    let reflects = cluster.map_or_else(String::new, |cluster| format!(", reflects for the cluster {cluster}"));
+    let head = format!("AS {asn}, router id {router_id}{reflects}");
     if peers.is_empty() {
-        return "no BGP peers: the network's configuration names none, and no other node is one (docs/bgp.md)\n"
-            .to_owned();
+        return format!(
+            "{head}\nno BGP peers: the network's configuration names none, and no other node is one (docs/bgp.md)\n"
+        );
     }
+    let up = peers.iter().filter(|peer| peer.is_up()).count();
     let mut rows = vec![row(["PEER", "AS", "STATE", "SINCE", "IN", "OUT", "ADDRESS"])];
+    let roles = peers.iter().any(|peer| peer.role.is_some());
+    rows.iter_mut().filter(|_| roles).for_each(|row| row.push("ROLE".to_owned()));
     for peer in peers {
         let state = if peer.stale { format!("{}, routes kept", peer.state) } else { peer.state.clone() };
         rows.push(vec![
@@ -71,9 +78,15 @@ pub fn peers(peers: &[PeerView]) -> String {
             peer.prefixes_out.to_string(),
             place(peer),
         ]);
+        let role = peer.role.clone().filter(|_| roles);
+        rows.iter_mut().next_back().into_iter().for_each(|row| row.extend(role.clone()));
         rows.extend(matters(peer).into_iter().map(|matter| vec![format!("  {matter}")]));
     }
-    columns(&rows)
+    format!("{head}, {up} of {} up\n{}", counted(peers.len(), "peer"), columns(&rows))
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// What somebody should look at: of a session that is up, what ended the one before is history.
@@ -91,6 +104,9 @@ pub fn peer(peer: &PeerView) -> String {
     line("state", format!("{} for {}, flaps {}", peer.state, span(peer.since_secs), peer.flaps));
     for matter in matters(peer) {
         line("", matter);
+    }
+    if let Some(role) = &peer.role {
+        line("role", format!("{role} (RFC 9234)"));
     }
     if peer.stale {
         line("", "it is away, and its routes are kept until it is back or its time is over (RFC 4724)".to_owned());
@@ -129,19 +145,38 @@ pub fn peer(peer: &PeerView) -> String {
 /// Routes that are best, a row each; `first` begins with headings.
 pub fn routes(routes: &[RouteView], first: First) -> String {
     let mut text = match first {
-        First::Yes => format!("{:<24}  {:<26}  {:<16}  {}\n", "PREFIX", "NEXT HOP", "PEER", "AS PATH"),
+        First::Yes => {
+            let head = ["PREFIX", "NEXT HOP", "PEER", "PREF", "MED", "PATHS", "AS PATH"];
+            let [prefix, hops, peer, pref, med, paths, path] = head;
+            format!("{prefix:<24}  {hops:<26}  {peer:<16}  {pref:>5}  {med:>5}  {paths:>5}  {path}\n")
+        }
         First::No => String::new(),
     };
     for route in routes {
         let evpn = route.evpn.as_ref().map(|evpn| evpn.text.clone());
         let prefix = evpn.or(route.prefix.map(|prefix| prefix.to_string())).unwrap_or_default();
         let hops = if route.next_hops.is_empty() { "-".to_owned() } else { route.next_hops.join(",") };
-        let path = route.as_path.as_str();
-        let line = format!("{prefix:<24}  {hops:<26}  {:<16}  {path}", route.neighbour);
+        let number = |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        let (pref, med) = (number(route.local_pref), number(route.metric));
+        // As routers write it: the path, and how the route came into BGP.
+        let (path, origin) = (route.as_path.as_str(), origin(&route.origin));
+        let space = if path.is_empty() { "" } else { " " };
+        let line = format!(
+            "{prefix:<24}  {hops:<26}  {:<16}  {pref:>5}  {med:>5}  {:>5}  {path}{space}{origin}",
+            route.neighbour, route.paths
+        );
         // Writing to a string does not fail.
         writeln!(text, "{}", line.trim_end()).ok();
     }
     text
+}
+
+fn origin(word: &str) -> &'static str {
+    match word {
+        "igp" => "i",
+        "egp" => "e",
+        _ => "?",
+    }
 }
 
 /// Whether this is the first piece of an answer.
@@ -174,10 +209,16 @@ pub fn paths(prefix: &str, paths: &[PathView]) -> String {
             let within = path.as_path.is_empty();
             details.push(if within { "no AS path".to_owned() } else { format!("path {}", path.as_path) });
         }
+        details.extend(path.path_id.map(|id| format!("path id {id}")));
+        details.push(format!("origin {}", path.origin));
         details.extend(path.local_pref.map(|value| format!("local preference {value}")));
         details.extend(path.metric.map(|value| format!("MED {value}")));
         if !path.communities.is_empty() {
             details.push(format!("communities {}", path.communities.join(" ")));
+        }
+        if let Some(originator) = path.originator {
+            let clusters: Vec<String> = path.clusters.iter().map(ToString::to_string).collect();
+            details.push(format!("reflected: originator {originator}, clusters {}", clusters.join(" ")));
         }
         if path.stale {
             details.push("kept of a peer that is away".to_owned());

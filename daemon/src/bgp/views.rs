@@ -1,11 +1,33 @@
 //! What is told of the speaker to people and programs: plain values, serialised as they stand (`-o json`).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipam::Mac;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+/// This node as a speaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnView {
+    /// Its AS.
+    #[serde(rename = "as")]
+    pub asn: u32,
+    /// Its BGP identifier.
+    pub router_id: Ipv4Addr,
+    /// The cluster that it reflects for, if it does.
+    pub cluster: Option<Ipv4Addr>,
+}
+
+/// This node and its peers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeersView {
+    /// This node.
+    #[serde(flatten)]
+    pub own: OwnView,
+    /// All of them, by their names.
+    pub peers: Vec<PeerView>,
+}
 
 /// A peer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,6 +81,8 @@ pub struct PeerView {
     pub stale: bool,
     /// Whether this node is not ready without it.
     pub required: bool,
+    /// Our role towards it (RFC 9234), and whether the peer agrees; nothing where we have none.
+    pub role: Option<String>,
     /// Who wants it: `configuration`, `node b`, `range 10.0.0.0/8`.
     pub origin: String,
 }
@@ -90,6 +114,14 @@ pub struct RouteView {
     pub next_hops: Vec<String>,
     /// The AS path, as people write it.
     pub as_path: String,
+    /// How it came into BGP: `igp`, `egp`, `incomplete`.
+    pub origin: String,
+    /// LOCAL_PREF.
+    pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC.
+    pub metric: Option<u32>,
+    /// How many paths there are.
+    pub paths: usize,
 }
 
 /// An EVPN route.
@@ -118,14 +150,22 @@ pub struct PathView {
     pub evpn: Option<String>,
     /// Whose it is.
     pub neighbour: String,
+    /// The identifier that the peer gave it, of several (RFC 7911).
+    pub path_id: Option<u32>,
     /// Where it leads, a link-local address with its link; nowhere else, where it begins here.
     pub next_hop: Option<String>,
     /// The AS path, as people write it.
     pub as_path: String,
+    /// How it came into BGP: `igp`, `egp`, `incomplete`.
+    pub origin: String,
     /// LOCAL_PREF.
     pub local_pref: Option<u32>,
     /// MULTI_EXIT_DISC.
     pub metric: Option<u32>,
+    /// Where in this AS it began, of one that was reflected (RFC 4456).
+    pub originator: Option<Ipv4Addr>,
+    /// The clusters by which it was, the last first.
+    pub clusters: Vec<Ipv4Addr>,
     /// Communities of all kinds, as people write them.
     pub communities: Vec<String>,
     /// Whether it is kept of a peer that is away.

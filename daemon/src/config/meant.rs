@@ -19,6 +19,7 @@ use super::settings::{
 };
 use super::written::{Entry, Written};
 use crate::installation::{ConfigurationSettings, InstallationSettings, PluginSettings};
+use crate::labels::Labels;
 use crate::secret::Secret;
 use crate::subnet_file::PodMode;
 use crate::tunnel_keys::KeySettings;
@@ -40,6 +41,7 @@ pub(super) struct Meant {
     pub public_v4: Option<IpAddr>,
     pub public_v6: Option<IpAddr>,
     pub bgp_as: Option<u32>,
+    pub labels: Labels,
     pub ip_masq: bool,
     pub keep_ports: bool,
     pub forward_rules: bool,
@@ -196,6 +198,7 @@ impl Meant {
             own_subnet_route: if self.blackhole { OwnSubnetRoute::Blackhole } else { OwnSubnetRoute::Absent },
             unclaimed: if self.unreachable { UnclaimedAddresses::Unreachable } else { UnclaimedAddresses::Routed },
             bgp_as: self.bgp_as,
+            labels: self.labels,
             masquerade_address: Stack::from_options(self.masquerade_v4, self.masquerade_v6),
             pods: self.pods,
             keys: KeySettings {

@@ -17,6 +17,7 @@ use super::kube::{AnnotationPrefix, ApiUrl};
 use super::pattern::Pattern;
 use crate::host_settings::HostSettings;
 use crate::installation::InstallationSettings;
+use crate::labels::Labels;
 use crate::secret::Secret;
 use crate::store::kubernetes;
 use crate::subnet_file::PodMode;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub masquerade_address: Option<Stack<IpAddr>>,
     /// `--bgp-as`
     pub bgp_as: Option<u32>,
+    /// `--node-labels`
+    pub labels: Labels,
     /// What the plugin hangs pods on.
     pub pods: PodMode,
     /// Where WireGuard's keys come from.

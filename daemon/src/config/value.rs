@@ -16,6 +16,7 @@ use super::flags::Wrong;
 use super::meant::StoreKind;
 use super::pattern::Pattern;
 use super::settings::{InterfaceId, LogFormat, LogLevel};
+use crate::labels::Labels;
 use crate::subnet_file::PodMode;
 
 type Parsed<T> = Result<T, Wrong>;
@@ -102,6 +103,12 @@ pub(super) fn asn(text: &str) -> Parsed<u32> {
     let usable = |asn: &u32| ![0, 23_456, 65_535, u32::MAX].contains(asn);
     let fix = "write a number from 1 to 4294967294; 64512 to 65534 are for private use";
     text.parse().ok().filter(usable).ok_or_else(|| Wrong::new("it is not the number of an AS", fix))
+}
+
+pub(super) fn labels(text: &str) -> Parsed<Labels> {
+    let wrong =
+        |one: String| Wrong::new(format!("`{one}` is no label"), "write key=value, several with commas between");
+    Labels::parse(text).map_err(wrong)
 }
 
 pub(super) fn node_name(text: &str) -> Parsed<NodeName> {

@@ -7,6 +7,7 @@
 mod announce;
 mod evpn;
 mod peer;
+mod selector;
 mod session;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,7 +28,8 @@ use crate::bgp::wish::PORT;
 pub use announce::{Aggregate, Announce, Specifics};
 pub(super) use evpn::suits;
 pub use evpn::{Advertised, Evpn};
-pub use peer::{NodePattern, Peer, PeerPlace};
+pub use peer::{Peer, PeerPlace};
+pub use selector::NodeSelector;
 pub use session::Session;
 
 /// The AS of all nodes where nobody says another: the first of those for private use (RFC 6996).
@@ -66,7 +68,7 @@ pub struct Bgp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reflectors {
     /// Which (`Nodes`).
-    pub nodes: Vec<NodePattern>,
+    pub nodes: Vec<NodeSelector>,
     /// The cluster that they are of (`ClusterID`).
     pub cluster: Ipv4Addr,
 }
@@ -171,9 +173,16 @@ fn mesh(object: &mut Object<'_, '_>, policies: &Policies) -> Option<Session> {
 
 fn reflectors(object: &mut Object<'_, '_>) -> Option<Reflectors> {
     let mut reflectors = object.object("RouteReflectors")?;
-    let nodes = reflectors.items("Nodes", peer::node_pattern);
+    let nodes = reflectors.items("Nodes", selector::node_selector);
     if nodes.is_none() && !reflectors.holds("Nodes") {
-        reflectors.mistake("Nodes", "", ("it is missing", "name the nodes that reflect, as in [\"spine-*\"]"));
+        reflectors.mistake(
+            "Nodes",
+            "",
+            (
+                "it is missing",
+                "name the nodes that reflect, or a label of theirs, as in [\"spine-*\", \"reflector=yes\"]",
+            ),
+        );
     }
     let cluster = identifier(&mut reflectors, "ClusterID");
     if cluster.is_none() && !reflectors.holds("ClusterID") {

@@ -37,6 +37,16 @@ impl Value {
             Value::Object(_) => "an object",
         }
     }
+
+    /// The elements of a list.
+    pub fn elements(&self) -> Option<&[Value]> {
+        if let Value::List(elements) = self { Some(elements) } else { None }
+    }
+
+    /// The members of an object.
+    pub fn members(&self) -> Option<&[(String, Value)]> {
+        if let Value::Object(members) = self { Some(members) } else { None }
+    }
 }
 
 /// As a person would look for it in the file; what is nested is not shown.

@@ -19,6 +19,18 @@ pub(super) struct Findings {
 /// What is wrong with a value, and what would be right.
 pub(super) type Wrong = (String, String);
 
+/// A value that holds many.
+pub(super) struct Many<T: 'static> {
+    /// What it holds, if it is of the right kind.
+    pub read: fn(&Value) -> Option<&[T]>,
+    /// How many it may have.
+    pub most: usize,
+    /// How it is written.
+    pub form: &'static str,
+    /// What to do where it has more.
+    pub fewer: &'static str,
+}
+
 /// Values that a list may have.
 const LONGEST_LIST: usize = 10_000;
 
@@ -178,6 +190,19 @@ impl<'a, 'f> Object<'a, 'f> {
             }
         }
         Some(items)
+    }
+
+    /// What a value holds, as much of it as it may have: nothing where the key is absent or, which is noted, of another kind.
+    pub fn many<T>(&mut self, key: &'static str, many: &Many<T>) -> &'a [T] {
+        let Some(value) = self.take(key).filter(|value| **value != Value::Null) else { return &[] };
+        let Some(all) = (many.read)(value) else {
+            self.mistake(key, &value.to_string(), (format!("it is {}", value.kind()), many.form));
+            return &[];
+        };
+        if all.len() > many.most {
+            self.mistake(key, &value.to_string(), (format!("there are more than {}", many.most), many.fewer));
+        }
+        all.get(..many.most).unwrap_or(all)
     }
 
     fn mistyped(&mut self, key: &str, value: &Value, fix: &str) {

@@ -17,11 +17,16 @@ use bgp::policy::{MOST_RULES, Policy, Rule, Then, Verdict};
 use lists::PrefixLists;
 
 use super::json::Value;
-use super::object::Object;
+use super::object::{Many, Object};
 use crate::spelling;
 
-/// Policies that one file may have.
-const MOST_POLICIES: usize = 1000;
+/// The policies of one file.
+const POLICIES: Many<(String, Value)> = Many {
+    read: Value::members,
+    most: 1000,
+    form: "write an object of lists of rules, as in {\"from-fabric\": [{\"Then\": \"accept\"}]}",
+    fewer: "remove some",
+};
 
 type BuiltIn = (&'static str, fn() -> Policy);
 
@@ -62,17 +67,8 @@ impl Policies {
 /// Reads them. After a mistake, which is noted, a policy of its name stands there all the same, so that nobody is said to name one that is not there.
 pub(super) fn policies(top: &mut Object<'_, '_>) -> Policies {
     let lists = PrefixLists::read(top);
-    let named = match top.take("Policies") {
-        None | Some(Value::Null) => return Policies::default(),
-        Some(Value::Object(named)) => named,
-        Some(other) => {
-            let fix = "write an object of lists of rules, as in {\"from-fabric\": [{\"Then\": \"accept\"}]}";
-            top.mistake("Policies", &other.to_string(), (format!("it is {}", other.kind()), fix));
-            return Policies::default();
-        }
-    };
     let mut policies = BTreeMap::new();
-    for (name, value) in named.iter().take(MOST_POLICIES) {
+    for (name, value) in top.many("Policies", &POLICIES) {
         let path = format!("Policies.{}", name.chars().take(80).collect::<String>());
         let taken = BUILT_IN.iter().any(|(built_in, _)| built_in == name);
         if taken || name.is_empty() || policies.contains_key(name) {
@@ -81,9 +77,6 @@ pub(super) fn policies(top: &mut Object<'_, '_>) -> Policies {
         }
         let policy = policy(top, (&path, value), &lists).unwrap_or_else(Policy::reject);
         policies.insert(name.clone(), Arc::new(policy));
-    }
-    if named.len() > MOST_POLICIES {
-        top.mistake("Policies", "{…}", (format!("there are more than {MOST_POLICIES}"), "remove some"));
     }
     Policies(policies)
 }

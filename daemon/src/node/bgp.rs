@@ -4,6 +4,7 @@
 
 mod learnt;
 mod overlay;
+mod reflection;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,6 +23,7 @@ use bgp::wire::terms::NextHops;
 use ipam::{BackendData, Endpoint, Family, Lease};
 use ipnet::IpNet;
 
+use self::reflection::{Reflection, reflects_for};
 use super::Node;
 use crate::bgp::wish::{
     Announcement, Completeness, Distance, Monitoring, Neighbour, NeighbourName, Origin, PORT, Place, Range, Wish,
@@ -39,6 +41,8 @@ pub(super) struct OwnBgp {
     lost: Vec<NextHop>,
     /// Whether the wish may be another one now.
     due: bool,
+    /// Who reflects.
+    reflection: Reflection,
     /// Whether the kernel forwarded pods' packets before this daemon started: a restart, and not a boot.
     forwarded: bool,
 }
@@ -56,7 +60,7 @@ const FAR: Distance = Distance::Multihop(NonZeroU8::MAX);
 impl Node {
     /// The configuration of the network is another one.
     pub(super) fn follow_bgp(&mut self, before: Option<&Bgp>) {
-        self.bgp.due = true;
+        self.touch_bgp();
         let now = self.network().and_then(|network| network.bgp.clone());
         match (&now, before) {
             (Some(now), None) => {
@@ -81,7 +85,7 @@ impl Node {
 
     /// Something changed that the wish is made of.
     pub(crate) fn touch_bgp(&mut self) {
-        self.bgp.due = true;
+        (self.bgp.due, self.bgp.reflection.due) = (true, true);
     }
 
     /// What the speaker is to be, if that may be another than it was when this was last asked.
@@ -92,11 +96,10 @@ impl Node {
     /// What the speaker is to be; nothing before it is known what there is to announce.
     pub fn speaker(&self) -> Option<Wish> {
         let (network, uplink, own) = (self.network()?, self.uplink()?, self.own()?);
-        let bgp = network.bgp.as_ref().filter(|_| self.peers_known())?;
+        let bgp = network.bgp.as_ref().filter(|_| self.peers_known() && self.bgp.reflection.is_known())?;
         let place = Position { node: self, bgp, own, asn: self.identity.bgp_as.unwrap_or(bgp.asn) };
         let router_id = bgp.router_id.unwrap_or_else(|| identifier(uplink.local.values(), own));
-        let reflects = place.reflects();
-        let cluster = bgp.reflectors.as_ref().filter(|_| reflects).map(|reflectors| reflectors.cluster);
+        let cluster = self.bgp.reflection.said();
         let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
         let listen = everywhere.into_iter().filter(|_| bgp.port != 0).map(|it| SocketAddr::new(it, bgp.port)).collect();
         let (configured, ranges) = place.configured();
@@ -158,12 +161,8 @@ struct Position<'n> {
 }
 
 impl Position<'_> {
-    fn is_reflector(&self, lease: &Lease) -> bool {
-        self.bgp.reflectors.as_ref().is_some_and(|it| it.nodes.iter().any(|pattern| pattern.has(&lease.node)))
-    }
-
     fn reflects(&self) -> bool {
-        self.bgp.mesh.is_some() && self.is_reflector(self.own)
+        self.node.bgp.reflection.reflects()
     }
 
     /// The sessions with other nodes: with all, or with those that reflect.
@@ -172,9 +171,7 @@ impl Position<'_> {
         let reflects = self.reflects();
         let policies = self.mesh_policies(reflects);
         let wanted = |lease: &&Lease| {
-            lease.key != self.own.key
-                && lease.node != self.own.node
-                && (self.bgp.reflectors.is_none() || reflects || self.is_reflector(lease))
+            lease.key != self.own.key && lease.node != self.own.node && self.node.bgp.reflection.speaks_with(lease)
         };
         let leases = self.node.table().leases().filter(wanted);
         leases.filter_map(|lease| self.with_node(lease, (session, &policies))).collect()
@@ -186,7 +183,7 @@ impl Position<'_> {
         (session, (import, export)): (&Session, &(Arc<Policy>, Arc<Policy>)),
     ) -> Option<(NeighbourName, Neighbour)> {
         let speaks = |endpoint: &Endpoint| match endpoint.data {
-            BackendData::Bgp { asn } => Some(asn.unwrap_or(self.bgp.asn)),
+            BackendData::Bgp { asn, .. } => Some(asn.unwrap_or(self.bgp.asn)),
             _ => None,
         };
         let asn = lease.endpoints.values().find_map(speaks)?;
@@ -202,7 +199,7 @@ impl Position<'_> {
         config.families = self.families(&families, (session, remote.is_ipv6()));
         config.import = Some(session.import.clone().unwrap_or_else(|| Arc::clone(import)));
         config.export = Some(session.export.clone().unwrap_or_else(|| Arc::clone(export)));
-        if self.reflects() && !self.is_reflector(lease) && asn == self.asn {
+        if self.reflects() && reflects_for(lease).is_none() && asn == self.asn {
             config.reflects = Reflects::ForClient;
         }
         let neighbour = Neighbour {
@@ -236,7 +233,7 @@ impl Position<'_> {
     /// The peers of the configuration that this node speaks with: those at a place, and those that may come.
     fn configured(&self) -> (BTreeMap<NeighbourName, Neighbour>, Vec<Range>) {
         let (mut neighbours, mut ranges) = (BTreeMap::new(), Vec::new());
-        let here = |peer: &&Peer| peer.nodes.is_empty() || peer.nodes.iter().any(|it| it.has(&self.node.identity.name));
+        let here = |peer: &&Peer| peer.nodes.is_empty() || self.node.is_selected(&peer.nodes);
         let own: BTreeSet<IpAddr> = self.node.uplink().iter().flat_map(|it| it.local.values().copied()).collect();
         for peer in self.bgp.peers.iter().filter(here) {
             match &peer.place {

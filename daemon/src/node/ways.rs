@@ -271,7 +271,7 @@ impl Node {
                 return Some(BackendData::WireGuard { key: Box::new(key), port: Some(settings.port(family)) });
             }
             Backend::Extension(settings) => return self.command_data(settings, family),
-            Backend::Bgp(_) => return Some(BackendData::Bgp { asn: self.identity.bgp_as }),
+            Backend::Bgp(_) => return Some(self.bgp_data()),
             other => return Some(BackendData::Other(other.published_name().into())),
         };
         let device = settings.devices().get(family)?;

@@ -189,7 +189,7 @@ fn a_family_without_a_pod_cidr_is_named_and_the_other_works() {
 fn an_instruction_moves_the_uplink_at_once() {
     let mut daemon = settled();
     let public = Stack::Dual { v4: [203, 0, 113, 5].into(), v6: "2001:db8::5".parse().unwrap() };
-    hear(&mut daemon, [Event::Instructed(Instructions { public: Some(public) })]);
+    hear(&mut daemon, [Event::Instructed(Instructions { public: Some(public), ..Instructions::default() })]);
     assert_eq!(daemon.0.node.uplink().unwrap().public, public);
     let Wish::Hold(claim) = daemon.0.node.wish() else { panic!("it holds") };
     assert_eq!(claim.published.map(|_, published| published.public), public);
@@ -203,7 +203,7 @@ fn with_the_api_away_a_node_comes_up_as_it_was_and_says_so() {
     let last_known = {
         let mut daemon = settled();
         let public = Stack::Dual { v4: [203, 0, 113, 5].into(), v6: "2001:db8::5".parse().unwrap() };
-        hear(&mut daemon, [Event::Instructed(Instructions { public: Some(public) })]);
+        hear(&mut daemon, [Event::Instructed(Instructions { public: Some(public), ..Instructions::default() })]);
         daemon.0.node.last_known()
     };
     let mut daemon = assigned(Some(last_known));

@@ -4,6 +4,7 @@
 use backends::fingerprint::Fingerprint;
 
 use super::{CHECKSUM, LastKnown, Owner, load, save};
+use crate::labels::Labels;
 use crate::scratch::Scratch;
 use crate::store::Instructions;
 use ipam::{BackendData, Endpoint, Lease, LeaseKey, Mac, NodeName, Stack};
@@ -44,7 +45,8 @@ fn lease(number: u16) -> Lease {
 }
 
 fn state(leases: u16) -> LastKnown {
-    let instructions = Instructions { public: Some(Stack::V4([192, 0, 2, 9].into())) };
+    let instructions =
+        Instructions { public: Some(Stack::V4([192, 0, 2, 9].into())), labels: Labels::parse("rack=a").unwrap() };
     let network = Some("{\"Network\": \"10.0.0.0/8\",\n\"checksum\":\"\"}\n".to_owned());
     LastKnown { network, own: Some(lease(7)), instructions, leases: (0..leases).map(lease).collect() }
 }

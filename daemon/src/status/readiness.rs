@@ -96,6 +96,7 @@ impl Readiness {
             Some(own) => format!("{}; pods that run keep {}", trouble.reason, own.subnets()),
             None => trouble.reason.clone(),
         }));
+        self.degraded.extend(node.reflectors_missing().map(str::to_owned));
         self.degraded.extend(node.moved.iter().chain(&node.clock_trouble).map(|trouble| trouble.reason.clone()));
         if let (Some(network), Some(own), true) = (node.network(), node.own(), node.assigned()) {
             let lacking = network.networks.iter().filter(|(family, _)| !own.endpoints.has(*family));

@@ -17,7 +17,7 @@ use crate::bgp::asked::{Asked, PolicyAsked, RouteFamily};
 use crate::bgp::question::{Question, RouteFilter};
 use crate::bgp::text::{self, First};
 use crate::bgp::trial::{Trial, TrialView};
-use crate::bgp::views::{Happening, PeerView, RouteView};
+use crate::bgp::views::{Happening, PeerView, PeersView, RouteView};
 use crate::bgp::wish::NeighbourName;
 
 const NO_SPEAKER: &str = "BGP does not run on this node: the network's configuration asks for none (docs/bgp.md), or the node still waits \
@@ -51,8 +51,9 @@ pub(super) async fn answer(client: &mut UnixStream, asked: &Asked, (ears, output
 async fn one(asked: &Asked, (ears, output): (&Ears, Output)) -> Result<Reply, String> {
     match asked {
         Asked::Peers { neighbour: None } => {
-            let peers = question(ears, Question::Peers).await?;
-            Ok(Reply::of(&text::peers(&peers), &peers, output, 0))
+            let (own, peers) = (question(ears, Question::Own).await?, question(ears, Question::Peers).await?);
+            let all = PeersView { own, peers };
+            Ok(Reply::of(&text::peers(&all), &all, output, 0))
         }
         Asked::Peers { neighbour: Some(name) } => {
             let peer = peer(name, ears).await?;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipam::{BackendData, Endpoint, Family, Mac, NodeName, Rollout, Stack};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::subnet_key::cut;
 use super::{Claim, Published, rollout};
@@ -128,15 +128,19 @@ pub fn read(backend_type: &str, data: Option<&Value>) -> Result<BackendData, Str
             let output = data.and_then(Value::as_str).unwrap_or_default();
             Ok(BackendData::Extension { output: output.into() })
         }
-        "bgp" => match member("AS") {
-            None | Some(Value::Null) => Ok(BackendData::Bgp { asn: None }),
-            Some(asn) => {
-                let asn = asn.as_u64().and_then(|asn| u32::try_from(asn).ok()).filter(|asn| *asn != 0);
-                Ok(BackendData::Bgp { asn: Some(asn.ok_or("its AS is not a number from 1 to 4294967295")?) })
-            }
-        },
+        "bgp" => {
+            let cluster = number(&member, "RouteReflector")?.map(Ipv4Addr::from_bits);
+            Ok(BackendData::Bgp { asn: number(&member, "AS")?, reflects_for: cluster })
+        }
         other => Ok(BackendData::Other(cut(other).into())),
     }
+}
+
+/// A number that is not 0, if it is there.
+fn number<'a>(member: &impl Fn(&'static str) -> Option<&'a Value>, name: &'static str) -> Result<Option<u32>, String> {
+    let Some(value) = member(name).filter(|value| !value.is_null()) else { return Ok(None) };
+    let number = value.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| *number != 0);
+    number.map(Some).ok_or_else(|| format!("its {name} is not a number from 1 to 4294967295"))
 }
 
 fn read_vxlan<'a>(member: impl Fn(&'static str) -> Option<&'a Value>) -> Result<BackendData, String> {
@@ -171,8 +175,14 @@ pub fn written(data: &BackendData) -> Option<Value> {
         BackendData::Vxlan { vni, mac } => Some(json!({ "VNI": vni, "VtepMAC": mac.to_string() })),
         BackendData::WireGuard { key, port } => Some(json!({ "PublicKey": key.to_string(), "Port": port })),
         BackendData::Extension { output } if !output.is_empty() => Some(json!(output)),
-        BackendData::Bgp { asn: Some(asn) } => Some(json!({ "AS": asn })),
-        BackendData::Bgp { asn: None } | BackendData::Extension { .. } | BackendData::Other(_) => None,
+        BackendData::Bgp { asn, reflects_for } => {
+            // A cluster is a number here: a flannel that gets this lease back takes any text for its VTEP's MAC.
+            let said = [("AS", *asn), ("RouteReflector", reflects_for.map(Ipv4Addr::to_bits))];
+            let said = said.into_iter().filter_map(|(name, number)| Some((name.to_owned(), json!(number?))));
+            let said: Map<String, Value> = said.collect();
+            (!said.is_empty()).then_some(Value::Object(said))
+        }
+        BackendData::Extension { .. } | BackendData::Other(_) => None,
     }
 }
 

@@ -39,7 +39,8 @@ pub struct Events {
     network: Option<String>,
     mine: Option<Lease>,
     unassigned: Option<String>,
-    instructions: Instructions,
+    /// `None`: nothing was said, not even that there is nothing.
+    instructions: Option<Instructions>,
     /// Whether the clocks were said to be apart.
     skewed: bool,
     troubles: BTreeMap<Topic, Event>,
@@ -53,7 +54,7 @@ impl Events {
             network: None,
             mine: None,
             unassigned: None,
-            instructions: Instructions::default(),
+            instructions: None,
             skewed: false,
             troubles: BTreeMap::new(),
         }
@@ -96,10 +97,9 @@ impl Events {
 
     /// What an operator wrote for this node, if it is something else than before.
     pub async fn instructed(&mut self, instructions: Instructions) -> Result<(), Closed> {
-        if self.instructions == instructions {
+        if self.instructions.replace(instructions.clone()).as_ref() == Some(&instructions) {
             return Ok(());
         }
-        self.instructions = instructions.clone();
         self.say(Event::Instructed(instructions)).await
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::Result;
-use bgp::wire::capability::Capability;
+use bgp::wire::capability::{Capability, GracefulRestart};
 use bgp::wire::{Family, Open, message};
 use netns_harness::{Lab, Node};
 use towpathd::bgp::wish::{PORT, Range};
@@ -113,5 +113,52 @@ fn who_is_no_neighbour_is_closed_without_a_word() -> Result<()> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).ok();
     assert!(bytes.is_empty(), "{bytes:?}");
+    Ok(())
+}
+
+#[test]
+fn a_second_connection_takes_a_sessions_place_only_with_an_open_that_means_it() -> Result<()> {
+    let lab = Lab::new("shellsecond")?;
+    let [us, other] = [lab.node("us")?, lab.node("other")?];
+    let mut speaker = Speaker::start(&us)?;
+    let mut passive = neighbour(v4(&other).into());
+    passive.session.direction = bgp::speaker::Direction::Passive;
+    speaker.want("other", passive);
+    let open = |asn| {
+        let restart = GracefulRestart { restart_secs: 60, ..GracefulRestart::default() };
+        let capabilities = vec![
+            Capability::MultiProtocol(Family::IPV4),
+            Capability::FourOctetAs(asn),
+            Capability::GracefulRestart(restart),
+        ];
+        message::open(&Open { asn: 65002, hold_secs: 90, identifier: v4(&other), capabilities })
+    };
+    let mut first = None;
+    speaker.until("it to listen", |_| {
+        first = first.take().or_else(|| connect(&other, &us).ok());
+        first.is_some()
+    })?;
+    let mut session = first.unwrap();
+    session.write_all(&[open(65002), message::keepalive()].concat())?;
+    speaker.until("the session", |it| it.is_up("other"))?;
+    // Nothing at all, half an OPEN, and one of somebody else: none of them is a restart (RFC 4724 section 4.2).
+    let silent = connect(&other, &us)?;
+    for bytes in [&open(65002)[..20], &open(65003)[..]] {
+        let mut stream = connect(&other, &us)?;
+        stream.write_all(bytes)?;
+        if bytes.len() > 20 {
+            assert_eq!(farewell(stream), None, "closed without a word");
+        }
+    }
+    let peer = speaker.peer("other").unwrap();
+    assert_eq!((peer.state.as_str(), peer.flaps), ("Established", 0), "{peer:?}");
+    drop(silent);
+    // This is one.
+    let mut anew = connect(&other, &us)?;
+    anew.write_all(&[open(65002), message::keepalive()].concat())?;
+    speaker.until("the new session", |it| {
+        it.peer("other").is_some_and(|peer| peer.flaps == 1 && peer.state == "Established")
+    })?;
+    farewell(session);
     Ok(())
 }

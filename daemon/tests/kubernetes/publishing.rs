@@ -3,6 +3,7 @@
 use ipam::{Family, Stack};
 use netns_harness::kubernetes::{ControlPlane, ControlPlaneOptions, NodeObject};
 use serde_json::{Value, json};
+use towpathd::labels::Labels;
 use towpathd::store::talk::{Occurrence, Severity, Standing};
 use towpathd::store::{Instructions, Published, Wish};
 
@@ -76,6 +77,14 @@ fn what_an_operator_writes_is_followed_live() {
         node.until("the instruction", |node| node.instructions.public == public).await;
         annotate(api, 1, "node-public-ip-");
         node.until("none", |node| node.instructions.public.is_none()).await;
+        let label = |words: &str| api.kubectl().run(&format!("label node node-1 {words}")).map(drop).unwrap();
+        label("rack=a role/spine=");
+        let labels = Labels::parse("rack=a,role/spine=").unwrap();
+        node.until("the labels", |node| node.instructions.labels == labels).await;
+        // Without a Node object nobody says that it has none.
+        api.kubectl().run("delete node node-1").unwrap();
+        node.until("no Node object", |node| node.unassigned.is_some()).await;
+        assert_eq!(node.instructions.labels, labels);
     });
 }
 

@@ -18,14 +18,19 @@ use crate::neighbour::{LIMIT, Neighbour, OUR_AS, THEIR_AS, THEIRS};
 /// towpathd on a node, and who it speaks with.
 pub struct Speaker {
     binaries: Binaries,
-    daemon: Daemon,
-    store: std::path::PathBuf,
+    pub daemon: Daemon,
+    pub store: std::path::PathBuf,
 }
 
 impl Speaker {
     /// With these neighbours, each said with more keys.
     pub fn start(lab: &Lab, us: &Node, peers: &[(&Node, &str)]) -> Result<Speaker> {
-        let store = lab.store_directory(&network(peers)?)?;
+        Speaker::with(lab, us, &network(peers)?)
+    }
+
+    /// With this configuration of the network.
+    pub fn with(lab: &Lab, us: &Node, network: &str) -> Result<Speaker> {
+        let store = lab.store_directory(network)?;
         let binaries = Binaries::built()?;
         let daemon = us.towpathd(&binaries, &DaemonOptions::new(Store::Directory(store.clone())))?;
         daemon.wait_ready(LIMIT)?;
@@ -34,8 +39,13 @@ impl Speaker {
 
     /// With others from now on.
     fn configure(&self, peers: &[(&Node, &str)]) -> Result<()> {
+        self.configure_all(&network(peers)?)
+    }
+
+    /// With another configuration of the network from now on.
+    pub fn configure_all(&self, network: &str) -> Result<()> {
         let new = self.store.join(".net-conf.new");
-        std::fs::write(&new, network(peers)?)?;
+        std::fs::write(&new, network)?;
         Ok(std::fs::rename(new, self.store.join("net-conf.json"))?)
     }
 

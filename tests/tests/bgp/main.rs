@@ -10,6 +10,7 @@ mod daemon;
 mod driver;
 mod everybody;
 mod evpn;
+mod inside;
 mod neighbour;
 mod reflection;
 mod restart;

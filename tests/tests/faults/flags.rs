@@ -24,6 +24,7 @@ const WRONG: &[(&str, &str)] = &[
     ("peer-namespace", "Kube Flannel"),
     ("net-config-path", "net-conf.json"),
     ("bgp-as", "0"),
+    ("node-labels", "rack"),
     ("set-node-network-unavailable", "2"),
     ("node-name", "no spaces here"),
     ("iface", "a-name-that-is-longer-than-fifteen"),

@@ -13,6 +13,7 @@ mod configuration;
 mod crowd;
 mod leases;
 mod proxy;
+mod reflectors;
 mod rights;
 mod runtime;
 mod takeover;

@@ -148,7 +148,7 @@ fn with_the_rack(cluster: &mut Cluster) -> Result<()> {
 }
 
 /// What `towpathctl` says.
-fn ctl(cluster: &Cluster, daemon: &Daemon, words: &str) -> Result<String> {
+pub fn ctl(cluster: &Cluster, daemon: &Daemon, words: &str) -> Result<String> {
     let program = cluster.binaries.find("towpathctl")?;
     let command = format!("{} {words} --socket={} || :", program.display(), daemon.status_socket().display());
     daemon.node().run(["sh", "-c", &command])

@@ -110,7 +110,7 @@ impl Rig {
             wait_picture(daemon.node(), picture).with_context(|| daemon.log_tail(20))?;
             wait_for("sessions", LIMIT, || {
                 let peers = said(&self.cluster, daemon, "peers")?;
-                let mut states = peers.as_array().into_iter().flatten().map(|peer| &peer["state"]);
+                let mut states = peers["peers"].as_array().into_iter().flatten().map(|peer| &peer["state"]);
                 ensure!(states.all(|state| state == "Established"), "{peers:#}");
                 Ok(())
             })?;

@@ -39,6 +39,7 @@ mod own_lease;
 mod pods;
 mod quiet;
 mod real_flannel;
+mod reflectors;
 mod refusal;
 mod repair;
 mod rollout;

@@ -364,6 +364,7 @@ fn identity(name: &NodeName) -> Identity {
         unclaimed: UnclaimedAddresses::Routed,
         masquerade_address: None,
         bgp_as: None,
+        labels: Default::default(),
         pods: PodMode::Bridge,
         routes: RouteStyle::Objects,
         division: Division::Claimed,

@@ -38,6 +38,7 @@ impl Mirror {
 struct World {
     rib: Rib,
     mirrors: BTreeMap<u16, (Mirror, GroupTerms)>,
+    relations: BTreeMap<u16, Relation>,
     dice: u64,
 }
 
@@ -47,7 +48,8 @@ impl World {
         for peer in 1..=8 {
             rib.add_source(PeerId(peer), source(peer, relation(peer)));
         }
-        World { rib, mirrors: BTreeMap::new(), dice: seed * 0x9e37_79b9 + 1 }
+        let relations = (1..=8).map(|peer| (peer, relation(peer))).collect();
+        World { rib, mirrors: BTreeMap::new(), relations, dice: seed * 0x9e37_79b9 + 1 }
     }
 
     fn roll(&mut self, end: u64) -> u64 {
@@ -60,7 +62,7 @@ impl World {
     fn step(&mut self) {
         let peer = 1 + u16::try_from(self.roll(8)).unwrap();
         let nets: Vec<IpNet> = (0..1 + self.roll(40)).map(|_| net(usize::try_from(self.roll(300)).unwrap())).collect();
-        match self.roll(12) {
+        match self.roll(13) {
             0..=3 => {
                 let mut attributes = path(peer);
                 attributes.as_path.prepend(65000 + u32::from(peer), u8::try_from(self.roll(3)).unwrap());
@@ -78,7 +80,7 @@ impl World {
             }
             8 if !self.mirrors.contains_key(&peer) => {
                 let path_ids = if peer % 3 == 0 { PathIds::Present } else { PathIds::Absent };
-                let terms = terms(relation(peer), path_ids);
+                let terms = terms(self.relations[&peer], path_ids);
                 self.rib.join(PeerId(peer), terms.clone());
                 self.mirrors.insert(peer, (Mirror::default(), terms));
             }
@@ -86,8 +88,22 @@ impl World {
             10 => {
                 self.rib.flush(&mut Vec::new());
             }
+            11 if peer >= 5 => self.reflect_for(peer),
             _ => self.take(peer, 3),
         }
+    }
+
+    /// A peer of our AS is our client from now on, or is none any longer.
+    fn reflect_for(&mut self, peer: u16) {
+        let is_client = self.relations[&peer] == Relation::Client;
+        let relation = if is_client { Relation::Internal } else { Relation::Client };
+        self.relations.insert(peer, relation);
+        self.rib.set_relation(PeerId(peer), relation);
+        if let Some((_, terms)) = self.mirrors.get_mut(&peer) {
+            terms.relation = relation;
+        }
+        let inside = self.mirrors.iter().filter(|(peer, _)| **peer >= 5);
+        self.rib.retell(inside.map(|(peer, (_, terms))| (PeerId(*peer), terms.clone())).collect());
     }
 
     fn take(&mut self, peer: u16, most: usize) {
@@ -113,7 +129,7 @@ impl World {
                 let paths = self.rib.explain(&Nlri::Prefix(net(number)));
                 let several = terms.most_paths > 1;
                 let told = paths.iter().filter(|path| several || matches!(path.outcome, Outcome::Best(_)));
-                for path in told.filter(|path| path.peer.0 != *peer && may_hear(*peer, path.peer.0)) {
+                for path in told.filter(|path| path.peer.0 != *peer && self.may_hear(*peer, path.peer.0)) {
                     let mut as_path = path.attributes.as_path.clone();
                     let external = terms.relation.is_external();
                     as_path.prepend(ASN, u8::from(external));
@@ -130,6 +146,11 @@ impl World {
             assert!(mirror.ends >= 1, "peer {peer} has not heard the end");
         }
     }
+
+    fn may_hear(&self, to: u16, from: u16) -> bool {
+        let (to, from) = (self.relations[&to], self.relations[&from]);
+        !(to.is_internal() && from.is_internal()) || to == Relation::Client || from == Relation::Client
+    }
 }
 
 fn relation(peer: u16) -> Relation {
@@ -138,11 +159,6 @@ fn relation(peer: u16) -> Relation {
         5..=6 => Relation::Client,
         _ => Relation::Internal,
     }
-}
-
-fn may_hear(to: u16, from: u16) -> bool {
-    let (to, from) = (relation(to), relation(from));
-    !(to.is_internal() && from.is_internal()) || to == Relation::Client || from == Relation::Client
 }
 
 #[test]

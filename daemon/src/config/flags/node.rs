@@ -3,7 +3,7 @@
 use super::Flag;
 use super::Shape::{Repeated, Secret, Switch, Value};
 use crate::config::value::{
-    absolute, address, address_of, asn, boolean, interface, node_name, pattern, preshared_key, seconds, source,
+    absolute, address, address_of, asn, boolean, interface, labels, node_name, pattern, preshared_key, seconds, source,
 };
 use ipam::Family;
 
@@ -60,6 +60,14 @@ pub(super) const UPLINK: &[Flag] = &[
         default: "",
         help: "This node's AS, where it is not the one in net-conf.json: one for each rack, mostly.",
         set: |meant, text| asn(text).map(|number| meant.bgp_as = Some(number)),
+    },
+    Flag {
+        name: "node-labels",
+        shape: Value("KEY=VALUE,..."),
+        default: "",
+        help: "This node's labels, by which net-conf.json can choose BGP peers and route reflectors (\"rack=a\"). On Kubernetes the \
+               labels of the Node object, too; they win.",
+        set: |meant, text| labels(text).map(|labels| meant.labels = labels),
     },
 ];
 

@@ -5,17 +5,22 @@ use std::net::IpAddr;
 
 use backends::LinkName;
 use bgp::speaker::RemoteAs;
-use ipam::NodeName;
 use ipnet::IpNet;
 
+use super::selector::{NodeSelector, node_selector};
 use super::session::{self, Session};
 use crate::bgp::wish::PORT;
 use crate::netconf::json::Value;
-use crate::netconf::object::{Object, Wrong};
+use crate::netconf::object::{Many, Object};
 use crate::netconf::policy::{Policies, asn};
 
-/// Peers that one file may name.
-const MOST_PEERS: usize = 1000;
+/// The peers of one file.
+const PEERS: Many<Value> = Many {
+    read: Value::elements,
+    most: 1000,
+    form: "write a list of objects, as in [{\"Address\": \"192.0.2.254\", \"AS\": 65000}]",
+    fewer: "let the routers connect, and write a Range for them",
+};
 
 /// A peer, or all that come from a range.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +36,7 @@ pub struct Peer {
     /// What is spoken, and how.
     pub session: Session,
     /// The nodes that speak with it (`NodeSelector`): all, when empty.
-    pub nodes: Vec<NodePattern>,
+    pub nodes: Vec<NodeSelector>,
 }
 
 /// Where a peer is.
@@ -45,56 +50,10 @@ pub enum PeerPlace {
     Range(IpNet, u16),
 }
 
-/// A node's name, or what several have in common: `rack1-*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodePattern(String);
-
-impl NodePattern {
-    /// Whether it means that node.
-    pub fn has(&self, node: &NodeName) -> bool {
-        let mut rest = node.as_str();
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(after) = rest.strip_prefix(first) else { return false };
-        let Some(last) = self.0.rsplit_once('*').map(|(_, last)| last) else { return after.is_empty() };
-        rest = after;
-        let between: Vec<&str> = parts.collect();
-        for part in between.iter().take(between.len().saturating_sub(1)) {
-            let Some(at) = rest.find(part) else { return false };
-            rest = rest.get(at + part.len()..).unwrap_or_default();
-        }
-        rest.ends_with(last)
-    }
-}
-
-/// Reads one.
-pub(super) fn node_pattern(value: &Value) -> Result<NodePattern, Wrong> {
-    match value {
-        Value::Text(text) if !text.is_empty() && text.len() <= 253 => Ok(NodePattern(text.clone())),
-        _ => Err((
-            "it names no node".to_owned(),
-            "write a node's name, with * for any letters, as in \"rack1-*\"".to_owned(),
-        )),
-    }
-}
-
 /// Reads the list.
 pub(super) fn peers(object: &mut Object<'_, '_>, policies: &Policies) -> Vec<Peer> {
-    let list = match object.take("Peers") {
-        None | Some(Value::Null) => return Vec::new(),
-        Some(Value::List(list)) => list,
-        Some(other) => {
-            let fix = "write a list of objects, as in [{\"Address\": \"192.0.2.254\", \"AS\": 65000}]";
-            object.mistake("Peers", &other.to_string(), (format!("it is {}", other.kind()), fix));
-            return Vec::new();
-        }
-    };
-    if list.len() > MOST_PEERS {
-        let fix = "let the routers connect, and write a Range for them";
-        object.mistake("Peers", "[…]", (format!("there are more than {MOST_PEERS}"), fix));
-    }
     let (mut peers, mut names) = (Vec::new(), BTreeSet::new());
-    for (index, value) in list.iter().enumerate().take(MOST_PEERS) {
+    for (index, value) in object.many("Peers", &PEERS).iter().enumerate() {
         let Some(mut inner) = object.inner(&format!("Peers[{index}]"), value) else { continue };
         let Some(peer) = peer(&mut inner, policies) else { continue };
         if !names.insert(peer.name.clone()) {
@@ -112,7 +71,7 @@ fn peer(object: &mut Object<'_, '_>, policies: &Policies) -> Option<Peer> {
     let port = object.integer("Port", 1..=u16::MAX.into()).and_then(|port| u16::try_from(port).ok());
     let remote_as = remote_as(object);
     let session = session::read(object, policies);
-    let nodes = object.items("NodeSelector", node_pattern).unwrap_or_default();
+    let nodes = object.items("NodeSelector", node_selector).unwrap_or_default();
     object.finish_strictly();
     let (place, remote_as) = (place?, remote_as?);
     let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| match &place {

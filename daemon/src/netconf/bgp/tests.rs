@@ -8,7 +8,6 @@ use backends::bgp::Encapsulation;
 use bgp::speaker::{Direction, Excess, PrefixLimit, RemoteAs};
 use bgp::wire::Family;
 use bgp::wire::capability::{PathIdMode, Role};
-use ipam::NodeName;
 
 use super::*;
 use crate::bgp::liveness::Strictness;
@@ -172,23 +171,5 @@ fn mistakes_are_named_with_key_value_reason_and_fix() {
     ] {
         let all = wrong(fields);
         assert!(all.contains(said), "{fields}: {all}");
-    }
-}
-
-#[test]
-fn a_pattern_means_the_nodes_that_it_looks_like() {
-    let has = |pattern: &str, node: &str| {
-        let value = Value::Text(pattern.to_owned());
-        peer::node_pattern(&value).unwrap().has(&NodeName::new(node).unwrap())
-    };
-    for (pattern, node) in
-        [("a", "a"), ("*", "a"), ("rack1-*", "rack1-7"), ("*-7", "rack1-7"), ("r*1*7", "rack1-7"), ("ab*", "ab")]
-    {
-        assert!(has(pattern, node), "{pattern} {node}");
-    }
-    for (pattern, node) in
-        [("a", "ab"), ("rack1-*", "rack2-1"), ("*-7", "rack-8"), ("ab*ba", "aba"), ("r*2*7", "rack1-7")]
-    {
-        assert!(!has(pattern, node), "{pattern} {node}");
     }
 }

@@ -6,11 +6,16 @@ use bgp::policy::PrefixRange;
 
 use super::conditions::prefix_range;
 use crate::netconf::json::Value;
-use crate::netconf::object::{Object, Wrong};
+use crate::netconf::object::{Many, Object, Wrong};
 use crate::spelling;
 
-/// Lists that one file may have.
-const MOST_LISTS: usize = 1000;
+/// The lists of one file.
+const LISTS: Many<(String, Value)> = Many {
+    read: Value::members,
+    most: 1000,
+    form: "write an object of lists, as in {\"services\": [\"198.51.100.0/22 ge 24 le 32\"]}",
+    fewer: "remove some",
+};
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -19,20 +24,8 @@ pub(super) struct PrefixLists(BTreeMap<String, Vec<PrefixRange>>);
 impl PrefixLists {
     /// Reads them.
     pub fn read(top: &mut Object<'_, '_>) -> PrefixLists {
-        let named = match top.take("PrefixLists") {
-            None | Some(Value::Null) => return PrefixLists::default(),
-            Some(Value::Object(named)) => named,
-            Some(other) => {
-                let fix = "write an object of lists, as in {\"services\": [\"198.51.100.0/22 ge 24 le 32\"]}";
-                top.mistake("PrefixLists", &other.to_string(), (format!("it is {}", other.kind()), fix));
-                return PrefixLists::default();
-            }
-        };
-        if named.len() > MOST_LISTS {
-            top.mistake("PrefixLists", "{…}", (format!("there are more than {MOST_LISTS}"), "remove some"));
-        }
         let mut lists = PrefixLists::default();
-        for (name, value) in named.iter().take(MOST_LISTS) {
+        for (name, value) in top.many("PrefixLists", &LISTS) {
             let path = format!("PrefixLists.{}", name.chars().take(80).collect::<String>());
             let items = if let Value::List(list) = value { list.as_slice() } else { std::slice::from_ref(value) };
             if items.is_empty() || lists.0.contains_key(name) {

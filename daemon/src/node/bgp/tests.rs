@@ -14,8 +14,10 @@ use crate::netconf::Division;
 use crate::store::Event;
 use crate::trigger::Moment;
 
+mod reflection;
+
 fn lease(name: &str, number: u8) -> Lease {
-    let data = BackendData::Bgp { asn: None };
+    let data = BackendData::Bgp { asn: None, reflects_for: None };
     let v4 = Endpoint {
         subnet: format!("10.244.{number}.0/24").parse().unwrap(),
         public: [192, 0, 2, number].into(),
@@ -42,6 +44,7 @@ fn node(fields: &str, others: &[Lease]) -> Node {
         node.on_event(event, Moment::ZERO);
     }
     node.on_uplink(Ok(uplink()), Moment::ZERO);
+    node.follow_reflection(Moment::ZERO);
     assert!(node.network_trouble.is_none(), "{:?}", node.network_trouble);
     node
 }
@@ -70,24 +73,11 @@ fn a_mesh_is_all_other_nodes_and_one_more_changes_nothing_of_the_others() {
 }
 
 #[test]
-fn with_reflectors_a_node_speaks_with_those_and_they_with_all() {
-    let keys = |nodes: &str| format!(r#", "RouteReflectors": {{"Nodes": ["{nodes}"], "ClusterID": "0.0.0.9"}}"#);
-    let others = [lease("b", 2), lease("c", 3), lease("spine-1", 4), lease("spine-2", 5)];
-    let client = node(&keys("spine-*"), &others).speaker().unwrap();
-    assert_eq!(names(&client), ["spine-1", "spine-2"]);
-    assert_eq!(client.cluster, client.router_id);
-    assert!(client.neighbours.values().all(|neighbour| neighbour.session.reflects == Reflects::No));
-    let reflector = node(&keys("a"), &others).speaker().unwrap();
-    assert_eq!(reflector.neighbours.len(), 4);
-    assert_eq!(reflector.cluster, Ipv4Addr::new(0, 0, 0, 9));
-    assert!(reflector.neighbours.values().all(|neighbour| neighbour.session.reflects == Reflects::ForClient));
-}
-
-#[test]
 fn a_node_of_another_as_is_met_as_one_and_one_of_another_backend_not_at_all() {
     let mut rack = lease("b", 2);
-    rack.endpoints =
-        rack.endpoints.map(|_, end| Endpoint { data: BackendData::Bgp { asn: Some(65001) }, ..end.clone() });
+    rack.endpoints = rack
+        .endpoints
+        .map(|_, end| Endpoint { data: BackendData::Bgp { asn: Some(65001), reflects_for: None }, ..end.clone() });
     let mut other = lease("c", 3);
     other.endpoints =
         other.endpoints.map(|_, end| Endpoint { data: BackendData::Other("host-gw".into()), ..end.clone() });

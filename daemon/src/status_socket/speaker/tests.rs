@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use super::*;
 use crate::ask::Ask;
 use crate::bgp::trial::RouteText;
-use crate::bgp::views::{PathView, PeerView};
+use crate::bgp::views::{OwnView, PathView, PeerView};
 use crate::netconf::{self, Division};
 
 fn peer(name: &str, state: &str, trouble: Option<&str>) -> PeerView {
@@ -36,6 +36,10 @@ fn route(last: u8) -> RouteView {
         neighbour: "tor1".into(),
         next_hops: vec!["10.0.0.1".to_owned()],
         as_path: "64601".into(),
+        origin: "igp".into(),
+        local_pref: None,
+        metric: Some(5),
+        paths: 2,
     }
 }
 
@@ -48,6 +52,9 @@ fn speaking() -> Ears {
                 Question::Peers(to) => {
                     let refused = "no answer from 10.0.0.1:179: connection refused; is BGP enabled there?";
                     to.send(vec![peer("tor1", "Established", Some("old")), peer("tor2", "Active", Some(refused))]).ok();
+                }
+                Question::Own(to) => {
+                    to.send(OwnView { asn: 64512, router_id: [192, 0, 2, 1].into(), cluster: None }).ok();
                 }
                 Question::Routes(filter, to) => {
                     let none = filter.neighbour.is_some();
@@ -94,6 +101,7 @@ async fn said(asked: Asked, output: Output, ears: Ears) -> (String, i64) {
 async fn peers_are_a_row_each_with_what_is_the_matter_below() {
     let (text, exit) = said(Asked::Peers { neighbour: None }, Output::Text, speaking()).await;
     let expected = "\
+AS 64512, router id 192.0.2.1, 1 of 2 peers up
 PEER  AS     STATE        SINCE  IN  OUT  ADDRESS
 tor1  64601  Established  2h 3m  12  3    10.0.0.1
 tor2  64601  Active       2h 3m  12  3    10.0.0.1
@@ -101,7 +109,9 @@ tor2  64601  Active       2h 3m  12  3    10.0.0.1
 ";
     assert_eq!((text.as_str(), exit), (expected, 0));
     let (text, _) = said(Asked::Peers { neighbour: None }, Output::Json, speaking()).await;
-    let peers: Value = serde_json::from_str(&text).unwrap();
+    let all: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&all["as"], &all["router_id"], &all["cluster"]), (&64512.into(), &"192.0.2.1".into(), &Value::Null));
+    let peers = &all["peers"];
     assert_eq!((&peers[1]["name"], &peers[1]["prefixes_in"]), (&"tor2".into(), &12.into()));
     let (text, _) = said(Asked::Peers { neighbour: Some("tor1".into()) }, Output::Text, speaking()).await;
     assert!(text.starts_with("peer        tor1, AS 64601, 10.0.0.1\nfrom        configuration, required"), "{text}");
@@ -115,6 +125,8 @@ async fn routes_come_in_pieces_and_are_one_list() {
     let (text, exit) = said(all(), Output::Text, speaking()).await;
     assert_eq!((text.lines().count(), exit), (4, 0), "{text}");
     assert!(text.starts_with("PREFIX ") && text.contains("\n10.1.3.0/24 "), "{text}");
+    let path = text.lines().last().unwrap().split_whitespace().rev().take(5).collect::<Vec<_>>();
+    assert_eq!(path, ["i", "64601", "2", "5", "-"], "origin, AS path, paths, MED, no local preference");
     let (text, _) = said(all(), Output::Json, speaking()).await;
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap().as_array().unwrap().len(), 3, "{text}");
     let stranger = Asked::Routes { within: None, neighbour: Some("tor9".into()), family: None };

@@ -157,3 +157,22 @@ fn subnets_must_lie_inside_the_network_and_be_smaller() {
     assert!(fits("10.244.3.0-24") && fits("10.244.3.0-24&fd00::-64"));
     assert!(!fits("10.244.0.0-16") && !fits("10.0.0.0-8") && !fits("192.168.3.0-24") && !fits("0.0.0.0-0"));
 }
+
+#[test]
+fn what_a_speaker_is_to_others_is_written_in_numbers_and_read_back() {
+    let data = |asn, cluster: Option<[u8; 4]>| BackendData::Bgp { asn, reflects_for: cluster.map(Ipv4Addr::from) };
+    for (data, json) in [
+        (data(None, None), None),
+        (data(Some(64601), None), Some(r#"{"AS":64601}"#)),
+        (data(None, Some([0, 0, 1, 1])), Some(r#"{"RouteReflector":257}"#)),
+        (data(Some(64601), Some([10, 0, 0, 1])), Some(r#"{"AS":64601,"RouteReflector":167772161}"#)),
+    ] {
+        assert_eq!(written(&data).map(|data| data.to_string()).as_deref(), json);
+        let value = json.map(|json| serde_json::from_str(json).unwrap());
+        assert_eq!(read("bgp", value.as_ref()), Ok(data));
+    }
+    for wrong in [r#"{"AS":0}"#, r#"{"RouteReflector":"0.0.0.1"}"#, r#"{"RouteReflector":4294967296}"#] {
+        let refused = read("bgp", Some(&serde_json::from_str(wrong).unwrap())).unwrap_err();
+        assert!(refused.ends_with("is not a number from 1 to 4294967295"), "{refused}");
+    }
+}

@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::decision::Annotations;
 use super::object::Object;
 use crate::config::kube::AnnotationPrefix;
-use crate::store::attributes::{Attributes, MAX_BYTES, fit};
+use crate::labels::Labels;
+use crate::store::attributes::{self, Attributes, MAX_BYTES, fit};
 use crate::store::subnet_key::cut;
 use crate::store::utc::Utc;
 use crate::store::{Claim, Instructions, rollout};
@@ -172,7 +173,9 @@ fn address(text: &str, family: Family) -> Option<IpAddr> {
 /// What an operator wrote for this node.
 pub fn instructions(node: &Object, prefix: &AnnotationPrefix) -> Instructions {
     let said = |family| node.annotation(&prefix.key(of(INSTRUCTED, family))).and_then(|text| address(text, family));
-    Instructions { public: Stack::from_options(said(Family::V4), said(Family::V6)) }
+    let mut labels = Labels::default();
+    node.labels().for_each(|(key, value)| labels.insert(key, value));
+    Instructions { public: Stack::from_options(said(Family::V4), said(Family::V6)), labels }
 }
 
 /// What an operator wants peers to be told in place of the address that this node has, for nodes behind NAT.
@@ -235,8 +238,8 @@ fn written(data: &BackendData) -> String {
         BackendData::WireGuard { key, port: None } => format!(r#"{{"PublicKey":"{key}"}}"#),
         // A JSON text: quoted, and with what must be escaped.
         BackendData::Extension { output } if !output.is_empty() => Value::from(output.as_ref()).to_string(),
-        BackendData::Bgp { asn: Some(asn) } => format!(r#"{{"AS":{asn}}}"#),
-        BackendData::Bgp { asn: None } | BackendData::Extension { .. } | BackendData::Other(_) => "null".to_owned(),
+        BackendData::Bgp { .. } => attributes::written(data).unwrap_or_default().to_string(),
+        BackendData::Extension { .. } | BackendData::Other(_) => "null".to_owned(),
     }
 }
 

@@ -24,8 +24,8 @@ pub type Annotations = BTreeMap<String, Option<String>>;
 /// What is to be said, there and to the node.
 #[derive(Debug)]
 pub struct Decision {
-    /// What an operator wrote for this node.
-    pub instructions: Instructions,
+    /// What an operator wrote for this node; `None` while there is no Node that could say it: what it said last holds.
+    pub instructions: Option<Instructions>,
     /// The own Lease object, where it does not stand as it should; before the patch.
     pub object: Option<LeaseObject>,
     /// What must be written first; `None`: all stands as it should.
@@ -88,7 +88,7 @@ pub fn decide(
     let Some(node) = sight.node.as_deref() else {
         let missing = sight.complete && matches!(wish, Wish::Hold(_));
         let outcome = if missing { Outcome::Unassigned(no_node(name)) } else { Outcome::Nothing };
-        return Decision { instructions: Instructions::default(), object: None, patch: None, outcome };
+        return Decision { instructions: None, object: None, patch: None, outcome };
     };
     let (wanted, outcome) = match wish {
         // Before all Nodes are known nobody knows whether another one has our subnet.
@@ -107,7 +107,7 @@ pub fn decide(
     let condition = settings.keeps_condition.then(|| condition(node, standing)).flatten();
     let patch = Patch { uid: node.metadata.uid.clone(), annotations: missing(wanted, node), labels, condition };
     let empty = patch.annotations.is_empty() && patch.labels.is_empty() && patch.condition.is_none();
-    Decision { instructions: instructions(node, prefix), object, patch: (!empty).then_some(patch), outcome }
+    Decision { instructions: Some(instructions(node, prefix)), object, patch: (!empty).then_some(patch), outcome }
 }
 
 /// The own Lease object, if it does not stand as it should, and what becomes of the label that leads to it: it stands there only

@@ -3,6 +3,7 @@
 //!
 //! What the annotations mean is `annotations`' business.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -11,6 +12,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::annotations::NAMES;
 use crate::config::kube::OWN_DOMAIN;
+use crate::labels::{is_key, is_value};
 
 /// The condition that this store keeps.
 pub const CONDITION: &str = "NetworkUnavailable";
@@ -50,9 +52,9 @@ pub struct Metadata {
     /// Those that may be ours, under any prefix, by their whole key.
     #[serde(deserialize_with = "annotations")]
     pub annotations: Vec<Annotation>,
-    /// Those that are our own, with their values.
+    /// All of them, a line each with `=` between key and value: neither has a letter of these. Of all Nodes but our own nobody looks at them.
     #[serde(deserialize_with = "labels")]
-    pub labels: Vec<Annotation>,
+    pub labels: Box<str>,
     /// The uid of the first owner.
     #[serde(rename = "ownerReferences", deserialize_with = "owner")]
     pub owner: Option<Box<str>>,
@@ -118,9 +120,14 @@ impl Object {
         self.metadata.annotations.iter().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
     }
 
-    /// Whether a label of ours has this value.
+    /// The labels: keys and values.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.metadata.labels.lines().filter_map(|line| line.split_once('='))
+    }
+
+    /// Whether a label has this value.
     pub fn has_label(&self, key: &str, value: &str) -> bool {
-        self.metadata.labels.iter().any(|(name, it)| **name == *key && **it == *value)
+        self.labels().any(|label| label == (key, value))
     }
 
     /// Whether this bookmark says that the initial events of a streaming list are over.
@@ -177,11 +184,29 @@ fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Annotat
     deserializer.deserialize_any(Few)
 }
 
-/// Keeps what is our own of a map of labels.
-fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Annotation>, D::Error> {
-    let mut kept = annotations(deserializer)?;
-    kept.retain(|(key, _)| key.starts_with(OWN_DOMAIN));
-    Ok(kept)
+/// Keeps a map of labels as one text: there are many Nodes, each with a dozen of them.
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
+    struct Lines;
+    impl<'de> Visitor<'de> for Lines {
+        type Value = Box<str>;
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("a map of labels")
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Box::default())
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut lines = String::new();
+            while let Some((key, value)) = map.next_entry::<Cow<'_, str>, Option<Cow<'_, str>>>()? {
+                let value = value.unwrap_or_default();
+                if is_key(&key) && is_value(&value) {
+                    lines.extend([&*key, "=", &*value, "\n"]);
+                }
+            }
+            Ok(lines.into())
+        }
+    }
+    deserializer.deserialize_any(Lines)
 }
 
 fn owner<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<str>>, D::Error> {

@@ -71,8 +71,8 @@ impl Publication<'_> {
                 let (wish, standing) = (self.wishes.borrow_and_update(), self.standing.borrow_and_update());
                 decide(&sight, (&wish, &standing), (self.settings, self.node))
             };
-            if sight.complete {
-                self.events.lock().await.instructed(decision.instructions.clone()).await?;
+            if let Some(instructions) = decision.instructions.clone().filter(|_| sight.complete) {
+                self.events.lock().await.instructed(instructions).await?;
             }
             if let Some(wanted) = decision.object.as_ref().filter(|_| object.is_due()) {
                 self.apply(wanted, &mut object).await?;

@@ -1,20 +1,14 @@
-//! FRR: zebra and bgpd. They run as a user of their own and want a directory that is that user's.
+//! FRR: zebra and bgpd.
 
-use std::path::PathBuf;
-use std::process::Command;
-
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use ipam::Family::V4;
 use netns_harness::{Lab, Node, Process, wait_for};
 
 use super::{LIMIT, Neighbour, OUR_AS, THEIR_AS, THEIRS, address};
 
-const PROGRAMS: &str = "/usr/lib/frr";
-
 /// A router of FRR's.
 pub struct Frr {
-    node: Node,
-    directory: PathBuf,
+    programs: netns_harness::Frr,
     /// The program that speaks BGP.
     pub bgpd: Process,
 }
@@ -38,27 +32,8 @@ impl Frr {
 
     /// One with this configuration.
     pub fn run(node: Node, config: &str) -> Result<Frr> {
-        let there = std::path::Path::new(PROGRAMS).join("bgpd").is_file();
-        ensure!(there, "FRR is missing. Run: apt-get install frr (or make deps)");
-        let directory = node.directory().join("frr");
-        std::fs::create_dir_all(&directory)?;
-        std::fs::write(directory.join("zebra.conf"), "log stdout\n")?;
-        std::fs::write(directory.join("bgpd.conf"), config)?;
-        node.namespace().run(["chown", "-R", "frr:frr", &directory.to_string_lossy()])?;
-        let start = |name: &str| {
-            let file = |ending: &str| directory.join(format!("{name}.{ending}"));
-            let mut command = Command::new(format!("{PROGRAMS}/{name}"));
-            command.args(["-u", "frr", "-g", "frr", "-z"]).arg(directory.join("zserv.api"));
-            command.arg("--vty_socket").arg(&directory).arg("-i").arg(file("pid")).arg("-f").arg(file("conf"));
-            node.start(name, command)
-        };
-        start("zebra")?;
-        wait_for("zebra to listen", LIMIT, || {
-            ensure!(directory.join("zserv.api").exists(), "no socket");
-            Ok(())
-        })?;
-        let bgpd = start("bgpd")?;
-        let frr = Frr { node: node.clone(), directory: directory.clone(), bgpd };
+        let programs = netns_harness::Frr::start(node, &[("bgpd", config)])?;
+        let frr = Frr { bgpd: programs.program("bgpd")?.clone(), programs };
         wait_for("bgpd to answer", LIMIT, || frr.ask("show bgp summary"))?;
         Ok(frr)
     }
@@ -77,10 +52,7 @@ impl Frr {
 
     /// What `vtysh` answers to commands, each in the place where the one before led to.
     pub fn told(&self, lines: &[&str]) -> Result<String> {
-        let directory = self.directory.to_string_lossy();
-        let mut words = vec!["vtysh", "--vty_socket", &directory];
-        words.extend(lines.iter().flat_map(|line| ["-c", *line]));
-        self.node.namespace().run(words)
+        self.programs.told(lines)
     }
 
     /// Whether FRR says this.
@@ -91,7 +63,7 @@ impl Frr {
 
 impl Neighbour for Frr {
     fn node(&self) -> &Node {
-        &self.node
+        &self.programs.node
     }
 
     fn route(&self, net: &str) -> Result<String> {

@@ -5,17 +5,14 @@
 //! it, and would keep nothing over a restart.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 use ipam::{Family, Stack};
 use ipnet::IpNet;
-use netns_harness::{Bird, Node, Process, Tool, require, wait_for};
+use netns_harness::{Bird, Frr, Node, Process, Tool, require, wait_for};
 
 use crate::cluster::LIMIT;
-
-const FRR: &str = "/usr/lib/frr";
 
 /// Milliseconds from one packet of BFD to the next, and how many in a row may be lost.
 pub const BFD: (u32, u32) = (300, 5);
@@ -67,9 +64,9 @@ pub struct Link {
 pub struct Router {
     /// Where.
     pub node: Node,
-    /// What speaks BGP.
+    /// What speaks BGP: of FRR's programs the one that ends and begins.
     pub speaker: Process,
-    program: Program,
+    frr: Option<Frr>,
 }
 
 impl Router {
@@ -78,23 +75,25 @@ impl Router {
         for host in &plan.hosts {
             node.ip(&format!("address add {host} dev lo"))?;
         }
-        let speaker = match plan.program {
-            Program::Frr => frr(&node, &frr_config(plan))?,
-            Program::Bird | Program::Forgetful => bird(&node, &bird_config(plan))?,
+        let router = match plan.program {
+            Program::Frr => {
+                let frr = frr(&node, &frr_config(plan))?;
+                Router { node, speaker: frr.program("bgpd")?.clone(), frr: Some(frr) }
+            }
+            Program::Bird | Program::Forgetful => {
+                let speaker = bird(&node, &bird_config(plan))?;
+                Router { node, speaker, frr: None }
+            }
         };
-        let router = Router { node, speaker, program: plan.program };
         wait_for("a router to answer", LIMIT, || router.ask(("show protocols", "show bgp summary")))?;
         Ok(router)
     }
 
     /// What BIRD, or else what FRR answers.
     pub fn ask(&self, (bird, frr): (&str, &str)) -> Result<String> {
-        match self.program {
-            Program::Frr => {
-                let directory = directory(&self.node);
-                self.node.namespace().run(["vtysh", "--vty_socket", &directory.to_string_lossy(), "-c", frr])
-            }
-            _ => Bird { node: self.node.clone(), process: self.speaker.clone() }.ask(bird),
+        match &self.frr {
+            Some(programs) => programs.ask(frr),
+            None => Bird { node: self.node.clone(), process: self.speaker.clone() }.ask(bird),
         }
     }
 
@@ -169,10 +168,6 @@ fn without_numbers(dash: &str, line: &str) -> String {
     format!("{dash} {head} {}", ways.join(" "))
 }
 
-fn directory(node: &Node) -> PathBuf {
-    node.directory().join("frr")
-}
-
 /// Told to recover what there was whenever it is not started for the first time.
 fn bird(node: &Node, config: &str) -> Result<Process> {
     require(Tool::Bird)?;
@@ -234,36 +229,15 @@ fn bird_config(plan: &Plan) -> String {
     text
 }
 
-/// zebra, bfdd and bgpd; what ends and begins is bgpd.
-fn frr(node: &Node, config: &str) -> Result<Process> {
-    let there = Path::new(FRR).join("bgpd").is_file();
-    ensure!(there, "FRR is missing. Run: apt-get install frr (or make deps)");
-    let directory = directory(node);
-    std::fs::create_dir_all(&directory)?;
+/// zebra, bfdd and bgpd.
+fn frr(node: &Node, config: &str) -> Result<Frr> {
     let (interval, multiplier) = BFD;
     let bfd = format!(
         "log stdout\nbfd\n profile fabric\n  detect-multiplier {multiplier}\n  transmit-interval {interval}\n  receive-interval {interval}\n exit\nexit\n"
     );
     // FRR 8.4 forgets to give the kernel a next-hop object again whose link was away.
-    for (name, text) in [("zebra", "log stdout\nno zebra nexthop kernel enable\n"), ("bfdd", &bfd), ("bgpd", config)] {
-        std::fs::write(directory.join(format!("{name}.conf")), text)?;
-    }
-    node.namespace().run(["chown", "-R", "frr:frr", &directory.to_string_lossy()])?;
-    let start = |name: &str, more: &[String]| {
-        let file = |ending: &str| directory.join(format!("{name}.{ending}"));
-        let mut command = Command::new(format!("{FRR}/{name}"));
-        command.args(["-u", "frr", "-g", "frr", "-z"]).arg(directory.join("zserv.api"));
-        command.arg("--vty_socket").arg(&directory).arg("-i").arg(file("pid")).arg("-f").arg(file("conf"));
-        command.args(more);
-        node.start(name, command)
-    };
-    start("zebra", &[])?;
-    wait_for("zebra to listen", LIMIT, || {
-        ensure!(directory.join("zserv.api").exists(), "no socket");
-        Ok(())
-    })?;
-    start("bfdd", &[format!("--bfdctl={}", directory.join("bfdd.sock").display())])?;
-    start("bgpd", &[])
+    let zebra = "log stdout\nno zebra nexthop kernel enable\n";
+    Frr::start(node.clone(), &[("zebra", zebra), ("bfdd", &bfd), ("bgpd", config)])
 }
 
 fn frr_config(plan: &Plan) -> String {

@@ -88,7 +88,7 @@ impl Rig {
     fn both_sessions(&self, daemon: &Daemon) -> Result<()> {
         wait_for("both sessions", LIMIT, || {
             let peers = super::said(&self.cluster, daemon, "peers")?;
-            let up = peers.as_array().into_iter().flatten().filter(|peer| peer["state"] == "Established");
+            let up = peers["peers"].as_array().into_iter().flatten().filter(|peer| peer["state"] == "Established");
             ensure!(up.count() == 2, "{peers:#}");
             Ok(())
         })
