@@ -76,7 +76,7 @@ pub struct WireGuardSettings {
     /// Which device carries which family.
     pub mode: Mode,
     /// UDP ports: of the only device or the one for IPv4, and of the one for IPv6; those of every second generation of keys are
-    /// two higher, or as many as it takes to be others ([`WireGuardSettings::step`]).
+    /// two higher, or as many as it takes to be others (`step`).
     pub ports: [u16; 2],
     /// Which of the node's keys.
     pub generation: Generation,
