@@ -18,6 +18,8 @@ fn nodes_that_come_change_and_go_are_told_one_by_one_and_heartbeats_are_counted_
         let mut node = Node::start(store(&settings(api), 1));
         let Event::Snapshot(records) = node.next().await else { panic!("{:#?}", node.log) };
         assert_eq!(records.len(), 1, "{records:?}");
+        // What an operator wrote for it: nothing.
+        let Event::Instructed(_) = node.next().await else { panic!("{:#?}", node.log) };
         for beat in 0..5 {
             let condition = json!({ "type": "Ready", "status": "True", "message": beat.to_string() });
             patch_status(api, 2, &json!({ "status": { "conditions": [condition] } }));
@@ -109,6 +111,7 @@ fn a_server_that_cannot_stream_its_list_is_asked_for_pages() {
         let mut node = Node::start(store(&settings(api), 1));
         let Event::Snapshot(records) = node.next().await else { panic!("{:#?}", node.log) };
         assert_eq!(records.len(), 230);
+        let Event::Instructed(_) = node.next().await else { panic!("{:#?}", node.log) };
         annotate(api, 200, "public-ip=203.0.113.200");
         let Event::Changed(records) = node.next().await else { panic!("{:#?}", node.log) };
         assert_eq!(records.len(), 1);

@@ -107,6 +107,10 @@ impl ModelKernel {
             Change::LinkDelete(name) => self.delete_link(*name),
             Change::AddressAdd(link, address) => {
                 ours.links.get(link).ok_or("no such device")?;
+                let switch = ours.sysctls.get(&format!("net/ipv6/conf/{link}/disable_ipv6"));
+                if address.addr().is_ipv6() && switch.is_some_and(|off| off != "0") {
+                    return Err(format!("{link}: IPv6 is disabled on it"));
+                }
                 ours.addresses.insert((*link, *address), backends::state::Tag::Ours);
             }
             Change::AddressDelete(link, address) => {
@@ -179,8 +183,9 @@ impl ModelKernel {
         if matches!(&link.kind, LinkKind::Vxlan(vxlan) if vxlan.underlay != underlay) {
             return Err(format!("{name}: its underlay does not exist"));
         }
-        for path in [format!("net/ipv6/conf/{name}/accept_ra"), format!("net/ipv4/conf/{name}/rp_filter")] {
-            self.ours.sysctls.insert(path, "1".to_owned());
+        // A host that switches IPv6 off for what is new.
+        for path in ["ipv6/conf/{}/accept_ra", "ipv6/conf/{}/disable_ipv6", "ipv4/conf/{}/rp_filter"] {
+            self.ours.sysctls.insert(format!("net/{}", path.replace("{}", name.as_str())), "1".to_owned());
         }
         self.ours.links.insert(name, link.clone());
         Ok(())
