@@ -149,10 +149,12 @@ impl Proxy {
         self.threads.iter().all(|thread| !thread.is_finished())
     }
 
-    /// Tells it who has which subnet, from the next packet on.
-    pub fn tell(&self, peers: impl IntoIterator<Item = (Ipv4Net, Ipv4Addr)>) {
-        let table = Arc::new(Table::new(peers));
-        *self.shared.table.lock().unwrap_or_else(PoisonError::into_inner) = table;
+    /// Tells it who has which subnet, or that nobody has it, from the next packet on.
+    pub fn tell(&self, changes: impl IntoIterator<Item = (Ipv4Net, Option<Ipv4Addr>)>) {
+        let mut table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
+        // A copy only while packets are on their way by the one that was.
+        let table = Arc::make_mut(&mut table);
+        changes.into_iter().for_each(|(subnet, peer)| table.set(subnet, peer));
     }
 
     /// What became of packets.

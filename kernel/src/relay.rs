@@ -20,8 +20,8 @@ pub(crate) const NO_TUN: &str = "TUN devices: it needs the module tun, or CONFIG
 pub(crate) struct Relays {
     proxies: BTreeMap<LinkName, Proxy>,
     rows: BTreeMap<RelayKey, Ipv4Addr>,
-    /// Whether some proxy does not have its rows yet.
-    untold: bool,
+    /// Rows that the proxies were not told of yet.
+    untold: Vec<RelayKey>,
 }
 
 impl Relays {
@@ -60,8 +60,10 @@ impl Hand {
         // The device takes one at a time, and so does the port.
         self.relays.proxies.retain(|other, proxy| *other != device && proxy.place().local != wanted.local);
         let Wanted { local, subnet } = *wanted;
-        self.relays.proxies.insert(device, Proxy::start(Place { device, local, subnet })?);
-        self.relays.untold = true;
+        let proxy = Proxy::start(Place { device, local, subnet })?;
+        let here = self.relays.rows.iter().filter(|(key, _)| key.link == device);
+        proxy.tell(here.map(|(key, peer)| (key.subnet, Some(*peer))));
+        self.relays.proxies.insert(device, proxy);
         self.writes += 1;
         Ok(())
     }
@@ -75,9 +77,9 @@ impl Hand {
     /// Has a subnet's packets sent to a peer, or to nobody. It counts from [`Hand::tell_relays`] on.
     pub(crate) fn set_relay(&mut self, key: RelayKey, peer: Option<Ipv4Addr>) -> Result<()> {
         self.writes += 1;
-        self.relays.untold = true;
         let Some(peer) = peer else {
             self.relays.rows.remove(&key);
+            self.relays.untold.push(key);
             return Ok(());
         };
         if self.relays.behind(key.link).is_none() {
@@ -86,17 +88,17 @@ impl Hand {
             return Err(Error::Refused { doing: format!("sending packets for {} in datagrams", key.subnet), refusal });
         }
         self.relays.rows.insert(key, peer);
+        self.relays.untold.push(key);
         Ok(())
     }
 
-    /// Gives the proxies their tables, once for all that changed.
+    /// Tells the proxies what changed, once for all of it.
     pub(crate) fn tell_relays(&mut self) {
-        if !std::mem::take(&mut self.relays.untold) {
-            return;
+        let Relays { proxies, rows, untold } = &mut self.relays;
+        for (device, proxy) in proxies {
+            let here = untold.iter().filter(|key| key.link == *device);
+            proxy.tell(here.map(|key| (key.subnet, rows.get(key).copied())));
         }
-        for (device, proxy) in &self.relays.proxies {
-            let here = self.relays.rows.iter().filter(|(key, _)| key.link == *device);
-            proxy.tell(here.map(|(key, peer)| (key.subnet, *peer)));
-        }
+        untold.clear();
     }
 }

@@ -121,7 +121,7 @@ impl Ground {
             let mut outputs = std::mem::take(&mut shell.postponed);
             outputs.extend(shell.speaker.outputs());
             if outputs.is_empty() {
-                shell.tidings.turn();
+                shell.tidings.turn(now);
                 // Behind the last routes that it is about.
                 std::mem::take(&mut shell.settled).into_iter().for_each(|family| shell.tidings.settle(family));
                 return;

@@ -143,8 +143,9 @@ impl Shell {
 
     /// When the next timer ends, of the speaker's and ours.
     pub fn due(&self) -> Option<Instant> {
-        let timers = [self.speaker.deadline(), self.settling.deadline(), self.leaves_at(), self.patience.deadline()];
-        timers.into_iter().flatten().min().map(|at| self.begun + at)
+        let waits = [self.settling.deadline(), self.leaves_at(), self.patience.deadline()];
+        let timers = [self.speaker.deadline(), self.tidings.deadline()].into_iter().chain(waits);
+        timers.flatten().min().map(|at| self.begun + at)
     }
 
     /// Ends everything; what was learnt is told to be gone.
@@ -159,7 +160,6 @@ impl Shell {
                 self.learn(change);
             }
         }
-        self.tidings.turn();
         self.tidings.hand_over()
     }
 

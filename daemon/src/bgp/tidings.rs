@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backends::evpn::{RouteId, Station};
 use backends::state::LinkName;
@@ -20,6 +21,13 @@ use super::learnt::{Learnt, MOST_ROUTES, Missing, NextHop};
 use super::waiting::{Said, Waiting};
 use super::wish::NeighbourName;
 
+/// How long few routes are gathered after others were told: to wake the node loop takes longer than to decide one, and the next peer's word comes
+/// first. What comes after a rest is told at once.
+const GATHERED: Duration = Duration::from_millis(1);
+
+/// So many are told without that.
+const MANY: usize = 64;
+
 /// Paths, and where they lead.
 type Lead = (Arc<[(PeerId, Hop)]>, Arc<BTreeSet<NextHop>>);
 
@@ -27,8 +35,10 @@ type Lead = (Arc<[(PeerId, Hop)]>, Arc<BTreeSet<NextHop>>);
 #[derive(Debug)]
 pub(super) struct Tidings {
     tell: mpsc::Sender<Learnt>,
-    /// What was learnt in this turn.
+    /// What was learnt since routes were last told.
     fresh: Vec<Said>,
+    /// When that was.
+    told: Option<Duration>,
     waiting: Waiting,
     /// What EVPN says, of which there is little: it always waits for its turn.
     fabric: BTreeMap<RouteId, BTreeSet<Station>>,
@@ -43,10 +53,10 @@ pub(super) struct Tidings {
 
 impl Tidings {
     pub fn new(tell: mpsc::Sender<Learnt>, missing: watch::Sender<Missing>) -> Tidings {
-        let (fresh, waiting) = (Vec::new(), Waiting::default());
+        let (fresh, told, waiting) = (Vec::new(), None, Waiting::default());
         let (fabric, links) = (BTreeMap::new(), HashMap::new());
         let (lost, settled) = (Vec::new(), Vec::new());
-        Tidings { tell, fresh, waiting, fabric, lost, settled, links, last: None, missing }
+        Tidings { tell, fresh, told, waiting, fabric, lost, settled, links, last: None, missing }
     }
 
     /// Where a peer is whose routes lead to addresses of a link.
@@ -104,10 +114,23 @@ impl Tidings {
         }
     }
 
-    /// The turn is over: what it brought is told, or waits.
-    pub fn turn(&mut self) {
-        let mut fresh = std::mem::take(&mut self.fresh).into_iter();
+    /// The turn is over: what it brought is told, or is gathered, or waits.
+    pub fn turn(&mut self, now: Duration) {
         self.tell_lost();
+        let rested = self.told.is_none_or(|told| now >= told + GATHERED);
+        if !self.fresh.is_empty() && (rested || self.fresh.len() >= MANY) {
+            self.told = Some(now);
+            self.tell_fresh();
+        }
+    }
+
+    /// When what is gathered is told.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.told.filter(|_| !self.fresh.is_empty()).map(|told| told + GATHERED)
+    }
+
+    fn tell_fresh(&mut self) {
+        let mut fresh = std::mem::take(&mut self.fresh).into_iter();
         while fresh.len() > 0 && self.waiting.is_empty() {
             match self.tell.clone().try_reserve_owned() {
                 Ok(permit) => drop(permit.send(Learnt::Routes(fresh.by_ref().take(MOST_ROUTES).collect()))),
@@ -120,11 +143,15 @@ impl Tidings {
 
     /// All routes of a family that were expected have been learnt.
     pub fn settle(&mut self, family: Family) {
+        self.tell_fresh();
         self.settled.push(family);
     }
 
     /// What waits, for the next speaker to tell.
     pub fn hand_over(&mut self) -> Tidings {
+        self.tell_fresh();
+        // The next one's clock is another.
+        self.told = None;
         let next = Tidings::new(self.tell.clone(), self.missing.clone());
         std::mem::replace(self, next)
     }

@@ -1,23 +1,26 @@
-//! Which peer has which subnet: the proxy's routing table, made anew from what it is told and never changed.
+//! Which peer has which subnet: the proxy's routing table.
 
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
 /// Subnets and the peers that have them. Subnets of standing leases do not overlap.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     /// First and last address, and the peer; in order.
     rows: Vec<(Ipv4Addr, Ipv4Addr, Ipv4Addr)>,
 }
 
 impl Table {
-    /// Of these.
-    pub fn new(peers: impl IntoIterator<Item = (Ipv4Net, Ipv4Addr)>) -> Table {
-        let mut rows: Vec<_> =
-            peers.into_iter().map(|(subnet, peer)| (subnet.network(), subnet.broadcast(), peer)).collect();
-        rows.sort_unstable();
-        Table { rows }
+    /// A subnet has a peer from now on, or none.
+    pub fn set(&mut self, subnet: Ipv4Net, peer: Option<Ipv4Addr>) {
+        let (first, last) = (subnet.network(), subnet.broadcast());
+        match (self.rows.binary_search_by_key(&(first, last), |(first, last, _)| (*first, *last)), peer) {
+            (Ok(at), Some(peer)) => self.rows.splice(at..=at, [(first, last, peer)]).for_each(drop),
+            (Ok(at), None) => drop(self.rows.remove(at)),
+            (Err(at), Some(peer)) => self.rows.insert(at, (first, last, peer)),
+            (Err(_), None) => {}
+        }
     }
 
     /// Who has an address.

@@ -203,7 +203,13 @@ fn a_sender_is_told_of_a_packet_that_has_no_way_but_not_of_what_must_not_be_answ
 #[test]
 fn the_table_gives_each_address_its_peer() {
     let peer = |n| Ipv4Addr::new(192, 0, 2, n);
-    let table = Table::new([("10.1.2.0/24".parse().unwrap(), peer(2)), ("10.1.1.0/24".parse().unwrap(), peer(1))]);
+    let mut table = Table::default();
+    for (subnet, whose) in [("10.1.2.0/24", Some(3)), ("10.1.1.0/24", Some(1)), ("10.1.3.0/25", Some(4))] {
+        table.set(subnet.parse().unwrap(), whose.map(peer));
+    }
+    for (subnet, whose) in [("10.1.2.0/24", Some(2)), ("10.1.3.0/25", None), ("10.1.3.0/24", None)] {
+        table.set(subnet.parse().unwrap(), whose.map(peer));
+    }
     let found = |text: &str| table.peer(text.parse().unwrap());
     assert_eq!(
         (found("10.1.1.0"), found("10.1.1.255"), found("10.1.2.7")),

@@ -52,7 +52,7 @@ impl Node {
         };
         let proxy = self.sandbox.run(|| Proxy::start(place)).unwrap();
         let other = 3 - number;
-        proxy.tell([(format!("10.1.{other}.0/24").parse().unwrap(), Ipv4Addr::new(192, 0, 2, other))]);
+        proxy.tell([(format!("10.1.{other}.0/24").parse().unwrap(), Some(Ipv4Addr::new(192, 0, 2, other)))]);
         // A device that has a program behind it again is put to use by the kernel's link watch.
         wait_for("the device's use", || (!self.sandbox.sh("ip link show flannel0").contains("noop")).then_some(()));
         proxy

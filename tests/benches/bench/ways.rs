@@ -2,17 +2,21 @@
 //! beside the same devices made by hand with `ip` and beside the nodes' bare wire, in turns.
 //!
 //! Masquerade and forward rules are off: they cost the same whoever writes them.
-//! Processor time is this process's: both ends are its threads, and the kernel carries a packet in the time of who sends it.
+//! Processor time is this process's: both ends are its threads, and the kernel carries a packet in the time of who sends it. A guest has one
+//! processor and nothing else to do: there it is all the time that passes, in which the kernel's own threads encrypt, too. Who asks and who
+//! answers are on one processor: to wake another takes longer than any device, and now so long and now so.
 
 mod by_hand;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use ipam::Family;
 use netns_harness::Station;
+use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::figures::{Bound, goal, heading, median, note};
@@ -64,7 +68,7 @@ fn one((backend, hand, least): &Way) -> Result<()> {
             // Nobody is always the first.
             let at = (turn + pass) % ends.len();
             rates[at].push(throughput(ends[at])?);
-            times[at].push(latency(ends[at])?);
+            times[at].push(on_one_processor(|| latency(ends[at]))?);
         }
     }
     let against = |of: &[Vec<f64>; 3], other: usize| {
@@ -79,13 +83,13 @@ fn one((backend, hand, least): &Way) -> Result<()> {
     Ok(())
 }
 
-/// Megabytes for a second of this process's time.
+/// Megabytes for a second of processor time.
 fn throughput([from, to]: [&Station; 2]) -> Result<f64> {
     let address = SocketAddr::new(to.address(Family::V4)?, 0);
     let listener = to.within(|| Ok(TcpListener::bind(address)?))?;
     let mut sender = from.connect(listener.local_addr()?, LIMIT)?;
     let (mut receiver, _) = listener.accept()?;
-    let before = processor_time();
+    let before = processor_time()?;
     std::thread::scope(|scope| -> Result<()> {
         let sending = scope.spawn(move || {
             let piece = vec![0x54; 1 << 20];
@@ -102,7 +106,18 @@ fn throughput([from, to]: [&Station; 2]) -> Result<f64> {
         sending.join().expect("a thread that only sends")?;
         Ok(())
     })?;
-    Ok(OCTETS as f64 / 1e6 / (processor_time() - before))
+    Ok(OCTETS as f64 / 1e6 / (processor_time()? - before))
+}
+
+/// Does something in a thread that, with all that it starts, stays on the first processor.
+fn on_one_processor<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let stay_and_work = || {
+        let mut first = CpuSet::new();
+        first.set(0);
+        sched_setaffinity(None, &first)?;
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(stay_and_work).join().expect("a thread that only measures"))
 }
 
 /// Microseconds, the median.
@@ -131,7 +146,11 @@ fn latency([from, to]: [&Station; 2]) -> Result<f64> {
     Ok(median(times))
 }
 
-fn processor_time() -> f64 {
-    let now = clock_gettime(ClockId::ProcessCPUTime);
-    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+fn processor_time() -> Result<f64> {
+    let clock = match available_parallelism()?.get() {
+        1 => ClockId::Monotonic,
+        _ => ClockId::ProcessCPUTime,
+    };
+    let now = clock_gettime(clock);
+    Ok(now.tv_sec as f64 + now.tv_nsec as f64 / 1e9)
 }
