@@ -23,6 +23,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use crate::codec::route;
 use crate::error::{Error, Result};
 use crate::hand::Hand;
+use crate::memory;
 use crate::netlink::{Protocol, Socket};
 use book::Book;
 use ruleset::RulesetWatch;
@@ -41,6 +42,9 @@ const SETTINGS_PERIOD: Duration = Duration::from_secs(1);
 /// One wait returns about this many notices at most, so that a flood costs its reader little memory.
 const MOST_NOTICES: usize = 4096;
 
+/// So many take room that is worth giving back.
+const MANY: usize = 1000;
+
 const LISTENING: &str = "listening to the kernel";
 
 /// The kernel's notices for one instance, from the network namespace of the thread that opened it, which must also be
@@ -55,6 +59,8 @@ pub struct Notices {
     book: Book,
     settings: Settings,
     settings_due: Instant,
+    /// How many were told since it was last quiet.
+    told: usize,
     shared: Arc<Shared>,
 }
 
@@ -94,6 +100,7 @@ impl Notices {
             book: Book::new(alias, hand.socket.port()),
             settings: Settings::default(),
             settings_due: Instant::now(),
+            told: 0,
             shared: Arc::new(Shared { event, watch: Mutex::default() }),
         };
         notices.book.load(&mut notices.asking)?;
@@ -129,6 +136,11 @@ impl Notices {
                 self.settings_due = Instant::now() + SETTINGS_PERIOD;
             }
             if woken || !seen.is_empty() || Instant::now() >= deadline {
+                self.told += seen.len();
+                if seen.is_empty() && std::mem::take(&mut self.told) >= MANY {
+                    // By now all of a flood was heard, and is free again in the arena of this thread.
+                    memory::give_back();
+                }
                 return Ok(seen);
             }
         }
