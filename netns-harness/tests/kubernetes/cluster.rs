@@ -13,11 +13,16 @@ use netns_harness::{Lab, wait_for};
 const LIMIT: Duration = Duration::from_secs(120);
 const WEB: &str = include_str!("web.yaml");
 
-/// A pod network for one node: enough for the kubelet to call it Ready.
+/// A pod network of a bridge a node and of routes between them: CoreDNS runs on any node and has to reach the API server of `n1`, and
+/// kube-proxy hides no pod behind its node's address.
 fn stand_in(cluster: &Cluster) {
     for machine in cluster.machines() {
         let node = cluster.kubectl().json(&format!("get node {}", machine.name())).unwrap();
         let subnet = node["spec"]["podCIDR"].as_str().unwrap();
+        let gateway = machine.address(Family::V4).unwrap();
+        for other in cluster.machines().iter().filter(|other| other.name() != machine.name()) {
+            other.ip(&format!("route replace {subnet} via {gateway}")).unwrap();
+        }
         let conflist = format!(
             r#"{{"cniVersion":"0.3.1","name":"stand-in","plugins":[{{"type":"bridge","bridge":"cni0","isGateway":true,
                "ipam":{{"type":"host-local","subnet":"{subnet}","routes":[{{"dst":"0.0.0.0/0"}}]}}}}]}}"#

@@ -15,6 +15,8 @@ use crate::wait_for;
 /// Two busy cores.
 const REGISTRATION_LIMIT: Duration = Duration::from_secs(90);
 const LOG_LINES: usize = 15;
+/// What one lacks the others mostly lack too.
+const PODS_EXPLAINED: usize = 4;
 
 impl Cluster {
     /// `kubectl apply -f -`.
@@ -113,21 +115,39 @@ impl Cluster {
         })
     }
 
-    /// Nodes, pods, the last events, the ends of the logs.
+    /// Nodes, pods, the last events, what pods that are not Ready say, the ends of the logs.
     pub fn explain(&self) -> String {
-        let ask = |words: &str| match self.kubectl().run(&format!("{words} --request-timeout=5s")) {
-            Ok(said) => said,
-            Err(error) => format!("{error:#}"),
-        };
-        let events = ask("get events -A --sort-by=.lastTimestamp");
+        let events = self.ask("get events -A --sort-by=.lastTimestamp");
         let events: Vec<&str> = events.lines().rev().take(LOG_LINES).collect();
-        let mut text = format!("{}\n{}\n", ask("get nodes,pods -A -o wide"), events.join("\n"));
+        let mut text = format!("{}\n{}\n", self.ask("get nodes,pods -A -o wide"), events.join("\n"));
+        text += &self.explain_pods();
         if let Some(control_plane) = self.control_plane() {
             text += &control_plane.log_tails(LOG_LINES);
         }
         self.machines()
             .iter()
             .fold(text, |text, machine| format!("{text}=== {}\n{}", machine.name(), machine.log_tails(LOG_LINES)))
+    }
+
+    /// What Kubernetes knows of pods that are not Ready and nobody is removing, and the ends of their own logs.
+    fn explain_pods(&self) -> String {
+        let list = match self.kubectl().json("get pods -A --request-timeout=5s") {
+            Ok(list) => list,
+            Err(error) => return format!("{error:#}\n"),
+        };
+        let waited = |pod: &&Value| !has_condition(pod, "Ready") && pod["metadata"]["deletionTimestamp"].is_null();
+        items(&list).iter().filter(waited).take(PODS_EXPLAINED).fold(String::new(), |text, pod| {
+            let of = format!("-n {} {}", pod["metadata"]["namespace"].as_str().unwrap_or_default(), name(pod));
+            let described = self.ask(&format!("describe pod {of}"));
+            let log = self.ask(&format!("logs {of} --all-containers --tail={LOG_LINES}"));
+            format!("{text}--- {of}:\n{described}\n{log}\n")
+        })
+    }
+
+    /// What kubectl says, or why it does not.
+    fn ask(&self, words: &str) -> String {
+        let said = self.kubectl().run(&format!("{words} --request-timeout=5s"));
+        said.unwrap_or_else(|error| format!("{error:#}"))
     }
 
     /// Waits until each machine has its Node object.
