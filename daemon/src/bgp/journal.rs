@@ -25,6 +25,10 @@ impl Shell {
         let status = self.speaker.status(id);
         let Some(seat) = self.roster.seat_mut(id) else { return };
         (seat.up, seat.trouble, seat.attempts) = (true, None, 0);
+        // One that is still under way would be a second connection, for nothing.
+        if let Some(attempt) = seat.attempt.take() {
+            attempt.abort();
+        }
         seat.said.clear();
         let families = status.map(|status| status.families).unwrap_or_default();
         let names: Vec<String> = families.iter().map(Family::to_string).collect();

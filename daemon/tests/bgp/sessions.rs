@@ -73,6 +73,21 @@ fn a_session_needs_the_key_and_a_key_is_changed_under_it() -> Result<()> {
 }
 
 #[test]
+fn an_attempt_of_ours_ends_when_a_session_comes_up_the_other_way() -> Result<()> {
+    let lab = Lab::new("shellattempt")?;
+    let us = lab.node("us")?;
+    let bird = bird::start(&lab, "bird", v4(&us).into(), "")?;
+    let deaf = "table inet deaf { chain input { type filter hook input priority 0; tcp dport 179 drop; }; }";
+    bird.node.feed(["nft", "-f", "-"], deaf)?;
+    let mut speaker = Speaker::start(&us)?;
+    speaker.want("bird", neighbour(v4(&bird.node).into()));
+    speaker.until("the session that BIRD began", |it| it.is_up("bird"))?;
+    speaker.until("nobody to try further", |_| {
+        us.run(["ss", "-tnH", "state", "syn-sent"]).is_ok_and(|tries| tries.is_empty())
+    })
+}
+
+#[test]
 fn packets_from_too_far_are_not_taken() -> Result<()> {
     let lab = Lab::new("shellgtsm")?;
     let us = lab.node("us")?;
