@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use backends::Backend;
 use backends::offload::Offload;
-use kernel::trial::{self, Measure, OCTETS, TrialError};
+use kernel::trial::{self, Measure, OCTETS, SLOWER, TrialError};
 use tokio::sync::{oneshot, watch};
 
 /// What is to be tried.
@@ -42,10 +42,6 @@ pub struct Verdict {
     /// One sentence.
     pub reason: String,
 }
-
-/// So many times slower is a fault and no matter of taste: without offload a transfer takes one to five times as long, and where the
-/// offload is what is broken fifty times less of it have been seen.
-const SLOWER: u32 = 4;
 
 /// Linux before this computes wrong checksums for what goes through VXLAN and is then given another source port (upstream commit
 /// ea64d8d6c675, "netfilter: nat: never update the UDP checksum when it's 0").
