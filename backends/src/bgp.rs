@@ -4,7 +4,7 @@
 //!
 //! The tunnel's MACs follow from the nodes' addresses, so that leases need not say them.
 
-use ipam::{BackendData, Endpoint, Family, Lease, Mac, Stack};
+use ipam::{BackendData, Carrier, Endpoint, Family, Lease, Mac, Stack};
 use std::net::IpAddr;
 
 use crate::cluster::{Cluster, Way, other_backend};
@@ -44,6 +44,51 @@ pub(crate) enum Resolved {
 }
 
 impl BgpSettings {
+    /// What both ends must have in common, as the words of a [`Carrier`].
+    pub(crate) fn carrier(&self) -> String {
+        let vxlan = |word, settings: &VxlanSettings| {
+            format!("{NAME} encapsulation={word} vni={} port={}", settings.vni(), settings.port)
+        };
+        match &self.encapsulation {
+            Encapsulation::Never => NAME.to_owned(),
+            Encapsulation::Vxlan(settings) => vxlan("vxlan", settings),
+            Encapsulation::CrossSubnet(settings) => vxlan("cross-subnet", settings),
+            Encapsulation::Ipip(_) => format!("{NAME} encapsulation=ipip"),
+        }
+    }
+
+    /// The settings that such words mean.
+    pub(crate) fn of<T>(carrier: &Carrier, families: &Stack<T>) -> Option<BgpSettings> {
+        let vxlan = || {
+            let mut settings = VxlanSettings::new(carrier.setting("vni")?.parse().ok()?, families).ok()?;
+            settings.port = carrier.setting("port")?.parse().ok()?;
+            Some(settings)
+        };
+        let encapsulation = match carrier.setting("encapsulation") {
+            None => Encapsulation::Never,
+            Some("vxlan") => Encapsulation::Vxlan(vxlan()?),
+            Some("cross-subnet") => Encapsulation::CrossSubnet(vxlan()?),
+            Some("ipip") => Encapsulation::Ipip(IpipSettings::new(families)),
+            Some(_) => return None,
+        };
+        Some(BgpSettings { encapsulation })
+    }
+
+    /// The same with the devices of another name.
+    pub(crate) fn renamed(&self, separator: char) -> Option<BgpSettings> {
+        self.with_vxlan(|settings| settings.renamed(separator))
+    }
+
+    /// The same with another VXLAN of the tunnel, where it has one.
+    pub(crate) fn with_vxlan(&self, other: impl Fn(&VxlanSettings) -> Option<VxlanSettings>) -> Option<BgpSettings> {
+        let encapsulation = match &self.encapsulation {
+            Encapsulation::Vxlan(settings) => Encapsulation::Vxlan(other(settings)?),
+            Encapsulation::CrossSubnet(settings) => Encapsulation::CrossSubnet(other(settings)?),
+            Encapsulation::Never | Encapsulation::Ipip(_) => return None,
+        };
+        Some(BgpSettings { encapsulation })
+    }
+
     /// The devices of the tunnel.
     pub(crate) fn tunnels(&self) -> Option<&Stack<LinkName>> {
         match &self.encapsulation {
@@ -84,12 +129,16 @@ pub(crate) fn way(cluster: &Cluster, settings: &BgpSettings, peer: &Endpoint) ->
     if theirs != NAME {
         return Err(other_backend(theirs, NAME));
     }
-    let tunnelled = match &settings.encapsulation {
+    Ok(if tunnels(cluster, settings, peer) { Way::Tunnel } else { Way::Foreign })
+}
+
+/// Whether packets go to that address in others.
+fn tunnels(cluster: &Cluster, settings: &BgpSettings, peer: &Endpoint) -> bool {
+    match &settings.encapsulation {
         Encapsulation::Never => false,
         Encapsulation::Vxlan(_) | Encapsulation::Ipip(_) => true,
         Encapsulation::CrossSubnet(_) => !cluster.uplink.on_link.has(peer.public),
-    };
-    Ok(if tunnelled { Way::Tunnel } else { Way::Foreign })
+    }
 }
 
 /// What one family of a peer adds that is reached through the tunnel: all but the route.
@@ -101,9 +150,9 @@ pub(crate) fn add_peer(cluster: &Cluster, settings: &BgpSettings, peer: &Endpoin
     }
 }
 
-/// The next hop to a node through the tunnel; `None` when it is reached without.
+/// The next hop to a node that speaks BGP through the tunnel; `None` when it is reached without.
 pub(crate) fn through_tunnel(cluster: &Cluster, settings: &BgpSettings, peer: &Endpoint) -> Option<Resolved> {
-    if way(cluster, settings, peer) != Ok(Way::Tunnel) {
+    if !tunnels(cluster, settings, peer) {
         return None;
     }
     let family = Family::of_net(&peer.subnet);

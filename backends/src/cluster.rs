@@ -348,6 +348,16 @@ impl Cluster {
         [&self.backend].into_iter().chain(older)
     }
 
+    /// Whether a prefix is of pods' addresses.
+    pub(crate) fn holds_pods(&self, prefix: &IpNet) -> bool {
+        self.networks.values().any(|network| network.contains(prefix))
+    }
+
+    /// Whether nodes may tell each other by BGP of their pods.
+    pub(crate) fn learns_pods(&self) -> bool {
+        self.backends().any(|backend| matches!(backend, Backend::Bgp(_)))
+    }
+
     /// Why no backend may give this peer a path.
     fn refusal(&self, peer: &Endpoint) -> Option<String> {
         let Endpoint { subnet, public, .. } = peer;

@@ -176,8 +176,7 @@ impl Own<'_> {
 
     /// Why a prefix may not be taken, wherever it leads.
     fn refusal(&self, prefix: IpNet, allowed: &[IpNet]) -> Option<Unwanted> {
-        let of_pods = self.cluster.networks.values().any(|network| network.contains(&prefix));
-        if of_pods && !matches!(self.cluster.backend, Backend::Bgp(_)) {
+        if self.cluster.holds_pods(&prefix) && !self.cluster.learns_pods() {
             return Some(Unwanted::OfBackend);
         }
         let refused = |why: String| Some(Unwanted::Refused(why));
@@ -235,17 +234,42 @@ impl<'f> Asked<'f> {
     /// # Errors
     /// [`Unwanted`]: why it adds nothing.
     pub fn way(&mut self, prefix: IpNet) -> Option<Result<Via, Unwanted>> {
+        match self.sender(prefix) {
+            Some(cluster) => self.way_by(cluster, prefix),
+            None => Some(Err(Unwanted::OfBackend)),
+        }
+    }
+
+    /// Whether something that is learnt leads packets for a node's pods there by the backend itself, whichever way they go now.
+    pub fn leads(&mut self, subnet: IpNet) -> bool {
+        let cluster = self.cluster;
+        let mut covering = (0..=subnet.prefix_len()).rev().filter_map(|length| IpNet::new(subnet.addr(), length).ok());
+        covering.any(|net| matches!(self.way_by(cluster, net.trunc()), Some(Ok(_))))
+    }
+
+    /// By which of several ways it is sent: what is for a node's pods by the one that this node is sent to by, if that is learnt.
+    fn sender(&self, prefix: IpNet) -> Option<&'f Cluster> {
+        let several = self.cluster.ways.as_deref().filter(|_| self.cluster.holds_pods(&prefix));
+        let Some(ways) = several else { return Some(self.cluster) };
+        let lease = self.table.lease_of(prefix.network());
+        match lease.filter(|lease| lease.endpoints.values().any(|end| end.subnet.contains(&prefix))) {
+            Some(lease) => ways.learning(self.cluster, lease),
+            None => Some(self.cluster),
+        }
+    }
+
+    fn way_by(&mut self, cluster: &'f Cluster, prefix: IpNet) -> Option<Result<Via, Unwanted>> {
         let learnt = self.learnt;
         let refused = self.own.refusal(prefix, &learnt.allowed);
         let Some(hops) = self.hops(prefix) else {
             let hops = learnt.fabric.hops(self.cluster, prefix)?;
             let refused = refused.or_else(|| learnt.fabric.refusal(self.cluster, prefix));
-            let way = || via(self.cluster, (prefix, &hops), self.table).map_err(Unwanted::Refused);
+            let way = || via(cluster, (prefix, &hops), self.table).map_err(Unwanted::Refused);
             return Some(refused.map_or_else(way, Err));
         };
         Some(match refused {
             Some(unwanted) => Err(unwanted),
-            None => self.via((prefix, hops)).map_err(Unwanted::Refused),
+            None => self.via(cluster, (prefix, hops)).map_err(Unwanted::Refused),
         })
     }
 
@@ -262,7 +286,7 @@ impl<'f> Asked<'f> {
         self.rest.next().filter(|(known, _)| **known == prefix).map(|(_, hops)| hops)
     }
 
-    fn via(&mut self, (prefix, hops): (IpNet, &'f Arc<[NextHop]>)) -> Result<Via, String> {
+    fn via(&mut self, cluster: &Cluster, (prefix, hops): (IpNet, &'f Arc<[NextHop]>)) -> Result<Via, String> {
         let family = Family::of_net(&prefix);
         if let Some((last, of, via)) = &self.last
             && Arc::ptr_eq(last, hops)
@@ -270,10 +294,9 @@ impl<'f> Asked<'f> {
         {
             return Ok(via.clone());
         }
-        let via = via(self.cluster, (prefix, hops), self.table)?;
+        let via = via(cluster, (prefix, hops), self.table)?;
         // To pods of a node the way may be a tunnel, and is another one for each.
-        let of_pods = self.cluster.networks.values().any(|network| network.contains(&prefix));
-        self.last = (!of_pods).then(|| (hops, family, via.clone()));
+        self.last = (!cluster.holds_pods(&prefix)).then(|| (hops, family, via.clone()));
         Ok(via)
     }
 }
@@ -316,7 +339,7 @@ fn resolve(cluster: &Cluster, (prefix, hop): (IpNet, &NextHop), table: &LeaseTab
         return Err(format!("{prefix} is announced with this node's own address {address} as the next hop"));
     }
     if let Backend::Bgp(settings) = &cluster.backend {
-        let lease = table.lease_of(prefix.network());
+        let lease = table.lease_of(prefix.network()).filter(|lease| lease.speaker().is_some());
         let endpoint = lease.and_then(|lease| lease.endpoints.get(family)).filter(|it| it.public == address);
         if let Some(resolved) = endpoint.and_then(|it| bgp::through_tunnel(cluster, settings, it)) {
             return Ok(resolved);

@@ -75,6 +75,12 @@ impl VxlanSettings {
         Some(VxlanSettings { devices: devices(self.vni, &self.devices, separator)?, ..self.clone() })
     }
 
+    /// The same with the next network identifier: the port is the same, so that whoever lets these packets pass lets those pass, too.
+    pub(crate) fn aside(&self) -> Option<VxlanSettings> {
+        let named = |vni| Some(VxlanSettings { vni, devices: devices(vni, &self.devices, '.')?, ..self.clone() });
+        named(self.vni + 1).filter(|aside| aside.vni < 1 << 24).or_else(|| named(self.vni.checked_sub(1)?))
+    }
+
     /// The network identifier.
     pub fn vni(&self) -> u32 {
         self.vni

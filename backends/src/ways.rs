@@ -2,16 +2,19 @@
 //! as that way sees it, and where the node stands among them.
 //!
 //! All ways' devices and entries are there side by side, and the route alone says by which a peer is sent to: to go from one
-//! to another is to replace one route. Which one is `rollout`'s to say.
+//! to another is to replace one route. Which one is `rollout`'s to say. Where it is to be learnt by BGP, the route of another way stands below
+//! it, with a higher metric, so that there is one before it is learnt, and again should it be withdrawn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipam::{BackendData, Carrier, Endpoint, Family, Lease, Stack};
 
+use crate::bgp::{self, BgpSettings};
 use crate::cluster::{Backend, Cluster, Unusable};
+use crate::evpn::overlay;
 use crate::ipip::{self, IpipSettings};
 use crate::rollout::Position;
-use crate::state::{KernelState, Via};
+use crate::state::{KernelState, RouteKey, Via};
 use crate::udp::{self, UdpSettings};
 use crate::vxlan::{DEFAULT_PORT, VxlanSettings};
 use crate::wireguard::{self, Generation, Mode, WireGuardSettings};
@@ -43,9 +46,8 @@ impl Backend {
                 format!("wireguard mode={} port={first} portv6={second}{key}", mode_name(settings.mode))
             }
             Backend::Udp(settings) => format!("udp port={}", settings.port),
-            Backend::Ipip(_) | Backend::HostGw | Backend::Bgp(_) | Backend::Extension(_) | Backend::Alloc => {
-                self.name().to_owned()
-            }
+            Backend::Bgp(settings) => settings.carrier(),
+            Backend::Ipip(_) | Backend::HostGw | Backend::Extension(_) | Backend::Alloc => self.name().to_owned(),
         };
         #[allow(clippy::expect_used, reason = "a name of ours and two numbers are short words of ASCII")]
         Carrier::new(&name).expect("words")
@@ -82,6 +84,7 @@ impl Backend {
             ipip::NAME => Some(Backend::Ipip(IpipSettings::new(families))),
             "host-gw" => Some(Backend::HostGw),
             "alloc" => Some(Backend::Alloc),
+            bgp::NAME => BgpSettings::of(carrier, families).map(Backend::Bgp),
             _ => None,
         }
     }
@@ -93,7 +96,8 @@ impl Backend {
             Backend::Vxlan(settings) => settings.renamed(separator).map(Backend::Vxlan),
             Backend::WireGuard(settings) => settings.renamed(separator).map(Backend::WireGuard),
             Backend::Udp(settings) => settings.renamed(separator).map(Backend::Udp),
-            Backend::Ipip(_) | Backend::HostGw | Backend::Bgp(_) | Backend::Extension(_) | Backend::Alloc => None,
+            Backend::Bgp(settings) => settings.renamed(separator).map(Backend::Bgp),
+            Backend::Ipip(_) | Backend::HostGw | Backend::Extension(_) | Backend::Alloc => None,
         }
     }
 
@@ -109,11 +113,13 @@ impl Backend {
         backend
     }
 
-    /// The same on other ports, for a way round to it. Only where nothing is sent before it is known to arrive, for nobody knows
-    /// whether what is between the nodes lets those ports pass: WireGuard's sessions say so.
+    /// The same with another VNI, or on other ports, for a way round to it. Ports only where nothing is sent before it is known to arrive, for
+    /// nobody knows whether what is between the nodes lets those pass: WireGuard's sessions say so.
     pub fn aside(&self) -> Option<Backend> {
         match self {
             Backend::WireGuard(settings) => Some(Backend::WireGuard(settings.aside())),
+            Backend::Vxlan(settings) => settings.aside().map(Backend::Vxlan),
+            Backend::Bgp(settings) => settings.with_vxlan(VxlanSettings::aside).map(Backend::Bgp),
             _ => None,
         }
     }
@@ -121,14 +127,12 @@ impl Backend {
     /// Whether the kernel cannot hold both at a time: of VXLAN devices with one VNI there is one a port, and all of a port have the GBP
     /// extension or none (`vxlan_find_sock`); of others there is one a name.
     pub fn excludes(&self, other: &Backend) -> bool {
+        if let (Some(one), Some(two)) = (overlay(self), overlay(other)) {
+            return one.port == two.port && (one.vni() == two.vni() || one.gbp != two.gbp);
+        }
         match (self, other) {
-            (Backend::Vxlan(one), Backend::Vxlan(two)) => {
-                one.port == two.port && (one.vni() == two.vni() || one.gbp != two.gbp)
-            }
             (Backend::WireGuard(one), Backend::WireGuard(two)) => one.collides(two),
             (Backend::Udp(one), Backend::Udp(two)) => one.port == two.port,
-            // A lease does not say whether its node's routes are learnt, so nobody could tell when to send by which.
-            (Backend::Bgp(_), _) | (_, Backend::Bgp(_)) => true,
             (one, two) => one == two,
         }
     }
@@ -158,6 +162,14 @@ impl Ways {
         self.older.iter()
     }
 
+    /// The way by which packets for a node's pods are sent as BGP says, if they are: as that way sees the cluster.
+    pub(crate) fn learning<'c>(&'c self, target: &'c Cluster, lease: &Lease) -> Option<&'c Cluster> {
+        let choice = self.position.choice(&self.held, lease)?;
+        let clusters = self.held.iter().zip([target].into_iter().chain(&self.older));
+        let chosen = clusters.into_iter().find(|(carrier, _)| *carrier == choice).map(|(_, cluster)| cluster);
+        chosen.filter(|cluster| matches!(cluster.backend, Backend::Bgp(_)))
+    }
+
     /// What they need without any peer.
     pub(crate) fn add_base(&self, state: &mut KernelState) {
         for older in &self.older {
@@ -177,11 +189,13 @@ impl Ways {
     /// What one peer's lease adds: what each way has of it, and the route of the one by which it is sent to.
     pub(crate) fn contribution(&self, target: &Cluster, lease: &Lease) -> (KernelState, Vec<Unusable>) {
         let choice = self.position.choice(&self.held, lease);
+        // A way that is learnt may not be yet, or no longer, until all have said that they send by it.
+        let below = choice.is_some_and(|choice| choice.backend() == bgp::NAME && *choice != self.position.main);
         let clusters = self.held.iter().zip([target].into_iter().chain(&self.older));
         // The one to send by first, so that whatever else works is only used when that does not.
         let (chosen, others): (Vec<_>, Vec<_>) = clusters.partition(|(carrier, _)| Some(*carrier) == choice);
         let mut state = KernelState::default();
-        let mut sent = BTreeMap::new();
+        let (mut sent, mut guarded) = (BTreeMap::new(), BTreeSet::new());
         let mut failed = Vec::new();
         for (carrier, cluster) in chosen.into_iter().chain(others) {
             let Some(seen) = seen_by(lease, carrier) else { continue };
@@ -190,7 +204,9 @@ impl Ways {
                 match cluster.way(endpoint).and_then(|way| cluster.add(way, (&seen, endpoint), &mut part)) {
                     Ok(()) => {
                         if sent.contains_key(&family) {
-                            part.routes.clear();
+                            let usual = std::mem::take(&mut part.routes);
+                            let spare = usual.into_iter().filter(|_| below && guarded.insert(family));
+                            part.routes = spare.map(|(key, route)| (RouteKey::below(key.destination), route)).collect();
                         }
                         sent.entry(family).or_insert(carrier);
                         state.extend(part);

@@ -122,6 +122,7 @@ impl Node {
     pub fn new(identity: Identity, last_known: Option<LastKnown>, previous: Option<Stack<IpNet>>) -> Node {
         let same_boot = previous.is_some();
         let previous = last_known.as_ref().and_then(|last| last.own.as_ref()).map(Lease::subnets).or(previous);
+        let former = last_known.as_ref().and_then(|last| bgp::Former::of(last, identity.division));
         Node {
             identity,
             network: None,
@@ -134,7 +135,7 @@ impl Node {
             table: LeaseTable::default(),
             previous,
             keys: OwnKeys::default(),
-            bgp: OwnBgp::new(same_boot),
+            bgp: OwnBgp::new(same_boot, former),
             ways: OwnWays::default(),
             offloads: OwnOffloads::default(),
             room: None,
@@ -383,6 +384,7 @@ impl Node {
     pub fn last_known(&self) -> LastKnown {
         LastKnown {
             network: self.network_text.clone(),
+            former: self.former_text(),
             own: self.own.clone(),
             instructions: self.instructions.clone(),
             leases: self.table.leases().cloned().collect(),

@@ -189,7 +189,7 @@ impl Reconciler {
     pub fn turn(&mut self, kernel: &mut impl Kernel, now: Moment) {
         for _ in 0..MOST_STEPS {
             self.step(kernel, now);
-            let lags = self.desired().is_some_and(Desired::lags) || self.waits_for_sessions(kernel, now);
+            let lags = self.lags(kernel, now);
             if !self.node.advance(if lags { self.made.min(Made::Lagging) } else { self.made }, now) {
                 return;
             }

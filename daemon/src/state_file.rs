@@ -23,6 +23,8 @@ use crate::whole_file;
 pub struct LastKnown {
     /// net-conf.json as written.
     pub network: Option<String>,
+    /// An older one, by which this node still speaks BGP.
+    pub former: Option<String>,
     /// The lease that this node held.
     pub own: Option<Lease>,
     /// What an operator wrote on this node's object in the store.
@@ -121,6 +123,8 @@ struct Head<'a> {
 #[derive(Deserialize)]
 struct Body {
     network: Option<String>,
+    #[serde(default)]
+    former: Option<String>,
     own: Option<Lease>,
     #[serde(default)]
     public: Option<Stack<IpAddr>>,
@@ -151,6 +155,10 @@ fn write_body(out: &mut Summed<'_>, owner: &Owner, state: &LastKnown) -> io::Res
     out.write_all(head.trim_end_matches('}').as_bytes())?;
     out.write_all(b",\n\"network\":")?;
     serde_json::to_writer(&mut *out, &state.network)?;
+    if let Some(former) = &state.former {
+        out.write_all(b",\n\"former\":")?;
+        serde_json::to_writer(&mut *out, former)?;
+    }
     out.write_all(b",\n\"own\":")?;
     serde_json::to_writer(&mut *out, &state.own)?;
     out.write_all(b",\n\"public\":")?;
@@ -199,9 +207,9 @@ pub fn load(path: &Path, owner: &Owner) -> Result<Option<LastKnown>, StateFileEr
             return Err(StateFileError::Foreign { path: path.to_owned(), what, found, expected });
         }
     }
-    let Body { network, own, public, labels, leases } =
+    let Body { network, former, own, public, labels, leases } =
         serde_json::from_str(&text).map_err(|error| damaged(path, error.to_string()))?;
-    Ok(Some(LastKnown { network, own, instructions: Instructions { public, labels }, leases }))
+    Ok(Some(LastKnown { network, former, own, instructions: Instructions { public, labels }, leases }))
 }
 
 /// The node that the memory of this store is of: who we were when this daemon ran last. `None` when there is no file.

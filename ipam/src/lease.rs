@@ -125,6 +125,13 @@ impl Lease {
         self.endpoints.get(family).map(|endpoint| endpoint.subnet)
     }
 
+    /// Who its node is to other speakers of BGP, if that is one of its ways.
+    pub fn speaker(&self) -> Option<&BackendData> {
+        let spares = self.rollout.iter().flat_map(|rollout| &rollout.spares).flat_map(|spare| spare.data.values());
+        let all = self.endpoints.values().map(|endpoint| &endpoint.data).chain(spares);
+        all.into_iter().find(|data| matches!(data, BackendData::Bgp { .. }))
+    }
+
     /// Octets of an outer packet that its node can take and send, if it says so.
     pub fn mtu(&self) -> Option<u32> {
         self.rollout.as_ref()?.mtu

@@ -21,6 +21,12 @@ impl RouteKey {
         let metric = if destination.addr().is_ipv4() { 0 } else { 1024 };
         RouteKey { destination, metric }
     }
+
+    /// Of a route that is taken only while there is none with the usual key.
+    pub fn below(destination: IpNet) -> RouteKey {
+        let RouteKey { destination, metric } = RouteKey::new(destination);
+        RouteKey { destination, metric: metric + 1 }
+    }
 }
 
 impl Ord for RouteKey {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipam::LeaseKey;
+use ipam::{Lease, LeaseKey};
 use ipnet::IpNet;
 
 use super::step::{Presence, Step};
@@ -103,6 +103,20 @@ impl Desired {
         self.routes.refused.iter().map(|(prefix, reason)| (prefix, reason.as_str()))
     }
 
+    /// Peers' subnets to which nothing that is learnt leads by the backend itself, while it takes the place of an older one; none where that is not
+    /// learnt.
+    pub fn unlearnt<'f>(&'f self, facts: Facts<'f>) -> impl Iterator<Item = (&'f Lease, IpNet)> {
+        let Desired { cluster, counted, .. } = self;
+        let learns = cluster.ways.is_some() && matches!(cluster.backend, Backend::Bgp(_));
+        let subnets = move |lease: &'f Lease| {
+            let shared = lease.endpoints.iter().filter(|(family, _)| cluster.own.endpoints.has(*family));
+            shared.map(move |(_, endpoint)| (lease, endpoint.subnet))
+        };
+        let mut asked = Asked::new(cluster, facts);
+        let leases = counted.values().filter(move |_| learns).map(|lease| &**lease);
+        leases.flat_map(subnets).filter(move |(_, subnet)| !asked.leads(*subnet))
+    }
+
     /// What the learnt route to exactly this prefix adds, if there is one.
     pub fn learnt_contribution(&self, prefix: IpNet) -> Option<KernelState> {
         let key = RouteKey::new(prefix);
@@ -132,11 +146,9 @@ impl Desired {
         if learnt.unsettled.is_empty() && !learnt.fabric_unsettled {
             return;
         }
-        let by_leases = |net: &IpNet| {
-            let of_pods = self.cluster.networks.values().any(|network| network.contains(net));
-            of_pods && !matches!(self.cluster.backend, Backend::Bgp(_))
-        };
-        for (key, route) in &observed.routes {
+        let by_leases = |net: &IpNet| self.cluster.holds_pods(net) && !self.cluster.learns_pods();
+        let usual = |(key, _): &(&RouteKey, &Route)| **key == RouteKey::new(key.destination);
+        for (key, route) in observed.routes.iter().filter(usual) {
             let Route { via, tag } = route;
             let through = matches!(via, Via::Object(_) | Via::Group(_) | Via::Gateway(_) | Via::Encapsulated(_));
             let waits = *tag == Tag::Ours && learnt.awaits(key, (via, &self.cluster));

@@ -2,6 +2,7 @@
 //!
 //! A node that appears or goes is one neighbour more or less, and nothing else of the wish: no other session notices.
 
+mod former;
 mod learnt;
 mod overlay;
 mod reflection;
@@ -11,7 +12,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::sync::Arc;
 
-use backends::Backend;
 use backends::learnt::{Learnt, NextHop};
 use bgp::policy::{Condition, Peers, Policy, PrefixRange, Prefixes, Rule, Then, Verdict};
 use bgp::rib::decision::Preferences;
@@ -20,9 +20,10 @@ use bgp::speaker::{FamilyConfig, PeerConfig, RemoteAs};
 use bgp::wire::Family as WireFamily;
 use bgp::wire::capability::Forwarding;
 use bgp::wire::terms::NextHops;
-use ipam::{BackendData, Endpoint, Family, Lease};
+use ipam::{BackendData, Family, Lease};
 use ipnet::IpNet;
 
+pub(super) use self::former::Former;
 use self::reflection::{Reflection, reflects_for};
 use super::Node;
 use crate::bgp::wish::{
@@ -33,6 +34,10 @@ use crate::netconf::bgp::{Bgp, Peer, PeerPlace, Session, Specifics};
 /// What this node knows of BGP.
 #[derive(Debug, Default)]
 pub(super) struct OwnBgp {
+    /// What it speaks by; `None` of one that does not.
+    spoken: Option<Bgp>,
+    /// A configuration that it still speaks by, or may have to.
+    former: Option<Former>,
     /// What others announced.
     learnt: Learnt,
     /// How many there were when they were last packed.
@@ -49,8 +54,8 @@ pub(super) struct OwnBgp {
 
 impl OwnBgp {
     /// Of a daemon that has just started: `forwarded` when not for the first time since the machine was booted.
-    pub(super) fn new(forwarded: bool) -> OwnBgp {
-        OwnBgp { forwarded, ..OwnBgp::default() }
+    pub(super) fn new(forwarded: bool, former: Option<Former>) -> OwnBgp {
+        OwnBgp { forwarded, former, ..OwnBgp::default() }
     }
 }
 
@@ -58,10 +63,11 @@ impl OwnBgp {
 const FAR: Distance = Distance::Multihop(NonZeroU8::MAX);
 
 impl Node {
-    /// The configuration of the network is another one.
-    pub(super) fn follow_bgp(&mut self, before: Option<&Bgp>) {
+    /// The configuration of the network is another one, or one by which it still speaks is no longer needed.
+    pub(super) fn follow_bgp(&mut self) {
         self.touch_bgp();
-        let now = self.network().and_then(|network| network.bgp.clone());
+        let now = self.speech();
+        let before = std::mem::replace(&mut self.bgp.spoken, now.clone());
         match (&now, before) {
             (Some(now), None) => {
                 self.bgp.learnt.fabric_unsettled = now.evpn.is_some();
@@ -95,8 +101,8 @@ impl Node {
 
     /// What the speaker is to be; nothing before it is known what there is to announce.
     pub fn speaker(&self) -> Option<Wish> {
-        let (network, uplink, own) = (self.network()?, self.uplink()?, self.own()?);
-        let bgp = network.bgp.as_ref().filter(|_| self.peers_known() && self.bgp.reflection.is_known())?;
+        let (uplink, own) = (self.uplink()?, self.own()?);
+        let bgp = self.bgp.spoken.as_ref().filter(|_| self.peers_known() && self.bgp.reflection.is_known())?;
         let place = Position { node: self, bgp, own, asn: self.identity.bgp_as.unwrap_or(bgp.asn) };
         let router_id = bgp.router_id.unwrap_or_else(|| identifier(uplink.local.values(), own));
         let cluster = self.bgp.reflection.said();
@@ -182,11 +188,8 @@ impl Position<'_> {
         lease: &Lease,
         (session, (import, export)): (&Session, &(Arc<Policy>, Arc<Policy>)),
     ) -> Option<(NeighbourName, Neighbour)> {
-        let speaks = |endpoint: &Endpoint| match endpoint.data {
-            BackendData::Bgp { asn, .. } => Some(asn.unwrap_or(self.bgp.asn)),
-            _ => None,
-        };
-        let asn = lease.endpoints.values().find_map(speaks)?;
+        let BackendData::Bgp { asn, .. } = lease.speaker()? else { return None };
+        let asn = asn.unwrap_or(self.bgp.asn);
         let uplink = self.node.uplink()?;
         // One session carries both families; IPv4 is what every node with it can be reached by.
         let shared = |family: &Family| lease.endpoints.has(*family) && self.own.endpoints.has(*family);
@@ -339,7 +342,7 @@ fn policy(rules: Vec<Rule>) -> Arc<Policy> {
 impl Node {
     /// Whether routes that others announced may lie on the uplink.
     pub fn learns(&self) -> bool {
-        self.network().is_some_and(|network| network.bgp.is_some() || matches!(network.backend, Backend::Bgp(_)))
+        self.bgp.spoken.is_some()
     }
 }
 

@@ -1,5 +1,5 @@
 //! The way round: when the kernel cannot hold what the configuration wants beside a way that is in use, all nodes go to the same on
-//! other ports first, and from there on. Each of the two steps is a change like any other, between ways that stand side by side.
+//! other ports or with another VNI first, and from there on. Each of the two steps is a change like any other, between ways that stand side by side.
 //!
 //! Whether there is one is a property of leases, so that all nodes find the same, and find it again after a restart.
 

@@ -40,11 +40,12 @@ impl Node {
             tracing::info!("{FILE} can be used again");
         }
         self.unsaved |= self.network_text.as_ref() != Some(&text);
-        self.network_text = Some(text);
+        let before = self.network_text.replace(text);
         if self.network.as_ref() != Some(&network) {
-            let before = self.network.replace(network).and_then(|network| network.bgp);
+            let backend = self.network.replace(network).map(|network| network.backend);
             self.changed = true;
-            self.follow_bgp(before.as_ref());
+            self.note_former((before, backend));
+            self.follow_bgp();
         }
     }
 

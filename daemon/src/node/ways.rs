@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use backends::evpn::overlay;
 use backends::rollout::{Made, Position};
 use backends::state::{Link, LinkKind, Tag};
 use backends::ways::Ways;
@@ -107,6 +108,7 @@ impl Node {
             self.changed = true;
         }
         self.ways.position = Some(position);
+        self.forget_former();
     }
 
     /// When there is something to do without any new fact: a way has been kept long enough.
@@ -251,8 +253,8 @@ impl Node {
     fn is_found(&self, backend: &Backend, device: &LinkName) -> bool {
         let link = self.ways.found.as_ref().and_then(|found| found.get(device)).filter(|link| link.tag == Tag::Ours);
         match (link.map(|link| &link.kind), backend) {
-            (Some(LinkKind::Vxlan(there)), Backend::Vxlan(wanted)) => {
-                (there.vni, there.port) == (wanted.vni(), wanted.port)
+            (Some(LinkKind::Vxlan(there)), backend) => {
+                overlay(backend).is_some_and(|wanted| (there.vni, there.port) == (wanted.vni(), wanted.port))
             }
             (Some(LinkKind::WireGuard(there)), Backend::WireGuard(wanted)) => {
                 wanted.devices().families().any(|family| wanted.port(family) == there.port)

@@ -19,6 +19,8 @@ use crate::status::RolloutStatus;
 use crate::store::Event;
 use crate::tunnel_keys::TunnelKeys;
 
+mod learnt;
+
 #[test]
 fn what_a_look_finds_before_we_have_done_it_ourselves_is_nobodys_doing() {
     let (mut reconciler, mut kernel) = settled();

@@ -48,7 +48,8 @@ fn state(leases: u16) -> LastKnown {
     let instructions =
         Instructions { public: Some(Stack::V4([192, 0, 2, 9].into())), labels: Labels::parse("rack=a").unwrap() };
     let network = Some("{\"Network\": \"10.0.0.0/8\",\n\"checksum\":\"\"}\n".to_owned());
-    LastKnown { network, own: Some(lease(7)), instructions, leases: (0..leases).map(lease).collect() }
+    let former = Some("{\"Network\": \"10.0.0.0/8\", \"Backend\": {\"Type\": \"bgp\"}}".to_owned());
+    LastKnown { network, former, own: Some(lease(7)), instructions, leases: (0..leases).map(lease).collect() }
 }
 
 /// The text with the checksum that belongs to it.

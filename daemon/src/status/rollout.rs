@@ -104,7 +104,11 @@ fn held_up_here(reconciler: &Reconciler) -> Vec<String> {
         let remote = session.remote.map_or_else(|| session.peer.key.to_string(), |remote| remote.to_string());
         format!("no session with {remote} on {} yet: {why}", session.peer.link)
     });
-    let mut here: Vec<String> = blind.chain(refused).chain(keys).chain(own).chain(sessions).collect();
+    let unlearnt = reconciler.desired().into_iter().flat_map(|desired| desired.unlearnt(node.facts())).take(4);
+    let unlearnt = unlearnt.map(|(peer, subnet)| {
+        format!("node {}: no usable route to its {subnet} is learnt by BGP yet; see `towpathctl bgp peers`", peer.node)
+    });
+    let mut here: Vec<String> = blind.chain(refused).chain(keys).chain(own).chain(sessions).chain(unlearnt).collect();
     let lagging = reconciler.desired().into_iter().flat_map(|desired| desired.unusable());
     let lagging = lagging.filter(|(_, reasons)| reasons.iter().any(|reason| reason.instead.is_some())).take(4);
     here.extend(lagging.filter_map(|(key, reasons)| {

@@ -98,21 +98,36 @@ const STEPS: [(&str, &str); 4] = [
 
 #[test]
 fn the_backend_changes_without_a_lost_packet_on_a_directory() -> Result<()> {
-    changes(Cluster::on_directory("rolldir", DUAL)?)
+    changes(Cluster::on_directory("rolldir", DUAL)?, &STEPS)
 }
 
 #[test]
 fn the_backend_changes_without_a_lost_packet_on_etcd() -> Result<()> {
-    changes(Cluster::on_etcd("rolletcd", DUAL)?)
+    changes(Cluster::on_etcd("rolletcd", DUAL)?, &STEPS)
+}
+
+/// To what is learnt and back: of each node, of one that reflects, and through a tunnel that takes the place of another with its VNI.
+const LEARNT: [(&str, &str); 6] = [
+    (r#"{"Type": "bgp"}"#, "bgp"),
+    (r#"{"Type": "host-gw"}"#, "host-gw"),
+    (r#"{"Type": "bgp", "RouteReflectors": {"Nodes": ["alpha"], "ClusterID": "0.0.0.1"}}"#, "bgp"),
+    (r#"{"Type": "vxlan"}"#, "vxlan vni=1 port=8472"),
+    (r#"{"Type": "bgp", "Encapsulation": "vxlan"}"#, "bgp encapsulation=vxlan vni=1 port=8472"),
+    (r#"{"Type": "vxlan"}"#, "vxlan vni=1 port=8472"),
+];
+
+#[test]
+fn the_backend_changes_to_what_is_learnt_and_back_without_a_lost_packet() -> Result<()> {
+    changes(Cluster::on_directory("rollbgp", DUAL)?, &LEARNT)
 }
 
 /// Each step once quietly, and once with a daemon killed in the middle of it.
-fn changes(mut cluster: Cluster) -> Result<()> {
+fn changes(mut cluster: Cluster, steps: &[(&str, &str)]) -> Result<()> {
     let daemons = cluster.join_all(["alpha", "beta", "gamma"])?;
     let pods = daemons.iter().map(|daemon| cluster.pod(daemon, "web")).collect::<Result<Vec<_>>>()?;
     let mut traffic = Traffic::start(&pods)?;
     for round in 0..2 {
-        for (backend, way) in STEPS {
+        for (backend, way) in steps {
             cluster.configure(&with(backend))?;
             if round == 1 {
                 daemons[1].kill()?;
@@ -127,7 +142,15 @@ fn changes(mut cluster: Cluster) -> Result<()> {
 
 #[test]
 fn a_node_that_is_away_holds_a_change_up_and_is_named_and_a_change_of_mind_ends_it() -> Result<()> {
-    let mut cluster = Cluster::on_directory("rollaway", DUAL)?;
+    one_is_away(Cluster::on_directory("rollaway", DUAL)?, [STEPS[0], STEPS[1]])
+}
+
+#[test]
+fn so_it_does_with_a_change_to_what_is_learnt() -> Result<()> {
+    one_is_away(Cluster::on_directory("rollbgpaway", DUAL)?, [LEARNT[0], STEPS[0]])
+}
+
+fn one_is_away(mut cluster: Cluster, steps: [(&str, &str); 2]) -> Result<()> {
     let daemons = cluster.join_all(["alpha", "beta", "gamma"])?;
     let pods = daemons.iter().map(|daemon| cluster.pod(daemon, "web")).collect::<Result<Vec<_>>>()?;
     let mut traffic = Traffic::start(&pods)?;
@@ -139,7 +162,7 @@ fn a_node_that_is_away_holds_a_change_up_and_is_named_and_a_change_of_mind_ends_
         ensure!(waits == [&json!("gamma")], "{status:#}");
         Ok(())
     };
-    for (backend, way) in [STEPS[0], STEPS[1]] {
+    for (backend, way) in steps {
         cluster.configure(&with(backend))?;
         wait_for("the one that is away to be named", LIMIT, || named(&daemons[0]))?;
         traffic.goes_on()?;
@@ -152,10 +175,10 @@ fn a_node_that_is_away_holds_a_change_up_and_is_named_and_a_change_of_mind_ends_
         ensure!(status["changing"] == json!(false), "{status:#}");
         Ok(())
     })?;
-    cluster.configure(&with(STEPS[0].0))?;
+    cluster.configure(&with(steps[0].0))?;
     wait_for("the one that is away to be named", LIMIT, || named(&daemons[1]))?;
     daemons[2].restart()?;
-    wait_settled(&cluster, STEPS[0].1)?;
+    wait_settled(&cluster, steps[0].1)?;
     traffic.goes_on()?;
     traffic.lost_nothing()
 }

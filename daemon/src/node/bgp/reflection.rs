@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use backends::Backend;
 use ipam::{BackendData, Lease, LeaseKey};
 
 use crate::labels::Labels;
@@ -111,10 +110,10 @@ impl Reflection {
 
 /// The cluster that a lease's node reflects for, if it does.
 pub(super) fn reflects_for(lease: &Lease) -> Option<Ipv4Addr> {
-    lease.endpoints.values().find_map(|endpoint| match endpoint.data {
-        BackendData::Bgp { reflects_for, .. } => reflects_for,
+    match lease.speaker()? {
+        BackendData::Bgp { reflects_for, .. } => *reflects_for,
         _ => None,
-    })
+    }
 }
 
 impl Node {
@@ -141,8 +140,7 @@ impl Node {
 
     /// Who is to reflect, where nodes speak with nodes.
     fn reflectors(&self) -> Option<&Reflectors> {
-        let network = self.network().filter(|network| matches!(network.backend, Backend::Bgp(_)))?;
-        network.bgp.as_ref().filter(|bgp| bgp.mesh.is_some())?.reflectors.as_ref()
+        self.bgp.spoken.as_ref().filter(|bgp| bgp.mesh.is_some())?.reflectors.as_ref()
     }
 
     /// What is the matter, where it was said who reflects and nobody does.

@@ -5,7 +5,7 @@ use backends::evpn::{RouteId, Station, StationKind};
 use backends::state::Nexthop;
 use bgp::speaker::config::Reflects;
 use ipam::table::Record;
-use ipam::{LeaseKey, Mac, NodeName, Stack};
+use ipam::{Endpoint, LeaseKey, Mac, NodeName, Stack};
 
 use super::*;
 use crate::ask::fixture::{identity, uplink};
@@ -124,6 +124,12 @@ fn what_is_learnt_touches_its_prefix_and_the_end_of_it_none() {
     // Without BGP nothing is learnt.
     let without = r#"{"Network": "10.244.0.0/16", "Backend": {"Type": "host-gw"}}"#;
     node.on_event(Event::Network(without.to_owned()), Moment::ZERO);
+    assert!(!node.learnt().is_empty(), "until it is known that nobody sends by it");
+    let mut own = lease("a", 1);
+    own.endpoints = own.endpoints.map(|_, end| Endpoint { data: BackendData::Other("host-gw".into()), ..end.clone() });
+    node.on_event(Event::Mine(own), Moment::ZERO);
+    node.on_devices(Default::default());
+    node.follow_ways(Moment::ZERO);
     assert!(node.learnt().is_empty() && node.learnt().unsettled.is_empty());
     assert_eq!(node.new_wish_of_speaker(), Some(None));
 }
