@@ -7,6 +7,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::rib::Relation;
+
 pub mod action;
 pub mod condition;
 pub mod pattern;
@@ -125,6 +127,20 @@ impl Policy {
             }
         }
         Judgement { verdict: self.otherwise, fired }
+    }
+
+    /// Whether a route of somebody who is this to us may go through, as far as that can be said of all of them.
+    pub fn may_accept_from(&self, relation: Relation) -> bool {
+        for rule in &self.rules {
+            let known: Vec<Option<bool>> =
+                rule.conditions.iter().map(|condition| condition.holds_of(relation)).collect();
+            match rule.then {
+                Then::Accept if !known.contains(&Some(false)) => return true,
+                Then::Reject if known.iter().all(|known| *known == Some(true)) => return false,
+                _ => {}
+            }
+        }
+        self.otherwise == Verdict::Accept
     }
 
     /// Whether the verdict is the same for every route, which then need not be looked at.

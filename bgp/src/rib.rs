@@ -17,6 +17,7 @@ pub mod group;
 pub mod import;
 mod index;
 pub mod key;
+pub mod membership;
 mod overtaking;
 mod regroup;
 pub mod sets;

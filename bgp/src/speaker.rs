@@ -16,6 +16,7 @@ use crate::wire::{Family, Notification};
 
 pub mod agreement;
 pub mod config;
+mod deferral;
 mod diagnosis;
 mod limits;
 mod marks;
@@ -34,6 +35,7 @@ pub use peer::{Messages, PeerStatus};
 pub use restart::Acceptance;
 pub use telling::PolicyChange;
 
+use deferral::Deferral;
 use peer::Peer;
 
 /// What is to be done.
@@ -94,6 +96,8 @@ pub struct Speaker {
     monitored: bool,
     /// Who is shown what which peer is told.
     shadows: BTreeMap<(PeerId, PeerId), Stage>,
+    /// Who is waited for after a restart.
+    deferral: Option<Deferral>,
 }
 
 impl Speaker {
@@ -111,6 +115,7 @@ impl Speaker {
             more: false,
             monitored: false,
             shadows: BTreeMap::new(),
+            deferral: None,
         }
     }
 
@@ -129,6 +134,7 @@ impl Speaker {
         self.remove_peer(id, Notification::new(code::CEASE, cease::CONFIGURATION), now);
         let mut peer = Peer::new(config, self.settings.seed ^ u64::from(id.0));
         peer.since = now;
+        self.expect_no_longer(id);
         self.peers.insert(id, peer);
         self.with(id, now, |speaker, peer| speaker.start(id, peer, now));
     }
@@ -140,6 +146,7 @@ impl Speaker {
             self.deadlines.extract_deadline(&peer, id);
             self.rib.lose(id);
         }
+        self.expect_no_longer(id);
     }
 
     /// Ends a peer's sessions with this, until [`Speaker::resume`].
@@ -178,9 +185,11 @@ impl Speaker {
         });
     }
 
-    /// Our own routes are complete: peers are told them, and then that these were all.
-    pub fn complete(&mut self, now: Duration) {
+    /// Our own routes are complete: peers are told them, and then that these were all; after a restart, as soon as those have told all whose routes they
+    /// hear by us. `expected` are peers that will be added, each by its number, and by [`PeerId::LOCAL`] what is known of those that may come unknown.
+    pub fn complete(&mut self, expected: Vec<(PeerId, PeerConfig)>, now: Duration) {
         self.readiness = Readiness::Complete;
+        self.defer(expected, now);
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             self.with(id, now, |speaker, peer| speaker.join(id, peer));
@@ -232,7 +241,7 @@ impl Speaker {
 
     /// When [`Speaker::tick`] is due.
     pub fn deadline(&self) -> Option<Duration> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.first().map(|(at, _)| *at).into_iter().chain(self.deferred_until()).min()
     }
 
     /// Time has passed.
@@ -246,12 +255,14 @@ impl Speaker {
             }
             self.with(id, now, |speaker, peer| speaker.give_up(id, peer, now));
         }
+        self.wait_at_most_until(now);
         self.flush();
     }
 
     /// Decides and encodes what changed. Called after everything that is at hand was put in; while it answers `true`, members that are behind
     /// can be told more, and it is called again.
     pub fn flush(&mut self) -> bool {
+        self.tell_ends();
         let mut changes = Vec::new();
         self.more = self.rib.flush(&mut changes);
         self.outputs.extend(changes.into_iter().map(Output::Route));
@@ -322,6 +333,7 @@ impl Speaker {
         self.deadlines.extract_deadline(&peer, id);
         act(self, &mut peer);
         self.settle(id, &mut peer, now);
+        self.count_awaited(&mut peer);
         peer.deadline = peer.next();
         self.deadlines.extend(peer.deadline.map(|at| (at, id)));
         self.peers.insert(id, peer);

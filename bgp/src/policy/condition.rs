@@ -62,6 +62,16 @@ impl Peers {
             Peers::Local => sender.relation == Relation::Local,
         }
     }
+
+    /// Whether all who are this to us are among them; `None` when some may be.
+    fn have_all(&self, relation: Relation) -> Option<bool> {
+        match self {
+            Peers::At(_) | Peers::Of(_) => (relation == Relation::Local).then_some(false),
+            Peers::External => Some(relation.is_external()),
+            Peers::Internal => Some(relation.is_internal()),
+            Peers::Local => Some(relation == Relation::Local),
+        }
+    }
 }
 
 /// What a rule asks.
@@ -124,6 +134,21 @@ impl Condition {
             Condition::Family(any) => any.contains(&route.nlri.family()),
             Condition::Peer(any) => any.iter().any(|peers| peers.has(&route.sender)),
             Condition::Not(condition) => !condition.holds(route),
+        }
+    }
+}
+
+impl Condition {
+    /// Whether it holds for every route of somebody who is this to us; `None` when that depends on more.
+    pub fn holds_of(&self, relation: Relation) -> Option<bool> {
+        match self {
+            Condition::Peer(any) => {
+                let known: Vec<Option<bool>> = any.iter().map(|peers| peers.have_all(relation)).collect();
+                let undecided = known.contains(&None) && !known.contains(&Some(true));
+                (!undecided).then(|| known.contains(&Some(true)))
+            }
+            Condition::Not(condition) => condition.holds_of(relation).map(|holds| !holds),
+            _ => None,
         }
     }
 }

@@ -172,3 +172,30 @@ fn a_next_hop_is_given_only_where_it_is_an_address_of_the_family() {
         assert_eq!(route.hop.map(|hop| hop.address()), given.then_some(address), "{address} for {family}");
     }
 }
+
+#[test]
+fn whether_a_kind_of_sender_can_get_through_at_all_is_known_without_a_route() {
+    use Relation::{Client, External, Internal, Local};
+    let rule =
+        |condition: Condition, then| Rule { name: String::new(), conditions: vec![condition], actions: vec![], then };
+    let peer = |peers: &[Peers]| Condition::Peer(peers.to_vec());
+    let through = |rules: Vec<Rule>, otherwise| {
+        let policy = Policy::new(rules, otherwise).unwrap();
+        [Local, External, Internal, Client].map(|relation| policy.may_accept_from(relation))
+    };
+    let (accept, reject) = (Verdict::Accept, Verdict::Reject);
+    assert_eq!(through(vec![], accept), [true; 4]);
+    assert_eq!(through(vec![], reject), [false; 4]);
+    assert_eq!(through(vec![rule(peer(&[Peers::Local]), Then::Accept)], reject), [true, false, false, false]);
+    assert_eq!(
+        through(vec![rule(peer(&[Peers::Internal, Peers::Of(7)]), Then::Accept)], reject),
+        [false, true, true, true]
+    );
+    // One AS of many is rejected: that says nothing of the others.
+    assert_eq!(through(vec![rule(peer(&[Peers::Of(7)]), Then::Reject)], accept), [true; 4]);
+    assert_eq!(through(vec![rule(peer(&[Peers::External]), Then::Reject)], accept), [true, false, true, true]);
+    let others = Condition::Not(Box::new(peer(&[Peers::Local])));
+    assert_eq!(through(vec![rule(others, Then::Reject)], accept), [true, false, false, false]);
+    let communities = Condition::Community(vec![]);
+    assert_eq!(through(vec![rule(communities, Then::Reject)], accept), [true; 4]);
+}

@@ -20,9 +20,9 @@ pub(super) fn catch_up(group: &mut Group, known: Known<'_>) -> bool {
         let Some(behind) = &mut member.behind else { continue };
         let (ids, untold) = behind.next(WORDS);
         if ids.is_empty() {
-            let marker = behind.marker.take();
+            let ends = [behind.marker.take(), behind.end_of_rib.take()];
             member.behind = None;
-            marker.into_iter().filter(|marker| !marker.is_empty()).for_each(|marker| member.push(marker));
+            ends.into_iter().flatten().filter(|end| !end.is_empty()).for_each(|end| member.push(end));
             continue;
         }
         more = true;

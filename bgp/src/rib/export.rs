@@ -133,15 +133,12 @@ impl<'r> Exporter<'r> {
         if to == Relation::Local {
             return true;
         }
-        // RFC 4456 section 6: between two of our AS only when one of them is a client.
-        let reflected = from.is_internal() && to.is_internal();
-        let reflects = from == Relation::Client || to == Relation::Client;
         let border = to.is_external() && summary.is_marked(mark::NO_EXPORT);
         let stale = summary.is_marked(mark::LLGR_STALE) && !self.terms.long_lived;
         // RFC 9234 section 5: what came from above or from beside goes down alone.
         let upwards = matches!(self.terms.role, Some(Role::Customer | Role::Peer | Role::RouteServerClient));
         let leaks = upwards && summary.is_marked(mark::ONLY_TO_CUSTOMER);
-        !(summary.is_marked(mark::NO_ADVERTISE) || border || stale || leaks || (reflected && !reflects))
+        !(summary.is_marked(mark::NO_ADVERTISE) || border || stale || leaks || !to.hears_of(from))
     }
 
     /// What stands in the UPDATEs of a bucket; `None` when there is no next hop to give.

@@ -4,9 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::wire::nlri::Listed;
 use crate::wire::packing::withdraw;
-use crate::wire::refresh::Subtype;
-use crate::wire::update::end_of_rib;
-use crate::wire::{Family, Refresh, message};
 
 use super::catch_up::catch_up;
 use super::change::{Change, Touched, Ways};
@@ -142,13 +139,6 @@ impl Rib {
         }
     }
 
-    /// A peer is told everything of a family from now on, as these terms say; End-of-RIB follows when it has it all.
-    pub fn join(&mut self, peer: PeerId, terms: GroupTerms) {
-        self.lagging = true;
-        let member = Member::new(self.table.bound(), end_of_rib(terms.family.family).into());
-        self.enter(peer, member, terms);
-    }
-
     /// Puts a peer into the group with these terms, which is made if there is none.
     pub(super) fn enter(&mut self, peer: PeerId, member: Member, terms: GroupTerms) {
         let place = match self.groups.iter().position(|group| group.terms == terms) {
@@ -183,27 +173,6 @@ impl Rib {
         news_of(group, &touched, known);
     }
 
-    /// A peer is told nothing more, and what waits for it is dropped.
-    pub fn leave(&mut self, peer: PeerId) {
-        self.groups.iter_mut().for_each(|group| drop(group.members.remove(&peer)));
-        self.groups.retain(|group| !group.members.is_empty());
-        self.ready.remove(&peer);
-    }
-
-    /// A peer asked for all routes of a family again; one with enhanced refresh is told where they begin and end (RFC 7313).
-    pub fn refresh(&mut self, peer: PeerId, family: Family, marked: RefreshMarks) {
-        let bound = self.table.bound();
-        self.lagging = true;
-        let of_family = self.groups.iter_mut().filter(|group| group.terms.family.family == family);
-        for member in of_family.filter_map(|group| group.members.get_mut(&peer)) {
-            let marker = |subtype| Chunk::from(message::refresh(&Refresh { family, subtype }));
-            match marked {
-                RefreshMarks::Sent => member.again(Some(marker(Subtype::Begin)), (bound, marker(Subtype::End))),
-                RefreshMarks::NotSent => member.again(None, (bound, Vec::new().into())),
-            }
-        }
-    }
-
     /// Members that take nothing while more and more destinations are kept for them alone: without an end to it, whoever lets one session stand still
     /// and others come and go on another would fill our memory.
     pub fn hinderers(&self) -> Vec<PeerId> {
@@ -229,15 +198,6 @@ impl Rib {
     pub fn queued(&self, peer: PeerId) -> usize {
         self.groups.iter().filter_map(|group| group.members.get(&peer)).map(Member::queued).sum()
     }
-}
-
-/// Whether the routes of a refresh are put between markers (RFC 7313).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefreshMarks {
-    /// They are.
-    Sent,
-    /// The peer does not know them.
-    NotSent,
 }
 
 fn tell_group(group: &mut Group, touched: &[Touched], known: Known<'_>) {

@@ -56,21 +56,23 @@ pub(super) struct Behind {
     untold: usize,
     /// For path identifiers, the highest that it may have been told of a destination.
     pub told: HashMap<u32, u8>,
-    /// What is sent when there is nothing left: End-of-RIB, or the end of a refresh.
+    /// What is sent when there is nothing left: the end of a refresh, which of one without marks is empty.
     pub marker: Option<Chunk>,
+    /// End-of-RIB, which is sent then, too.
+    pub end_of_rib: Option<Chunk>,
 }
 
 impl Behind {
     fn nothing() -> Behind {
-        Behind { bits: Vec::new(), cursor: 0, untold: usize::MAX, told: HashMap::new(), marker: None }
+        Behind { bits: Vec::new(), cursor: 0, untold: usize::MAX, told: HashMap::new(), marker: None, end_of_rib: None }
     }
 
     /// Behind in everything below a number.
-    fn everything(bound: u32, marker: Chunk) -> Behind {
+    fn everything(bound: u32) -> Behind {
         let whole = (bound / 64) as usize;
         let mut bits = vec![u64::MAX; whole];
         bits.push((1 << (bound % 64)) - 1);
-        Behind { bits, cursor: 0, untold: usize::MAX, told: HashMap::new(), marker: Some(marker) }
+        Behind { bits, ..Behind::nothing() }
     }
 
     fn mark(&mut self, id: DestinationId) {
@@ -105,15 +107,15 @@ impl Behind {
 }
 
 impl Member {
-    /// One that must hear of everything, and then this.
-    pub fn new(bound: u32, marker: Chunk) -> Member {
-        let behind = Behind { untold: 0, ..Behind::everything(bound, marker) };
+    /// One that must hear of everything, and then this End-of-RIB.
+    pub fn new(bound: u32, end_of_rib: Chunk) -> Member {
+        let behind = Behind { untold: 0, end_of_rib: Some(end_of_rib), ..Behind::everything(bound) };
         Member { behind: Some(behind), ..Member::default() }
     }
 
     /// The same for one that is told what a peer is told.
-    pub fn shadow(of: PeerId, (bound, marker): (u32, Chunk)) -> Member {
-        Member { shadowed: Some(of), ..Member::new(bound, marker) }
+    pub fn shadow(of: PeerId, (bound, end_of_rib): (u32, Chunk)) -> Member {
+        Member { shadowed: Some(of), ..Member::new(bound, end_of_rib) }
     }
 
     /// Whose routes it is not told: its own, by its number, unless it is another's shadow.
@@ -122,24 +124,28 @@ impl Member {
     }
 
     /// Begins again: first these bytes, then everything, then the marker. Whoever is under way to the same marker hears everything from the start, and
-    /// nothing is put before it once more: who asks and does not listen gets no queue.
+    /// nothing is put before it once more: who asks and does not listen gets no queue. Another end that is due stays so: before everything was said
+    /// again it would not be true.
     pub fn again(&mut self, first: Option<Chunk>, (bound, marker): (u32, Chunk)) {
-        if let Some(behind) = self.behind.as_mut().filter(|behind| behind.marker.as_ref() == Some(&marker)) {
-            let told = std::mem::take(&mut behind.told);
-            *behind = Behind { told, ..Behind::everything(bound, marker) };
-            return;
+        let before = self.behind.take().unwrap_or_else(Behind::nothing);
+        if before.marker.as_ref() != Some(&marker) {
+            first.into_iter().for_each(|chunk| self.push(chunk));
         }
-        first.into_iter().for_each(|chunk| self.push(chunk));
-        let before = self.behind.take();
-        let mut behind = Behind::everything(bound, marker);
-        // One marker for two reasons would end neither: an End-of-RIB that is still due goes out at once, for everything follows anyway.
-        if let Some(due) = before.and_then(|before| {
-            behind.told = before.told;
-            before.marker
-        }) {
-            self.push(due);
+        let marker = before.marker.filter(|_| marker.is_empty()).unwrap_or(marker);
+        let (told, end_of_rib) = (before.told, before.end_of_rib);
+        self.behind = Some(Behind { told, end_of_rib, marker: Some(marker), ..Behind::everything(bound) });
+    }
+
+    /// Is not told that what it hears of is all, or was not told so yet: that is for later.
+    pub fn withhold_end(&mut self) {
+        if let Some(behind) = &mut self.behind {
+            behind.end_of_rib = None;
         }
-        self.behind = Some(behind);
+    }
+
+    /// Is told that, behind all that it must still hear of.
+    pub fn tell_end(&mut self, end_of_rib: Chunk) {
+        self.behind.get_or_insert_with(Behind::nothing).end_of_rib = Some(end_of_rib);
     }
 
     pub fn push(&mut self, chunk: Chunk) {

@@ -45,6 +45,13 @@ impl Relation {
         self == Relation::External
     }
 
+    /// Whether somebody who is this to us may be told the routes of somebody else: between two of our AS only when one of them is a client
+    /// (RFC 4456 section 6).
+    pub fn hears_of(self, from: Relation) -> bool {
+        let inside = from.is_internal() && self.is_internal();
+        !inside || from == Relation::Client || self == Relation::Client
+    }
+
     /// Whether it is inside, client or not.
     pub fn is_internal(self) -> bool {
         matches!(self, Relation::Internal | Relation::Client)

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::explain::Outcome;
 use super::export::{HopRule, Hops};
-use super::flush::RefreshMarks;
+use super::membership::RefreshMarks;
 use super::*;
 use crate::policy::Policy;
 use crate::wire::capability::Role;

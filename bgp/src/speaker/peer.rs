@@ -13,6 +13,7 @@ use crate::wire::{Capability, Family, Kind, Notification};
 
 use super::agreement::Agreement;
 use super::config::{LocalAddresses, PeerConfig, PrefixLimit};
+use super::deferral::Awaited;
 use super::marks::Marks;
 
 /// A peer.
@@ -57,6 +58,12 @@ pub(super) struct Peer {
     pub near_limit: BTreeSet<Family>,
     /// Whether it is told our routes.
     pub joined: bool,
+    /// Of which families it is still to be told that it has heard all.
+    pub withheld: BTreeSet<Family>,
+    /// Of which it has told all since we started.
+    pub heard_all: BTreeSet<Family>,
+    /// Of which it is waited for, as that is counted.
+    pub awaited: Awaited,
     /// Whether there was a session with it since we started.
     pub had_session: bool,
     pub flaps: u32,
@@ -181,6 +188,9 @@ impl Peer {
             resumes: None,
             near_limit: BTreeSet::new(),
             joined: false,
+            withheld: BTreeSet::new(),
+            heard_all: BTreeSet::new(),
+            awaited: Awaited::default(),
             had_session: false,
             flaps: 0,
             since: Duration::ZERO,

@@ -36,6 +36,7 @@ impl Speaker {
             });
         }
         self.rib.retell(members);
+        self.wait_anew();
         self.flush();
     }
 

@@ -88,6 +88,7 @@ impl Speaker {
         self.rib.leave(id);
         self.shadows_of(id).into_iter().for_each(|(viewer, _)| self.rib.leave(viewer));
         peer.joined = false;
+        peer.withheld.clear();
         let kept = Peer::kept_families(&agreement, loss);
         for family in Family::ALL {
             match kept.contains(&family) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::bmp::End;
 use crate::machine::collision::{Identity, Side, kept};
 use crate::machine::{Action, Event, Loss, Reason, State};
-use crate::rib::flush::RefreshMarks;
+use crate::rib::membership::RefreshMarks;
 use crate::rib::{PeerId, Source};
 use crate::wire::header::frame;
 use crate::wire::notification::{cease, code, open, state_machine};
@@ -309,6 +309,7 @@ impl Speaker {
             }
         }
         if let Some(family) = update.end_of_rib {
+            peer.heard_all.insert(family);
             self.end_of_rib(id, peer, family);
             self.outputs.push(Output::EndOfRib(id, family));
         }

@@ -42,6 +42,7 @@ impl Speaker {
             self.rib.join(id, group);
             peer.joined = true;
         }
+        self.withhold_ends(id, peer);
     }
 
     /// A peer is told on other terms, and whoever is shown what it is told with it.
@@ -74,6 +75,7 @@ impl Speaker {
                 done = PolicyChange::Refreshed;
             }
         });
+        self.wait_anew();
         self.flush();
         done
     }

@@ -7,6 +7,7 @@ use super::*;
 use crate::policy::Policy;
 use crate::wire::{AsPath, Attributes, Community, Family, NextHop, Nlri, message};
 
+mod deferral;
 mod hostile;
 mod reflecting;
 mod restarts;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bgp::machine::collision::Side;
 use bgp::rib::change::Destination;
 use bgp::rib::{Change, Chunk, PeerId, Settings};
-use bgp::speaker::{Output, Readiness, Speaker};
+use bgp::speaker::{Output, PeerConfig, Readiness, Speaker};
 use bgp::wire::notification::{cease, code};
 use bgp::wire::{Family, Nlri, Notification};
 use tokio::sync::mpsc;
@@ -269,7 +269,7 @@ impl Shell {
         }
         if wish.completeness == Completeness::Complete {
             if !self.settling.is_complete() {
-                self.speaker.complete(now);
+                self.speaker.complete(self.acquaintances(), now);
             }
             let known =
                 self.roster.seats().filter_map(|(id, seat)| Some((id, seat.neighbour.session.graceful?.restart_secs)));
@@ -278,6 +278,13 @@ impl Shell {
             let strangers = wish.ranges.iter().filter_map(secs).max().map(|secs| (PeerId::LOCAL, secs));
             self.settling.expect(known.chain(strangers).collect(), now);
         }
+    }
+
+    /// Whoever is to be spoken with, as far as it is known who that is: of some it is not known yet where they are, and some come after BFD.
+    fn acquaintances(&self) -> Vec<(PeerId, PeerConfig)> {
+        let named = self.roster.seats().map(|(id, seat)| (id, &seat.neighbour));
+        let strangers = self.wish.ranges.iter().map(|range| (PeerId::LOCAL, &range.template));
+        named.chain(strangers).map(|(id, neighbour)| (id, neighbour.session.clone())).collect()
     }
 
     /// Changes what can be changed under sessions.

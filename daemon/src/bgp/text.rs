@@ -221,7 +221,7 @@ pub fn paths(prefix: &str, paths: &[PathView]) -> String {
             details.push(format!("reflected: originator {originator}, clusters {}", clusters.join(" ")));
         }
         if path.stale {
-            details.push("kept of a peer that is away".to_owned());
+            details.push("kept since its peer went away, and not said again yet".to_owned());
         }
         if let Some(route) = path.evpn.as_ref().filter(|route| last != Some(*route)) {
             writeln!(text, "  by EVPN, {route}:").ok();

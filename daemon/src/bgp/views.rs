@@ -168,7 +168,7 @@ pub struct PathView {
     pub clusters: Vec<Ipv4Addr>,
     /// Communities of all kinds, as people write them.
     pub communities: Vec<String>,
-    /// Whether it is kept of a peer that is away.
+    /// Whether it is kept of a peer that went away, and was not said again since.
     pub stale: bool,
     /// How it fared, and by which step: `best: the shorter AS path`.
     pub outcome: String,

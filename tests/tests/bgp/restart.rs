@@ -22,7 +22,7 @@ fn we_die(driver: &mut Driver, us: &netns_harness::Node, neighbour: &impl Neighb
     assert!(OURS.iter().all(|net| neighbour.has(net)));
     originate(driver, us, &OURS[..1]);
     let now = driver.now();
-    driver.speaker.complete(now);
+    driver.speaker.complete(Vec::new(), now);
     driver.until(LIMIT, |_| {
         assert!(neighbour.has(OURS[0]), "it was forgotten after we came back");
         !neighbour.has(OURS[1])

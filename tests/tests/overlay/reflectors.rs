@@ -75,3 +75,73 @@ fn nodes_begin_and_cease_to_reflect_and_no_packet_is_lost() -> Result<()> {
     }
     Ok(())
 }
+
+/// BGP does not get through to a node, or does again.
+fn let_through(daemon: &Daemon, way: Way) -> Result<()> {
+    let rules = match way {
+        Way::Closed => {
+            "table inet fault { chain input { type filter hook input priority -1; tcp sport 179 drop; tcp dport 179 drop; }; }"
+        }
+        Way::Open => "delete table inet fault",
+    };
+    daemon.node().run(["nft", rules]).map(drop)
+}
+
+enum Way {
+    Open,
+    Closed,
+}
+
+#[test]
+fn a_reflector_dies_and_comes_back_before_a_client_can_speak_with_it_and_then_all_die_and_no_packet_is_lost()
+-> Result<()> {
+    let mut cluster = Cluster::on_directory("bgpreflectdies", &network(r#""alpha""#))?;
+    let daemons = cluster.join_all(["alpha", "beta", "gamma"])?;
+    let pods = pods(&cluster, &daemons)?;
+    wait_talk(&pods)?;
+    let [alpha, beta, gamma] = &daemons;
+    wait_sessions(&cluster, beta, &["alpha"])?;
+    wait_sessions(&cluster, gamma, &["alpha"])?;
+    let streams =
+        Family::ALL.map(|family| stream(&pods[1], &pods[2], family)).into_iter().collect::<Result<Vec<_>>>()?;
+    alpha.kill()?;
+    let_through(gamma, Way::Closed)?;
+    alpha.restart()?;
+    wait_for("beta, and nobody else, to be back", LIMIT, || {
+        let peers: serde_json::Value = serde_json::from_str(&ctl(&cluster, alpha, "bgp peers -o json")?)?;
+        let state = |name: &str| {
+            peers["peers"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|peer| peer["name"] == name)
+                .map(|it| it["state"].clone())
+        };
+        ensure!(state("beta") == Some("Established".into()) && state("gamma") != state("beta"), "{peers}");
+        Ok(())
+    })?;
+    // Long enough for whoever forgets to forget.
+    go_on(&streams)?;
+    let_through(gamma, Way::Open)?;
+    wait_sessions(&cluster, alpha, &["beta", "gamma"])?;
+    alpha.wait_log("all IPv4 routes are learnt", LIMIT)?;
+    go_on(&streams)?;
+    daemons.iter().try_for_each(|daemon| daemon.kill())?;
+    daemons.iter().try_for_each(|daemon| daemon.restart())?;
+    for daemon in &daemons {
+        daemon.wait_ready(LIMIT)?;
+    }
+    wait_sessions(&cluster, alpha, &["beta", "gamma"])?;
+    for daemon in [beta, gamma] {
+        for family in ["IPv4", "IPv6"] {
+            daemon.wait_log(&format!("all {family} routes are learnt"), LIMIT)?;
+        }
+    }
+    go_on(&streams)?;
+    for stream in streams {
+        let report = stream.stop()?;
+        let logs = || daemons.iter().map(|daemon| daemon.log_tail(25)).collect::<Vec<_>>().join("\n--\n");
+        assert_eq!(report.lost(), 0, "{report:?}: {}", logs());
+    }
+    Ok(())
+}

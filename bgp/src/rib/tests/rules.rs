@@ -301,3 +301,37 @@ fn who_comes_new_is_not_told_that_what_it_never_had_is_gone() {
     }
     assert_eq!(said, crate::wire::update::end_of_rib(Family::IPV4));
 }
+
+#[test]
+fn the_end_comes_behind_all_that_is_to_be_told_though_a_peer_asks_for_it_again_and_only_when_it_is_no_longer_withheld()
+{
+    let mut rib = rib();
+    (1..=2).for_each(|peer| rib.add_source(PeerId(peer), source(peer, Relation::External)));
+    let terms = terms(Relation::External, PathIds::Absent);
+    let told = |rib: &mut Rib| {
+        settle(rib);
+        let mut said = Vec::new();
+        while let Some(chunk) = rib.take(PeerId(2)) {
+            said.extend_from_slice(&chunk);
+        }
+        said
+    };
+    let end = crate::wire::update::end_of_rib(Family::IPV4);
+    let holds = |said: &[u8]| said.windows(end.len()).any(|bytes| bytes == end);
+    say(&mut rib, 1, Some(&path(1)), &[net(1)]);
+    rib.join(PeerId(2), terms.clone());
+    rib.refresh(PeerId(2), Family::IPV4, RefreshMarks::Sent);
+    let said = told(&mut rib);
+    assert!(said.ends_with(&end) && said.len() > end.len() + 100, "{said:?}");
+    rib.leave(PeerId(2));
+    rib.join(PeerId(2), terms);
+    rib.withhold_end(PeerId(2), Family::IPV4);
+    let said = told(&mut rib);
+    assert!(!said.is_empty() && !holds(&said));
+    // What has come and is not decided yet is told before the end.
+    say(&mut rib, 1, Some(&path(1)), &[net(2)]);
+    rib.tell_end(PeerId(2), Family::IPV4);
+    let said = told(&mut rib);
+    assert!(said.ends_with(&end) && said.len() > end.len());
+    assert_eq!(told(&mut rib), []);
+}

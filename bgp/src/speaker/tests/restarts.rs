@@ -35,7 +35,7 @@ fn routes_of_a_peer_that_restarts_stay_and_what_it_no_longer_says_goes_at_its_en
     assert!(world.established() && world.knows(1, TWO), "it is back, and has said nothing yet");
     world.originate(0, &[ONE]);
     let now = world.now;
-    world.speakers[0].complete(now);
+    world.speakers[0].complete(Vec::new(), now);
     world.pass(secs(1));
     assert!(world.knows(1, ONE) && !world.knows(1, TWO));
     let changes = world.seen[1].iter().filter(|output| matches!(output, Output::Route(_))).count();
