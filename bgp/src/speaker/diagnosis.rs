@@ -41,8 +41,14 @@ pub(super) fn advice(settings: &Settings, heard: &Notification) -> Option<String
         (code::OPEN, open::BAD_IDENTIFIER) => {
             Some(format!("does it, or another of its peers, have our identifier {}?", settings.identifier))
         }
-        (code::HOLD_TIMER, _) => Some("our packets did not reach it: is the path good, with its MTU?".to_owned()),
+        (code::HOLD_TIMER, _) => Some(
+            "our packets did not reach it: is the path good, with its MTU, and TTL security at both ends or at none?"
+                .to_owned(),
+        ),
         (code::CEASE, cease::MAXIMUM_PREFIXES) => Some("it was told more routes than it takes".to_owned()),
+        (code::CEASE, cease::COLLISION) => {
+            Some("it believes in another connection with us, for as long as its hold time".to_owned())
+        }
         (code::CEASE, cease::REJECTED | cease::DECONFIGURED) => {
             Some("does its configuration name this node?".to_owned())
         }

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::ground::Ground;
 use super::overlay::destination as destination_of;
+use super::portrait::unheard;
 use super::question::{Question, RouteFilter};
 use super::roster::Seat;
 use super::shell::Shell;
@@ -192,6 +193,9 @@ impl Shell {
             ..self.unplaced(seat)
         };
         let mut view = view.with_status(&status).with_notes(&seat.neighbour.session, self.wish.asn);
+        let met = matches!(status.state, State::OpenSent | State::OpenConfirm) && view.trouble.is_none();
+        view.notes
+            .extend(met.then(|| format!("there is a connection and no session yet; {}", unheard(&seat.neighbour))));
         view.notes.extend(self.note_of_path(seat));
         let (signature, old) = seat.signature();
         view.agreed.extend(signature);

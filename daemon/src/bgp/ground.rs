@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use super::connection::{self, Connection};
 use super::connector;
 use super::liveness::BfdPaths;
+use super::portrait::unanswered;
 use super::shell::{READ_BYTES, Shell};
 use super::tidings::Tidings;
 use super::wish::Wish;
@@ -154,8 +155,7 @@ impl Ground {
         let Some(seat) = shell.roster.seat_mut(id) else { return };
         if let Some(attempt) = seat.attempt.take() {
             attempt.abort();
-            let signed = if seat.neighbour.authentication.is_some() { "another key there, " } else { "" };
-            let why = format!("nobody answers at port {}: {signed}a firewall, or nobody there", seat.neighbour.port);
+            let why = unanswered(&seat.neighbour);
             shell.attempt_failed(id, why);
         }
         match plan {

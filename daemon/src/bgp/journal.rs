@@ -5,9 +5,11 @@ use std::time::Duration;
 use bgp::rib::change::Destination;
 use bgp::rib::{Change, PeerId};
 use bgp::speaker::CLOSED_WITHOUT_A_WORD;
-use bgp::wire::Family;
 use bgp::wire::evpn::Route;
+use bgp::wire::notification::code;
+use bgp::wire::{Family, Notification};
 
+use super::portrait::unheard;
 use super::shell::Shell;
 use super::tidings::Tidings;
 use super::views::Happening;
@@ -55,6 +57,11 @@ impl Shell {
             false
                 if reason == CLOSED_WITHOUT_A_WORD
                     && seat.trouble.as_ref().is_some_and(|why| why.contains(" ended it: ")) => {}
+            // There was a connection, and never a word.
+            false if reason == format!("we ended it: {}", Notification::new(code::HOLD_TIMER, 0)) => {
+                let why = format!("{reason}; {}", unheard(&seat.neighbour));
+                self.trouble(id, why);
+            }
             false => self.trouble(id, reason.clone()),
         }
         self.happened(Happening::Down { neighbour, reason });

@@ -11,6 +11,7 @@ use bgp::wire::terms::{AsWidth, NextHops, PathIds};
 use bgp::wire::{Family, MessageLimit};
 
 use super::views::PeerView;
+use super::wish::{Distance, Neighbour};
 
 impl PeerView {
     /// Whether its session is established.
@@ -140,6 +141,30 @@ fn agreed(agreement: &Agreement) -> Vec<String> {
     agreed
 }
 
+/// Why nobody may answer an attempt to connect.
+pub(super) fn unanswered(neighbour: &Neighbour) -> String {
+    let signed = neighbour.authentication.as_ref().map(|_| "another key there".to_owned());
+    let mut reasons: Vec<String> = dropped(neighbour.distance).into_iter().chain(signed).collect();
+    reasons.push("a firewall".to_owned());
+    format!("nobody answers at port {}: {}, or nobody there", neighbour.port, reasons.join(", "))
+}
+
+/// Why a peer that took a connection may seem to say nothing. Packets that TTL security drops (RFC 5082) leave no trace at either end.
+pub(super) fn unheard(neighbour: &Neighbour) -> String {
+    dropped(neighbour.distance).unwrap_or_else(|| {
+        "if it has TTL security (GTSM), what we send is dropped there: the peer needs TTLSecurity here, too".to_owned()
+    })
+}
+
+/// What we drop of a peer.
+fn dropped(distance: Distance) -> Option<String> {
+    let Distance::Secured(hops) = distance else { return None };
+    let least = u8::MAX - (hops.get() - 1);
+    Some(format!(
+        "what it sends with a TTL below {least} is dropped here, because of TTLSecurity (it needs the like, FRR `ttl-security hops {hops}`, BIRD `ttl security on`)"
+    ))
+}
+
 /// Why a connection did not come about, and where to look.
 pub fn unconnected(remote: SocketAddr, error: &io::Error) -> String {
     let what = match error.kind() {
@@ -147,7 +172,9 @@ pub fn unconnected(remote: SocketAddr, error: &io::Error) -> String {
         io::ErrorKind::TimedOut => {
             "it says nothing; is it up, and does a firewall let TCP through? With a key, both ends need the same"
         }
-        io::ErrorKind::HostUnreachable => "no route to the host: nobody has this address on the link",
+        io::ErrorKind::HostUnreachable => {
+            "no route to the host: nobody has this address on the link, or it is farther away than Multihop says"
+        }
         io::ErrorKind::NetworkUnreachable => "the network is unreachable: this node has no route there",
         io::ErrorKind::ConnectionReset => "the connection was reset; is this node a neighbour in its configuration?",
         io::ErrorKind::AddrInUse => "the local address and port are in use",
@@ -165,6 +192,7 @@ mod tests {
     use bgp::policy::Policy;
 
     use super::*;
+    use crate::bgp::wish::{Necessity, Origin, PORT, Place};
 
     #[test]
     fn a_peer_without_policies_is_said_to_be_refused() {
@@ -181,6 +209,26 @@ mod tests {
         let view = PeerView { families: vec!["ipv4".into()], ..PeerView::default() };
         let notes = view.with_notes(&config, 64512).notes;
         assert_eq!(notes, ["ipv6 is configured and not spoken: the peer does not offer it"]);
+    }
+
+    #[test]
+    fn what_ttl_security_drops_unseen_is_named_as_one_reason() {
+        let session = PeerConfig::new("10.0.0.1".parse().unwrap(), RemoteAs::Exactly(64601));
+        let mut neighbour = Neighbour {
+            place: Place::Address { remote: session.address, local: None },
+            port: PORT,
+            session,
+            authentication: None,
+            distance: Distance::Direct,
+            liveness: None,
+            necessity: Necessity::Optional,
+            origin: Origin::Configured,
+        };
+        assert_eq!(unanswered(&neighbour), "nobody answers at port 179: a firewall, or nobody there");
+        assert!(unheard(&neighbour).contains("the peer needs TTLSecurity here, too"));
+        neighbour.distance = Distance::Secured(2.try_into().unwrap());
+        assert!(unanswered(&neighbour).contains("with a TTL below 254 is dropped here, because of TTLSecurity"));
+        assert!(unheard(&neighbour).contains("FRR `ttl-security hops 2`"));
     }
 
     #[test]

@@ -125,6 +125,7 @@ fn a_peer_that_comes_from_too_far_is_not_met_and_several_paths_of_one_are_used_a
         ensure!(peer["state"] == "OpenSent" && peer["traffic"]["bytes_in"] == 0, "{peer}");
         Ok(())
     })?;
+    until(&speaker, "peers", &["with a TTL below 255 is dropped here, because of TTLSecurity"])?;
     bird.configure(&config("ttl security on;"))?;
     until(&speaker, "peers", &["1 of 1 peer up"])?;
     until(&speaker, "routes --explain 198.51.100.0/24", &["2 paths", "path id ", "used too"])?;

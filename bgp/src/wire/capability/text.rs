@@ -81,6 +81,7 @@ impl fmt::Display for Capability {
             Capability::BfdStrict => f.write_str("BFD strict mode"),
             Capability::SoftwareVersion(version) => write!(f, "software {}", printable(version)),
             Capability::LinkLocalNextHop => f.write_str("link-local next hop"),
+            Capability::Unknown(128, _) => f.write_str("route refresh, by the number from before RFC 2918"),
             Capability::Unknown(code, value) => write!(f, "unknown capability {code}, {} bytes", value.len()),
         }
     }
@@ -116,6 +117,7 @@ mod tests {
             (Capability::AddPath(vec![(Family::IPV4, PathIdMode::Both)]), "several paths: ipv4 takes and sends"),
             (Capability::LongLived(vec![long]), "long-lived graceful restart: ipv4, 3600 s"),
             (Capability::Hostname("tor1\u{1b}[31m".into(), String::new()), "name tor1\u{fffd}[31m"),
+            (Capability::Unknown(128, vec![]), "route refresh, by the number from before RFC 2918"),
             (Capability::Unknown(99, vec![1, 2]), "unknown capability 99, 2 bytes"),
         ] {
             assert_eq!(capability.to_string(), words);
