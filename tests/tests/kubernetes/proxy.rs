@@ -2,6 +2,7 @@
 //! by pods of other nodes and of the own one, whoever wrote last.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ipam::Family;
@@ -9,6 +10,10 @@ use netns_harness::kubernetes::{Identity, Programs};
 use netns_harness::{ECHO_PORT, wait_for};
 
 use crate::cluster::{Cluster, LIMIT};
+
+/// What left before the proxy had its rules is never translated, nor is what is said again of it (`nf_nat_inet_fn` looks at a connection's first
+/// packet alone): it takes another connection.
+const ATTEMPT: Duration = Duration::from_secs(2);
 
 const SERVICE: &str = r#"
 apiVersion: v1
@@ -40,7 +45,7 @@ fn beside_kube_proxy_services_are_answered_in_both_modes_whoever_wrote_last() ->
     let service: IpAddr = object["spec"]["clusterIP"].as_str().context("no address")?.parse()?;
     let answers = |when: &str| {
         wait_for(&format!("the service to answer {when}"), LIMIT, || {
-            pods[0].connect(SocketAddr::new(service, 7077), LIMIT).map(drop)
+            pods[0].connect(SocketAddr::new(service, 7077), ATTEMPT).map(drop)
         })?;
         wait_for(&format!("pods to talk {when}"), LIMIT, || {
             pods[0].reach(&pods[2], Family::V4).and(pods[2].reach(&pods[0], Family::V4))
