@@ -165,13 +165,16 @@ struct Own<'c> {
     subnets: Stack<IpNet>,
     /// On its uplink's link.
     networks: Vec<IpNet>,
+    /// On its other links.
+    beside: Vec<(IpNet, LinkName)>,
 }
 
 impl Own<'_> {
     fn of(cluster: &Cluster) -> Own<'_> {
         let local = cluster.uplink.local.values();
         let networks = local.filter_map(|address| cluster.uplink.on_link.network_of(*address)).collect();
-        Own { cluster, subnets: cluster.own.subnets(), networks }
+        let beside = cluster.uplink.on_link.beside().collect();
+        Own { cluster, subnets: cluster.own.subnets(), networks, beside }
     }
 
     /// Why a prefix may not be taken, wherever it leads.
@@ -199,8 +202,12 @@ impl Own<'_> {
                 fix()
             ));
         }
-        let network = self.networks.iter().find(|network| network.contains(&prefix) || prefix.contains(*network))?;
-        let link = self.cluster.uplink.link;
+        let of_uplink = self.networks.iter().find(|network| network.contains(&prefix) || prefix.contains(*network));
+        let of_uplink = of_uplink.map(|network| (network, self.cluster.uplink.link));
+        // What is shorter takes nothing from these: the fabric's own prefix mostly holds the addresses of all links to it.
+        let of_another =
+            || self.beside.iter().find(|(network, _)| network.contains(&prefix)).map(|(net, link)| (net, *link));
+        let (network, link) = of_uplink.or_else(of_another)?;
         refused(format!(
             "{prefix} is announced to this node, and would stand for {network}, the network of {link}; {}",
             fix()
@@ -314,6 +321,11 @@ fn via(cluster: &Cluster, (prefix, hops): (IpNet, &[NextHop]), table: &LeaseTabl
             Err(reason) => failed = failed.or(Some(reason)),
         }
     }
+    // The kernel refuses next hops over a link without a carrier (`fib_check_nh`), and forgets those that it has.
+    let lives = |nexthop: &Nexthop| !cluster.uplink.on_link.is_dead(nexthop.link);
+    if nexthops.iter().any(lives) {
+        nexthops.retain(lives);
+    }
     let (first, several) = (nexthops.first().copied(), nexthops.len() > 1);
     let via = match cluster.routes {
         RouteStyle::Objects if several => Group::new(nexthops).map(Via::Group),
@@ -345,12 +357,12 @@ fn resolve(cluster: &Cluster, (prefix, hop): (IpNet, &NextHop), table: &LeaseTab
             return Ok(resolved);
         }
     }
-    if uplink.on_link.has(address) {
-        return Ok(Resolved::Nexthop(Nexthop { link: uplink.link, gateway: address }));
+    if let Some(link) = uplink.on_link.link_of(address, uplink.link) {
+        return Ok(Resolved::Nexthop(Nexthop { link, gateway: address }));
     }
     Err(format!(
-        "{prefix} is announced with the next hop {address}, which is not on the link of {} (see `ip route get {address}`); \
-         let its routers announce it with their own address, or set Encapsulation to cross-subnet if it is a node",
+        "{prefix} is announced with the next hop {address}, which is not on the link of {} or on another of this node's (see \
+         `ip route get {address}`); let its routers announce it with their own address, or set Encapsulation to cross-subnet if it is a node",
         uplink.link
     ))
 }

@@ -17,13 +17,15 @@ use backends::extension::ExtensionSettings;
 use backends::ipip::IpipSettings;
 use backends::learnt::{Learnt, NextHop};
 use backends::masquerade::{Exceptions, Firewall, Forward, Masquerade, Segments, TowardsNodes};
+use backends::on_link::Hop;
 use backends::rollout::Position;
+use backends::state::RouteKey;
 use backends::sum::{Desired, Facts};
 use backends::udp::UdpSettings;
 use backends::vxlan::VxlanSettings;
 use backends::ways::Ways;
 use backends::wireguard::{Mode, WireGuardSettings};
-use backends::{Backend, Cluster, KernelState, LinkName, Uplink};
+use backends::{Backend, Cluster, KernelState, LinkName, OnLink, Uplink};
 use ipam::table::Record;
 use ipam::{Carrier, Endpoint, Family, Lease, LeaseTable, SecretKey, Stack};
 use ipnet::IpNet;
@@ -52,6 +54,12 @@ struct Situation {
     fabric: Vec<(Option<IpNet>, Station)>,
     #[serde(default)]
     on_link: Vec<IpNet>,
+    /// The same of other links.
+    #[serde(default)]
+    beside: Vec<(IpNet, LinkName)>,
+    /// Links without a carrier.
+    #[serde(default)]
+    dead: BTreeSet<LinkName>,
     #[serde(default)]
     unreachable: bool,
     #[serde(default)]
@@ -138,7 +146,7 @@ impl Situation {
                 mtu,
                 local,
                 public: local,
-                on_link: self.on_link.iter().copied().collect(),
+                on_link: self.what_is_on_link(),
                 settings: Default::default(),
             },
             own: self.own.clone(),
@@ -155,6 +163,13 @@ impl Situation {
             ways: None,
         };
         self.with_ways(cluster)
+    }
+
+    fn what_is_on_link(&self) -> OnLink {
+        let direct = self.on_link.iter().map(|net| (*net, Hop::Direct));
+        let beside = self.beside.iter().map(|(net, link)| (*net, Hop::Beside(*link)));
+        let routes = direct.chain(beside).map(|(net, hop)| (RouteKey::new(net), hop));
+        OnLink::new([routes.collect()]).with_dead(self.dead.clone())
     }
 
     /// The same with the older ways that the own lease says it has.

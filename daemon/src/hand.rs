@@ -16,6 +16,7 @@ use kernel::wireguard::Session;
 
 use crate::config::{Instance, InterfaceWish};
 use crate::host_settings::{self, HostSettings};
+use crate::neighbour_room::Crowd;
 use crate::reconcile::{Kernel, WantedUplink};
 use crate::tunnel_keys::{KeySettings, TunnelKeys};
 use crate::uplink::{self, Facts};
@@ -108,13 +109,16 @@ impl Kernel for Hand {
             let why = uplink::switched_off(&inventory, &wanted.families, is);
             why.map_or_else(|| error.to_string(), |why| format!("{error}; {why}"))
         })?;
-        let on_link = kernel::inventory::on_link(uplink.link, &wanted.pods).map_err(|error| error.to_string())?;
+        let links = uplink::links(uplink.link, wanted, &inventory);
+        let on_link = kernel::inventory::on_link(&links, &wanted.pods).map_err(|error| error.to_string())?;
+        let on_link = on_link.with_dead(uplink::dead(&links, wanted, &inventory));
         let settings = self.settings.wanted(&uplink, &wanted.families, &inventory);
         Ok(Uplink { on_link, settings, ..uplink })
     }
 
-    fn missed_settings(&mut self, wanted: &BTreeMap<String, String>) -> Vec<String> {
-        host_settings::missed(wanted)
+    fn missed_settings(&mut self, wanted: &BTreeMap<String, String>, crowd: &Crowd) -> Vec<String> {
+        let no_room = crowd.sentences(|path| sysctl::read(path).ok().flatten());
+        host_settings::missed(wanted).into_iter().chain(no_room).collect()
     }
 
     fn gates(&mut self, scope: &Scope) -> Vec<String> {

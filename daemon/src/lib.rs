@@ -20,6 +20,7 @@ pub mod instance_lock;
 pub mod labels;
 pub mod logging;
 pub mod metrics;
+pub mod neighbour_room;
 pub mod net_config_file;
 pub mod netconf;
 pub mod node;

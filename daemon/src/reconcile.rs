@@ -17,11 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::neighbour_room::Crowd;
 use crate::node::Node;
 use crate::record::{Cause, Record};
 use crate::trigger::{Moment, Trigger};
 use crate::tunnel_keys::TunnelKeys;
-pub use uplink::WantedUplink;
+pub use uplink::{Links, WantedUplink};
 
 mod sessions;
 mod uplink;
@@ -78,8 +79,9 @@ pub trait Kernel {
         Vec::new()
     }
 
-    /// Which of these settings are otherwise, and cannot be made so: one sentence each. A model has none.
-    fn missed_settings(&mut self, _wanted: &BTreeMap<String, String>) -> Vec<String> {
+    /// Which of these settings are otherwise, and cannot be made so, and which give so many peers no room: one sentence each. A model
+    /// has none.
+    fn missed_settings(&mut self, _wanted: &BTreeMap<String, String>, _crowd: &Crowd) -> Vec<String> {
         Vec::new()
     }
 }
@@ -235,13 +237,7 @@ impl Reconciler {
 
     /// The uplink as it is now.
     fn follow_uplink(&mut self, kernel: &mut impl Kernel, now: Moment, due: bool) {
-        let Some(network) = self.node.network() else { return };
-        let wanted = WantedUplink {
-            families: network.networks.families().collect(),
-            public: self.node.instructed().copied(),
-            pods: network.networks.values().copied().collect(),
-            backend: network.backend.name(),
-        };
+        let Some(wanted) = WantedUplink::of(&self.node) else { return };
         // A network that gets another family needs an uplink in it, and will not wait for the next look.
         let due = due || self.uplink_wanted != wanted || self.node.uplink().is_none();
         if !std::mem::take(&mut self.uplink_due) && !due {
@@ -379,7 +375,8 @@ impl Reconciler {
         self.record.half_refused = desired.cluster().half_refused(&outcome.failures);
         self.record.looked(cause, &plan, outcome, now);
         self.record.gates(kernel.gates(scope));
-        self.record.missed_settings(kernel.missed_settings(&desired.state().sysctls));
+        let crowd = Crowd::of(desired.cluster(), self.node.table());
+        self.record.missed_settings(kernel.missed_settings(&desired.state().sysctls, &crowd));
         if self.node.outgrew() {
             desired.pack();
         }

@@ -3,8 +3,10 @@
 //! Pure; what the uplink reaches without a gateway is read by `hand`. Where flannel ends the process because nothing was found, [`choose`] says what it looked for and what there is;
 //! the daemon waits and asks again when links or addresses change.
 
+mod beside;
 mod switched_off;
 
+pub use beside::{dead, links};
 pub use switched_off::switched_off;
 
 use std::collections::BTreeMap;

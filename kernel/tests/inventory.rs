@@ -3,6 +3,10 @@
 
 mod sandbox;
 
+use std::collections::BTreeMap;
+
+use backends::LinkName;
+use backends::on_link::Hop;
 use ipam::Family;
 use kernel::inventory::{self, AddressScope, Interface, Inventory};
 use sandbox::{Sandbox, wait_for};
@@ -156,14 +160,15 @@ fn the_capability_is_that_of_the_thread() {
     assert!(!without.join().unwrap());
 }
 
-/// Whether `ip route get` names the uplink and no gateway.
-fn next_door(sandbox: &Sandbox, address: &str) -> bool {
+/// The link that `ip route get` names without a gateway.
+fn next_door(sandbox: &Sandbox, address: &str) -> Option<LinkName> {
     let said = sandbox.sh(&format!("ip route get {address} 2>/dev/null || :"));
-    said.contains(" dev eth0 ") && !said.contains(" via ")
+    let links = ["eth0", "eth1"].into_iter().filter(|link| said.contains(&format!(" dev {link} ")));
+    links.filter(|_| !said.contains(" via ")).map(|link| LinkName::new(link).unwrap()).next()
 }
 
 #[test]
-fn what_is_on_the_uplinks_link_is_what_the_kernels_own_look_up_says() {
+fn what_is_on_which_link_is_what_the_kernels_own_look_up_says() {
     let (sandbox, _far) = wired();
     sandbox.sh("ip address add 192.0.2.1/24 dev eth0; ip address add 2001:db8::1/64 nodad dev eth0
         ip address add 198.51.100.1/24 dev eth1; ip route add default via 192.0.2.254
@@ -180,11 +185,15 @@ fn what_is_on_the_uplinks_link_is_what_the_kernels_own_look_up_says() {
     ];
     let check = |after: &str| {
         let pods = ["10.244.0.0/16".parse().unwrap()];
-        let uplink = backends::LinkName::new("eth0").unwrap();
-        let on_link = sandbox.run(|| inventory::on_link(uplink, &pods)).unwrap();
+        let [uplink, other] = ["eth0", "eth1"].map(|name| LinkName::new(name).unwrap());
+        let index = |name: LinkName| link(&read(&sandbox), name.as_str()).index;
+        let alone = BTreeMap::from([(index(uplink), Hop::Direct)]);
+        let both = BTreeMap::from([(index(uplink), Hop::Direct), (index(other), Hop::Beside(other))]);
+        let [alone, on_link] = [alone, both].map(|links| sandbox.run(|| inventory::on_link(&links, &pods)).unwrap());
         for address in addresses {
-            let said = on_link.has(address.parse().unwrap());
-            assert_eq!(said, next_door(&sandbox, address), "{address} after {after}: {on_link:?}");
+            let (of, said) = (address.parse().unwrap(), next_door(&sandbox, address));
+            assert_eq!(on_link.link_of(of, uplink), said, "{address} after {after}: {on_link:?}");
+            assert_eq!((on_link.has(of), alone.has(of)), (said == Some(uplink), said == Some(uplink)));
         }
         assert!(!on_link.has("10.244.1.1".parse().unwrap()), "routes to pods do not count");
     };

@@ -1,39 +1,34 @@
-//! What the uplink reaches without a gateway: rules and routes of the kernel as [`OnLink`], which decides as the kernel's own
+//! What the uplink and other links reach without a gateway: rules and routes of the kernel as [`OnLink`], which decides as the kernel's own
 //! look-up does for a packet of no mark and no known source.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use backends::PROTOCOL;
 use backends::on_link::{Hop, OnLink};
 use backends::state::RouteKey;
-use backends::{LinkName, PROTOCOL};
 use ipam::Family;
 use ipnet::IpNet;
 
-use crate::codec::{link, route, rule};
+use crate::codec::{route, rule};
 use crate::error::Result;
-use crate::netlink::{Protocol, Request, Socket};
+use crate::netlink::{Protocol, Socket};
 use crate::observe::list;
 
 /// `RT_TABLE_LOCAL`, which a rule names first: this node's own addresses, and none of a peer's.
 const LOCAL: u32 = libc::RT_TABLE_LOCAL as u32;
 
-/// Reads it for an uplink. Routes with our tag do not count, and neither does what lies in the pods' networks: those are what
-/// is decided by it. `ip rule; ip route show table all`
+/// Reads it for links, each by its index with what a route over it to the destination itself means. Routes with our tag do not count, and
+/// neither does what lies in the pods' networks: those are what is decided by it. `ip rule; ip route show table all`
 ///
 /// # Errors
 /// When a list cannot be had.
-pub fn on_link(uplink: LinkName, pods: &[IpNet]) -> Result<OnLink> {
+pub fn on_link(links: &BTreeMap<u32, Hop>, pods: &[IpNet]) -> Result<OnLink> {
     let mut socket = Socket::open(Protocol::Route)?;
-    let request = Request { kind: link::GET, flags: 0, doing: "looking for the uplink" };
-    let mut answers = socket.query(&request, |body| link::by_name(body, uplink))?;
-    let Some(index) = answers.find_map(|message| Some(link::Entry::read(&message)?.index)) else {
-        return Ok(OnLink::default());
-    };
     let mut order = Vec::new();
     for family in Family::ALL {
         let rules = rules(&mut socket, family)?;
         let named: BTreeSet<u32> = rules.iter().filter_map(|rule| rule.table).collect();
-        let tables = tables(&mut socket, family, (&named, index, pods))?;
+        let tables = tables(&mut socket, family, (&named, links, pods))?;
         order.extend(rules.iter().map(|rule| seen_through(rule, &tables)));
     }
     Ok(OnLink::new(order))
@@ -70,7 +65,7 @@ type Tables = BTreeMap<u32, Vec<(RouteKey, Hop)>>;
 fn tables(
     socket: &mut Socket,
     family: Family,
-    (named, uplink, pods): (&BTreeSet<u32>, u32, &[IpNet]),
+    (named, links, pods): (&BTreeSet<u32>, &BTreeMap<u32, Hop>, &[IpNet]),
 ) -> Result<Tables> {
     let mut tables = Tables::new();
     for table in named {
@@ -82,8 +77,8 @@ fn tables(
             if entry.protocol == PROTOCOL || of_pods || Family::of_net(&entry.key.destination) != family {
                 continue;
             }
-            let direct = entry.direct && entry.link == Some(uplink);
-            tables.entry(of).or_default().push((entry.key, if direct { Hop::Direct } else { Hop::Elsewhere }));
+            let link = entry.link.filter(|_| entry.direct).and_then(|index| links.get(&index));
+            tables.entry(of).or_default().push((entry.key, link.copied().unwrap_or(Hop::Elsewhere)));
         }
     }
     Ok(tables)

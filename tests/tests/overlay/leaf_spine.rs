@@ -3,6 +3,7 @@
 
 mod fabric;
 mod mixed;
+mod numbered;
 mod router;
 mod traffic;
 mod unnumbered;

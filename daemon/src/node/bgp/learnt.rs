@@ -7,7 +7,7 @@ use bgp::wire::Family as WireFamily;
 use ipam::Family;
 use ipnet::IpNet;
 
-use crate::bgp::learnt::Learnt as Told;
+use crate::bgp::learnt::{Learnt as Told, NextHop};
 use crate::node::Node;
 
 /// Learnt prefixes of one turn, some ten milliseconds' work.
@@ -87,8 +87,11 @@ impl Node {
 
     /// Next hops that are dead and that routes may still lead to.
     pub fn lost(&self) -> impl Iterator<Item = Nexthop> {
-        let uplink = self.uplink().map(|uplink| uplink.link);
-        self.bgp.lost.iter().filter_map(move |hop| Some(Nexthop { link: hop.link.or(uplink)?, gateway: hop.address }))
+        let on = |hop: &NextHop| {
+            let uplink = self.uplink()?;
+            hop.link.or_else(|| uplink.on_link.link_of(hop.address, uplink.link))
+        };
+        self.bgp.lost.iter().filter_map(move |hop| Some(Nexthop { link: on(hop)?, gateway: hop.address }))
     }
 
     /// The kernel sends to them no longer where it has others: so it is with the routes.

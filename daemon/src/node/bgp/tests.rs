@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use backends::evpn::{RouteId, Station, StationKind};
-use backends::state::Nexthop;
+use backends::on_link::Hop;
+use backends::state::{Nexthop, RouteKey};
+use backends::{LinkName, OnLink, Uplink};
 use bgp::speaker::config::Reflects;
 use ipam::table::Record;
 use ipam::{Endpoint, LeaseKey, Mac, NodeName, Stack};
@@ -168,14 +170,21 @@ fn the_ends_of_the_overlay_are_told_and_one_familys_end_is_not_anothers() {
 #[test]
 fn a_router_with_a_dead_path_is_left_at_once_by_all_that_have_another() {
     let mut node = node("", &[]);
+    let [near, beside] = ["192.0.2.0/30", "192.0.2.0/24"].map(|text| RouteKey::new(text.parse().unwrap()));
+    let eth1 = LinkName::new("eth1").unwrap();
+    let on_link = OnLink::new([vec![(near, Hop::Direct), (beside, Hop::Beside(eth1))]]);
+    node.on_uplink(Ok(Uplink { on_link, ..uplink() }), Moment::ZERO);
     let [one, other]: [IpNet; 2] = ["198.51.100.0/24", "203.0.113.0/24"].map(|text| text.parse().unwrap());
     let [dead, alive] = [2, 3].map(|number| NextHop { address: [192, 0, 2, number].into(), link: None });
     let both = Arc::new([dead, alive].into());
     node.on_learnt(Told::Routes(vec![(one, both), (other, Arc::new([dead].into()))]));
     node.touched_prefixes.clear();
     assert!(!node.on_learnt(Told::Lost(dead)));
+    let far = NextHop { address: [192, 0, 2, 9].into(), link: None };
+    node.on_learnt(Told::Lost(far));
     let link = uplink().link;
-    assert_eq!(node.lost().collect::<Vec<_>>(), [Nexthop { link, gateway: dead.address }]);
+    let lost = [Nexthop { link, gateway: dead.address }, Nexthop { link: eth1, gateway: far.address }];
+    assert_eq!(node.lost().collect::<Vec<_>>(), lost, "each on its own link");
     node.follow_lost();
     assert_eq!(node.take_all_prefixes(), [one], "the other has nowhere else to go");
     assert_eq!(node.lost().next(), None);
