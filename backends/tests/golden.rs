@@ -248,6 +248,28 @@ fn every_situation_gives_the_state_written_beside_it() {
 }
 
 #[test]
+fn what_is_learnt_comes_and_goes_one_by_one_as_all_at_once() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for folder in ["bgp", "from-vxlan-to-bgp"] {
+        let situation = Situation::read(&root.join(folder));
+        let (table, none, mut learnt) = (situation.table(), BTreeSet::new(), situation.learnt());
+        let mut stepwise = Desired::of(situation.cluster(), facts(&table, &learnt));
+        let gone = situation.learnt.keys().map(|prefix| (*prefix, BTreeSet::new()));
+        let back = situation.learnt.iter().map(|(prefix, hops)| (*prefix, hops.clone()));
+        for (prefix, hops) in gone.chain(back) {
+            learnt.set(prefix, &hops);
+            let before = stepwise.state().clone();
+            let mut plan = stepwise.follow((&none, &[prefix]), facts(&table, &learnt)).changes;
+            let mut should_be = diff(&before, stepwise.state()).changes;
+            plan.sort_by_key(|change| format!("{change:?}"));
+            should_be.sort_by_key(|change| format!("{change:?}"));
+            assert_eq!(plan, should_be, "{folder}: {prefix}");
+            assert_eq!(stepwise.state(), Desired::of(situation.cluster(), facts(&table, &learnt)).state());
+        }
+    }
+}
+
+#[test]
 fn a_fabrics_routes_come_and_go_in_any_order_and_each_changes_what_is_its_own() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     for folder in ["vxlan-with-evpn", "bgp-with-evpn"] {

@@ -3,7 +3,7 @@
 //! The lock is an abstract unix socket named after the device: the kernel keeps abstract names per network namespace, as
 //! it keeps devices, and frees them when the process ends, however it ends (unix(7)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
@@ -37,13 +37,13 @@ pub enum DeviceLockError {
 }
 
 impl DeviceLocks {
-    /// Takes these devices and lets go of all others.
+    /// Takes these devices, of which one may be named twice, and lets go of all others.
     ///
     /// # Errors
     /// [`DeviceLockError`] when one of them is another's.
     pub fn hold<'a>(&mut self, devices: impl IntoIterator<Item = &'a LinkName>) -> Result<(), DeviceLockError> {
         let mut held = BTreeMap::new();
-        for device in devices {
+        for device in devices.into_iter().collect::<BTreeSet<_>>() {
             let lock = match self.0.remove(device) {
                 Some(lock) => lock,
                 None => take(*device)?,
@@ -72,7 +72,7 @@ mod tests {
     fn a_device_has_one_holder_until_it_lets_go() {
         let device = LinkName::new(&format!("t{}", std::process::id())).expect("a name");
         let (mut one, mut two) = (DeviceLocks::default(), DeviceLocks::default());
-        one.hold([&device]).expect("free");
+        one.hold([&device, &device]).expect("free");
         one.hold([&device]).expect("still ours");
         assert!(matches!(two.hold([&device]), Err(DeviceLockError::Held { .. })));
         one.hold([]).expect("nothing");

@@ -26,6 +26,8 @@ type Step = (&'static str, &'static str);
 const VXLAN: Step = (r#"{"Type": "vxlan"}"#, "vxlan vni=1 port=8472");
 const HOST_GW: Step = (r#"{"Type": "host-gw"}"#, "host-gw");
 const HERE: [Step; 3] = [HOST_GW, (r#"{"Type": "vxlan", "VNI": 2}"#, "vxlan vni=2 port=8472"), VXLAN];
+const BGP: Step = (r#"{"Type": "bgp"}"#, "bgp");
+const LEARNT_HERE: [Step; 4] = [BGP, HOST_GW, BGP, VXLAN];
 const WIREGUARD: Step = (r#"{"Type": "wireguard"}"#, "wireguard mode=separate port=51820 portv6=51821");
 const IN_GUEST: [Step; 3] = [HOST_GW, WIREGUARD, VXLAN];
 const IPIP_IN_GUEST: [Step; 3] = [HOST_GW, (r#"{"Type": "ipip"}"#, "ipip"), VXLAN];
@@ -50,6 +52,8 @@ pub struct Wish {
 pub fn measure(wish: Wish) -> Result<()> {
     heading("A live change VXLAN → host-gw → another VNI → VXLAN, 3 nodes, 20 TCP connections");
     go(wish, &HERE, REST)?;
+    heading("A live change VXLAN → bgp → host-gw → bgp → VXLAN");
+    go(Wish { rounds: wish.rounds.div_ceil(5), ..wish }, &LEARNT_HERE, REST)?;
     let words = [THERE.to_owned(), wish.rounds.to_string(), format!("pace={}", wish.per_sec)];
     guest::run(&words.each_ref().map(String::as_str), GUEST_LIMIT * wish.rounds)
 }

@@ -4,9 +4,9 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use ipam::Family;
-use netns_harness::{Daemon, ECHO_PORT, Pace, Pod, Stream, wait_for};
+use netns_harness::{Bird, Daemon, ECHO_PORT, Pace, Pod, Stream, in_guest, wait_for};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, DUAL, LIMIT};
@@ -24,13 +24,18 @@ pub struct Traffic {
 impl Traffic {
     /// From each to each.
     pub fn start(pods: &[Pod]) -> Result<Traffic> {
+        Traffic::paced(pods, 300)
+    }
+
+    /// The same with so many packets a second.
+    fn paced(pods: &[Pod], per_sec: u32) -> Result<Traffic> {
         let (mut streams, mut connections) = (Vec::new(), Vec::new());
         for from in pods {
             for to in pods.iter().filter(|to| to.name() != from.name()) {
                 for family in Family::ALL {
                     let name = format!("{} to {} by {family}", from.name(), to.name());
                     wait_for("the two to talk", LIMIT, || from.reach(to, family))?;
-                    let pace = Pace { per_sec: 300, at_most: LIMIT * 20 };
+                    let pace = Pace { per_sec, at_most: LIMIT * 20 };
                     streams.push((name.clone(), Stream::start(from, to, family, pace)?));
                     let address = SocketAddr::new(to.address(family)?, ECHO_PORT);
                     connections.push((name, from.connect(address, LIMIT)?));
@@ -83,7 +88,8 @@ fn wait_settled(cluster: &Cluster, way: &str) -> Result<()> {
             let right = status["changing"] == json!(false) && status["from"] == json!(way);
             ensure!(right, "{status:#}");
             Ok(())
-        })?;
+        })
+        .with_context(|| daemon.log_tail(40))?;
     }
     Ok(())
 }
@@ -119,6 +125,67 @@ const LEARNT: [(&str, &str); 6] = [
 #[test]
 fn the_backend_changes_to_what_is_learnt_and_back_without_a_lost_packet() -> Result<()> {
     changes(Cluster::on_directory("rollbgp", DUAL)?, &LEARNT)
+}
+
+#[test]
+fn the_backend_changes_to_what_one_of_the_fabric_reflects_and_back_without_a_lost_packet() -> Result<()> {
+    let mut cluster = Cluster::on_directory("rollrr", DUAL)?;
+    let daemons = cluster.join_all(["alpha", "beta", "gamma"])?;
+    let pods = daemons.iter().map(|daemon| cluster.pod(daemon, "web")).collect::<Result<Vec<_>>>()?;
+    let mut traffic = Traffic::start(&pods)?;
+    let reflector = cluster.lab.node("spine")?;
+    let address = reflector.address(Family::V4)?;
+    let mut config = format!("router id {address};\nprotocol device {{}}\n");
+    for (number, daemon) in daemons.iter().enumerate() {
+        let peer = daemon.node().address(Family::V4)?;
+        config += &format!(
+            "protocol bgp n{number} {{ local {address} as 64512; neighbor {peer} as 64512; multihop; rr client; connect delay time 1; \
+             connect retry time 1; error wait time 1, 2; ipv4 {{ import all; export all; }}; ipv6 {{ import all; export all; }}; }}\n"
+        );
+    }
+    let peers = format!(r#"[{{"Name": "spine", "Address": "{address}", "AS": "internal", "Import": "accept"}}]"#);
+    cluster.configure(&with(&format!(r#"{{"Type": "bgp", "NodeMesh": false, "Peers": {peers}}}"#)))?;
+    // There is nobody who could tell them.
+    wait_for("a node to say of whom nothing is learnt", LIMIT, || {
+        let status = status(&cluster, &daemons[0])?;
+        ensure!(status["here"].to_string().contains("no usable route to its 10."), "{status:#}");
+        Ok(())
+    })?;
+    traffic.goes_on()?;
+    let bird = Bird::start(reflector, &config)?;
+    wait_settled(&cluster, "bgp")?;
+    traffic.goes_on()?;
+    cluster.configure(DUAL)?;
+    daemons[1].kill()?;
+    daemons[1].restart()?;
+    wait_settled(&cluster, STEPS[3].1)?;
+    traffic.goes_on()?;
+    traffic.lost_nothing()?;
+    bird.process.kill()
+}
+
+/// Between what is learnt and what the machine's kernel may lack; two of them have one device.
+const LEARNT_THERE: [(&str, &str); 4] = [
+    (r#"{"Type": "wireguard"}"#, "wireguard mode=separate port=51820 portv6=51821"),
+    (r#"{"Type": "bgp"}"#, "bgp"),
+    (r#"{"Type": "ipip"}"#, "ipip"),
+    (r#"{"Type": "bgp", "Encapsulation": "ipip"}"#, "bgp encapsulation=ipip"),
+];
+
+#[test]
+fn between_what_is_learnt_wireguard_and_ipip_no_packet_is_lost() -> Result<()> {
+    in_guest(|| {
+        let mut cluster = Cluster::on_directory("rollthere", DUAL)?;
+        let daemons = cluster.join_all(["alpha", "beta"])?;
+        let pods = daemons.iter().map(|daemon| cluster.pod(daemon, "web")).collect::<Result<Vec<_>>>()?;
+        let mut traffic = Traffic::paced(&pods, 50)?;
+        for (backend, way) in LEARNT_THERE.into_iter().chain([LEARNT_THERE[0]]) {
+            cluster.configure(&with(backend))?;
+            wait_settled(&cluster, way)?;
+            traffic.goes_on()?;
+        }
+        traffic.lost_nothing()
+    })
 }
 
 /// Each step once quietly, and once with a daemon killed in the middle of it.
