@@ -34,12 +34,16 @@ pub(super) fn refused(config: &PeerConfig, settings: &Settings, theirs: &Open, w
 }
 
 /// What to look at when they refuse us.
-pub(super) fn advice(settings: &Settings, heard: &Notification) -> Option<String> {
+pub(super) fn advice(config: &PeerConfig, settings: &Settings, heard: &Notification) -> Option<String> {
     let inner = heard.inner();
     match (inner.code, inner.subcode) {
         (code::OPEN, open::BAD_PEER_AS) => Some(format!("it expects us in another AS than {}", settings.asn)),
         (code::OPEN, open::BAD_IDENTIFIER) => {
             Some(format!("does it, or another of its peers, have our identifier {}?", settings.identifier))
+        }
+        (code::OPEN, open::UNSUPPORTED_CAPABILITY) => {
+            let offered: Vec<String> = config.families.iter().map(|config| config.family.to_string()).collect();
+            Some(format!("we offer {}: does it speak that?", offered.join(" and ")))
         }
         (code::HOLD_TIMER, _) => Some(
             "our packets did not reach it: is the path good, with its MTU, and TTL security at both ends or at none?"
@@ -53,5 +57,20 @@ pub(super) fn advice(settings: &Settings, heard: &Notification) -> Option<String
             Some("does its configuration name this node?".to_owned())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::super::tests::{config, settings};
+    use super::*;
+
+    #[test]
+    fn what_they_refuse_is_said_with_what_we_have() {
+        let said = |code, subcode| advice(&config(2), &settings(1, 64512), &Notification::new(code, subcode)).unwrap();
+        assert_eq!(said(code::OPEN, open::UNSUPPORTED_CAPABILITY), "we offer ipv4 and ipv6: does it speak that?");
+        assert!(said(code::HOLD_TIMER, 0).contains("TTL security at both ends or at none"));
+        assert!(said(code::CEASE, cease::COLLISION).contains("another connection"));
     }
 }

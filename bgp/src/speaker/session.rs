@@ -362,7 +362,8 @@ impl Speaker {
 
     fn take_notification(&self, peer: &mut Peer, notification: Option<Notification>) -> Event {
         let Some(notification) = notification else { return Event::Notification };
-        let advice = advice(&self.settings, &notification).map_or_else(String::new, |advice| format!("; {advice}"));
+        let advice = advice(&peer.config, &self.settings, &notification);
+        let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
         peer.failure = Some(format!("the peer ended it: {notification}{advice}"));
         if (notification.code, notification.subcode) != (code::CEASE, cease::COLLISION) {
             peer.last_heard = Some(notification.to_string());

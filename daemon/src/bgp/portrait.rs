@@ -143,9 +143,9 @@ fn agreed(agreement: &Agreement) -> Vec<String> {
 
 /// Why nobody may answer an attempt to connect.
 pub(super) fn unanswered(neighbour: &Neighbour) -> String {
-    let signed = neighbour.authentication.as_ref().map(|_| "another key there".to_owned());
-    let mut reasons: Vec<String> = dropped(neighbour.distance).into_iter().chain(signed).collect();
-    reasons.push("a firewall".to_owned());
+    let signed = if neighbour.authentication.is_some() { "another key there" } else { "a key there and none here" };
+    let mut reasons: Vec<String> = dropped(neighbour.distance).into_iter().collect();
+    reasons.extend([signed, "a firewall"].map(str::to_owned));
     format!("nobody answers at port {}: {}, or nobody there", neighbour.port, reasons.join(", "))
 }
 
@@ -170,7 +170,7 @@ pub fn unconnected(remote: SocketAddr, error: &io::Error) -> String {
     let what = match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused; is BGP enabled there?",
         io::ErrorKind::TimedOut => {
-            "it says nothing; is it up, and does a firewall let TCP through? With a key, both ends need the same"
+            "it says nothing; is it up, and does a firewall let TCP through? A key must be the same at both ends"
         }
         io::ErrorKind::HostUnreachable => {
             "no route to the host: nobody has this address on the link, or it is farther away than Multihop says"
@@ -224,7 +224,10 @@ mod tests {
             necessity: Necessity::Optional,
             origin: Origin::Configured,
         };
-        assert_eq!(unanswered(&neighbour), "nobody answers at port 179: a firewall, or nobody there");
+        assert_eq!(
+            unanswered(&neighbour),
+            "nobody answers at port 179: a key there and none here, a firewall, or nobody there"
+        );
         assert!(unheard(&neighbour).contains("the peer needs TTLSecurity here, too"));
         neighbour.distance = Distance::Secured(2.try_into().unwrap());
         assert!(unanswered(&neighbour).contains("with a TTL below 254 is dropped here, because of TTLSecurity"));
