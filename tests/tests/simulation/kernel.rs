@@ -113,9 +113,7 @@ impl ModelKernel {
                 }
                 ours.addresses.insert((*link, *address), backends::state::Tag::Ours);
             }
-            Change::AddressDelete(link, address) => {
-                ours.addresses.remove(&(*link, *address));
-            }
+            Change::AddressDelete(link, address) => drop(ours.addresses.remove(&(*link, *address))),
             Change::SysctlSet(path, value) => *ours.sysctls.get_mut(path).ok_or("no such sysctl")? = value.clone(),
             Change::RulesetSet(ruleset) => ours.ruleset = ruleset.clone(),
             Change::PassageSet(network) => drop(ours.passages.insert(*network, Passage::Open)),
@@ -136,9 +134,7 @@ impl ModelKernel {
                 route.via.link().map_or(Ok(()), |link| self.up(link))?;
                 self.ours.routes.insert(*key, route.clone());
             }
-            Change::RouteDelete(key, _) => {
-                ours.routes.remove(key);
-            }
+            Change::RouteDelete(key, _) => drop(ours.routes.remove(key)),
             Change::NeighbourSet(key, entry) => {
                 self.up(key.link)?;
                 self.ours.neighbours.insert(*key, *entry);
