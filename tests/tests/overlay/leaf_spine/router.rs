@@ -240,12 +240,13 @@ fn frr(node: &Node, config: &str) -> Result<Frr> {
     Frr::start(node.clone(), &[("zebra", zebra), ("bfdd", &bfd), ("bgpd", config)])
 }
 
+// FRR may take a link that comes back for a restart of its own: then it waits so long for everybody's routes before it passes any on, else minutes.
 fn frr_config(plan: &Plan) -> String {
     let Plan { asn, .. } = plan;
     let mut text = format!(
         "log stdout informational\nrouter bgp {asn}\n bgp router-id {}\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
-         bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n bgp bestpath as-path multipath-relax\n bgp log-neighbor-changes\n \
-         timers bgp 1 3\n",
+         bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n bgp graceful-restart select-defer-time 5\n \
+         bgp bestpath as-path multipath-relax\n bgp log-neighbor-changes\n timers bgp 1 3\n",
         identifier(*asn)
     );
     let mut families = [String::new(), String::new()];

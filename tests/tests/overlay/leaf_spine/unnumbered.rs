@@ -78,18 +78,31 @@ impl Rig {
                     };
                     ensure!(LEAVES.iter().all(by), "{shown}: {}", daemon.log_tail(10));
                     Ok(())
-                })?;
+                })
+                .with_context(|| self.seen_by_leaves(&prefix))?;
             }
         }
         Ok(())
     }
 
-    /// Waits until both are up.
-    fn both_sessions(&self, daemon: &Daemon) -> Result<()> {
-        wait_for("both sessions", LIMIT, || {
+    /// What the leaves say of a prefix, for whoever reads of a failure.
+    fn seen_by_leaves(&self, prefix: &str) -> String {
+        let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+        let words = [
+            (format!("show route all {prefix}"), format!("show bgp {family} {prefix}")),
+            ("show protocols".to_owned(), "show bgp neighbors graceful-restart".to_owned()),
+        ];
+        let asked = |leaf: &Router| words.each_ref().map(|(bird, frr)| leaf.ask((bird, frr)).unwrap_or_default());
+        let logs = self.daemons.iter().map(|daemon| format!("{}:\n{}", daemon.node().name(), daemon.log_tail(20)));
+        self.leaves.iter().flat_map(asked).chain(logs).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits until so many are up.
+    fn sessions(&self, daemon: &Daemon, count: usize) -> Result<()> {
+        wait_for(&format!("{count} sessions"), LIMIT, || {
             let peers = super::said(&self.cluster, daemon, "peers")?;
             let up = peers["peers"].as_array().into_iter().flatten().filter(|peer| peer["state"] == "Established");
-            ensure!(up.count() == 2, "{peers:#}");
+            ensure!(up.count() == count, "{peers:#}");
             Ok(())
         })
     }
@@ -130,6 +143,7 @@ fn a_node_with_two_links_without_numbers_uses_both_and_either() -> Result<()> {
     let traffic = rig.traffic()?;
     leafa.power("down")?;
     rig.over([[B, B], [B, B]])?;
+    rig.daemons.iter().try_for_each(|daemon| rig.sessions(daemon, 1))?;
     traffic.flows()?;
     leafa.power("up")?;
     whole()?;
@@ -140,7 +154,7 @@ fn a_node_with_two_links_without_numbers_uses_both_and_either() -> Result<()> {
     alpha.kill()?;
     alpha.restart()?;
     alpha.wait_ready(LIMIT)?;
-    rig.both_sessions(alpha)?;
+    rig.sessions(alpha, 2)?;
     whole()?;
     traffic.flows()?;
     let toll = traffic.stop()?;
