@@ -52,15 +52,13 @@ const LISTENING: &str = "listening to the kernel";
 #[derive(Debug)]
 pub struct Notices {
     routing: Socket,
-    /// For questions: answers must not be mixed with notices.
-    asking: Socket,
     /// `None` on a kernel without nftables.
     ruleset: Option<RulesetWatch>,
     book: Book,
     settings: Settings,
     settings_due: Instant,
-    /// How many were told since it was last quiet.
-    told: usize,
+    /// How many messages were read since it was last quiet, those included of which nothing is told.
+    heard: usize,
     shared: Arc<Shared>,
 }
 
@@ -95,15 +93,14 @@ impl Notices {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| system(error.into()))?;
         let mut notices = Notices {
             routing,
-            asking: Socket::open(Protocol::Route)?,
             ruleset,
             book: Book::new(alias, hand.socket.port()),
             settings: Settings::default(),
             settings_due: Instant::now(),
-            told: 0,
+            heard: 0,
             shared: Arc::new(Shared { event, watch: Mutex::default() }),
         };
-        notices.book.load(&mut notices.asking)?;
+        notices.learn()?;
         Ok(notices)
     }
 
@@ -136,14 +133,18 @@ impl Notices {
                 self.settings_due = Instant::now() + SETTINGS_PERIOD;
             }
             if woken || !seen.is_empty() || Instant::now() >= deadline {
-                self.told += seen.len();
-                if seen.is_empty() && std::mem::take(&mut self.told) >= MANY {
-                    // By now all of a flood was heard, and is free again in the arena of this thread.
+                // By now all of a flood is free again, in the arena of this thread.
+                if !woken && seen.is_empty() && std::mem::take(&mut self.heard) >= MANY {
                     memory::give_back();
                 }
                 return Ok(seen);
             }
         }
+    }
+
+    /// By a socket of its own, for answers must not be mixed with notices, and that goes with the room that they took.
+    fn learn(&mut self) -> Result<()> {
+        self.book.load(&mut Socket::open(Protocol::Route)?)
     }
 
     fn watch(&mut self, scope: Scope) {
@@ -177,13 +178,15 @@ impl Notices {
                 Ok(None) => break,
                 Ok(Some(messages)) => {
                     for message in messages {
+                        self.heard += 1;
                         settings |= message.header.kind == NETCONF;
                         self.book.hear(&message, seen);
                     }
                 }
                 Err(Error::Overrun { .. }) => {
                     seen.push(Notice::Overrun);
-                    self.book.load(&mut self.asking)?;
+                    self.learn()?;
+                    self.heard += MANY;
                 }
                 Err(error) => return Err(error),
             }

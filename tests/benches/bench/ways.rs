@@ -3,8 +3,8 @@
 //!
 //! Masquerade and forward rules are off: they cost the same whoever writes them.
 //! Processor time is this process's: both ends are its threads, and the kernel carries a packet in the time of who sends it. A guest has one
-//! processor and nothing else to do: there it is all the time that passes, in which the kernel's own threads encrypt, too. Who asks and who
-//! answers are on one processor: to wake another takes longer than any device, and now so long and now so.
+//! processor and nothing else to do: there it is all the time that passes, in which the kernel's own threads encrypt, too. Both ends are on one
+//! processor everywhere: to wake another takes longer than any device, and now so long and now so.
 
 mod by_hand;
 
@@ -67,7 +67,7 @@ fn one((backend, hand, least): &Way) -> Result<()> {
         for turn in 0..ends.len() {
             // Nobody is always the first.
             let at = (turn + pass) % ends.len();
-            rates[at].push(throughput(ends[at])?);
+            rates[at].push(on_one_processor(|| throughput(ends[at]))?);
             times[at].push(on_one_processor(|| latency(ends[at]))?);
         }
     }

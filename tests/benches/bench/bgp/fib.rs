@@ -33,13 +33,18 @@ fn compared<const N: usize>(field: &Field, makes: [Make; N], count: u32) -> Resu
     let runs = field.turns(makes, PASSES, wish, |router, tester| there_and_gone(router, tester, count))?;
     let [came, went] =
         [0, 1].map(|part| runs.each_ref().map(|runs| runs.iter().map(|run| run[part]).collect::<Vec<_>>()));
-    for (what, costs) in [("until all were there", &came), ("until all were gone", &went)] {
+    let promised = Some(Bound::AtLeast(1.5));
+    for (what, costs, bound) in [("until all were there", &came, promised), ("until all were gone", &went, None)] {
         let (wall, cpu) = (medians(costs, |cost| cost.wall * 1000.0), medians(costs, |cost| cost.cpu * 1000.0));
         for (at, make) in makes.into_iter().enumerate() {
             note(&format!("{what}, {}", make.name()), wall[at], "ms");
             note("  processor time", cpu[at], "ms");
         }
-        goal(&format!("{what}, BIRD's time against ours; aim: 2"), wall[1] / wall[0], Bound::AtLeast(1.5));
+        let (name, ratio) = (format!("{what}, BIRD's time against ours"), wall[1] / wall[0]);
+        match bound {
+            Some(bound) => goal(&format!("{name}; aim: 2"), ratio, bound),
+            None => note(&name, ratio, ""),
+        }
         note("  BIRD's processor time against ours", cpu[1] / cpu[0], "");
     }
     let (held, peak) = (medians(&came, |cost| cost.held), medians(&came, |cost| cost.peak));
